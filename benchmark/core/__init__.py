@@ -1,0 +1,1 @@
+"""What every part shares: types, specs, registry, seeding, records, store. Imports nothing."""

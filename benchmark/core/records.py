@@ -1,0 +1,165 @@
+"""What one finished cell says: schema 1, one JSON file a cell, validated on write and on read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA: Literal[1] = 1
+
+Method = Literal["none", "finetune", "head", "norm"]
+Knowledge = Literal["captured", "simulated"]
+Status = Literal["done", "skipped", "failed"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Frozen):
+    """What the defender gets: examples per class, and how it may adapt to them."""
+
+    shots: int = Field(ge=0)
+    method: Method = "finetune"
+    knowledge: Knowledge = "captured"
+    steps: int = Field(default=0, ge=0)
+
+    @property
+    def adapts(self) -> bool:
+        """False for the rows in which the model stays as it was trained."""
+        return self.shots > 0 and self.steps > 0 and self.method != "none"
+
+    def __str__(self) -> str:
+        if not self.adapts:
+            return "k00"
+        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}"
+
+
+class Cell(_Frozen):
+    """One entry of the matrix, fully described: everything that `run` needs to make it again."""
+
+    dataset: str
+    network: str
+    defense: str
+    seed: int = Field(ge=0)
+    attack: str
+    budget: Budget
+    episodes: int = Field(default=1, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """Score the first so many test images; None means all of them."""
+
+    def __str__(self) -> str:
+        trained = f"{self.dataset}/{self.network}/{self.defense}/s{self.seed}"
+        return f"{trained}/{self.attack}/{self.budget}"
+
+
+class Verdicts(_Frozen):
+    """True/false per episode and query image, packed: one bit each, base64."""
+
+    episodes: int
+    n: int
+    bits: str
+
+    @classmethod
+    def pack(cls, table: np.ndarray) -> Self:
+        """From a bool array (episodes, n)."""
+        episodes, n = table.shape
+        packed = np.packbits(table.astype(bool))
+        return cls(episodes=episodes, n=n, bits=base64.b64encode(packed.tobytes()).decode())
+
+    def unpack(self) -> np.ndarray:
+        """Back to a bool array (episodes, n)."""
+        raw = np.frombuffer(base64.b64decode(self.bits), dtype=np.uint8)
+        flat = np.unpackbits(raw, count=self.episodes * self.n).astype(bool)
+        return flat.reshape(self.episodes, self.n)
+
+    @model_validator(mode="after")
+    def _length(self) -> Self:
+        expected = (self.episodes * self.n + 7) // 8
+        found = len(base64.b64decode(self.bits, validate=True))
+        if found != expected:
+            raise ValueError(
+                f"verdicts hold {found} bytes; "
+                f"{self.episodes} episodes x {self.n} images need {expected}"
+            )
+        return self
+
+
+class Outcome(_Frozen):
+    """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
+
+    `clean_before` and `before` (= robust@0) belong to the trained model and have one row; the
+    others belong to the adapted models and have a row per episode.
+    """
+
+    clean_before: Verdicts
+    before: Verdicts
+    clean: Verdicts
+    static: Verdicts
+    reattacked: Verdicts
+    moved: list[float]
+    """Per episode, ||adapted - trained|| / ||trained|| over the parameters."""
+    support_loss: list[tuple[float, float]]
+    """Per episode, loss on the shown examples before and after adaptation."""
+
+
+class Cost(_Frozen):
+    """What the cell took. Passes count images; shared work is booked on the cell that did it."""
+
+    seconds: float = Field(default=0.0, ge=0)
+    forwards: int = Field(default=0, ge=0)
+    backwards: int = Field(default=0, ge=0)
+
+
+class Provenance(_Frozen):
+    """Enough to make the record again and to see why it went stale."""
+
+    command: str
+    attack_options: dict[str, Any]
+    defense_options: dict[str, Any]
+    adaptation: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    device: str
+    created: str
+
+
+class Record(_Frozen):
+    """What a finished cell says. Status `done` has an outcome; the others have a reason instead."""
+
+    schema_version: Literal[1] = SCHEMA
+    cell: Cell
+    status: Status
+    reason: str | None = None
+    family: str
+    threat: str
+    norm: str
+    origin: str
+    unseen: bool | None = None
+    trained_on: list[str] | None = None
+    query: str = ""
+    """Hash of the scored images: verdicts pair across records where this is equal."""
+    outcome: Outcome | None = None
+    cost: Cost = Cost()
+    flags: list[str] = []
+    provenance: Provenance
+    fingerprint: dict[str, str]
+    """Short hashes by part (options, data, weights, source ...): where one differs, it is stale."""
+
+    @model_validator(mode="after")
+    def _status_agrees(self) -> Self:
+        if (self.status == "done") != (self.outcome is not None):
+            raise ValueError(f"a record with status {self.status!r} and outcome {self.outcome!r}")
+        if self.status != "done" and not self.reason:
+            raise ValueError(f"a record with status {self.status!r} must say why in `reason`")
+        return self
+
+
+def short_hash(*parts: object) -> str:
+    """16 hexadecimal digits of the SHA-256 of the parts' text."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]

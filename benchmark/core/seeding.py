@@ -1,0 +1,45 @@
+"""Randomness is a named stream: what a draw may depend on is written where it is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def stream(*names: object) -> torch.Generator:
+    """A CPU generator that depends on `names` alone, e.g. `stream("attack", "pgd_linf", 0)`.
+
+    Draws are made on the CPU and moved, so that they are the same on every device.
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)
+
+
+def draw_seed(rng: torch.Generator) -> int:
+    """A 31-bit seed drawn from `rng`, for code that wants an integer."""
+    return int(torch.randint(2**31 - 1, (1,), generator=rng))
+
+
+@contextmanager
+def global_state(rng: torch.Generator) -> Iterator[None]:
+    """Seed the global generators (torch, NumPy, random) from `rng`; restore them on leaving.
+
+    For third-party code only, which draws from, and often re-seeds, global state.
+    """
+    seed = draw_seed(rng)
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,111 @@
+"""Names with options in brackets: `pgd_linf[eps=8/255,steps=40]`."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from benchmark.core.errors import UsageError, unknown
+
+_SPEC = re.compile(r"^(?P<name>[^\[\]]+?)(\[(?P<options>[^\[\]]*)\])?$")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A component as the user wrote it: its name and the options given, still as text."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read `name` or `name[key=value,...]`; options are sorted: equal specs compare equal."""
+        match = _SPEC.match(text.strip())
+        if match is None:
+            raise UsageError(f"cannot read {text!r}; expected name or name[option=value,...]")
+        options: dict[str, str] = {}
+        for part in filter(None, (match["options"] or "").split(",")):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not (key and equals and value):
+                raise UsageError(f"cannot read option {part!r} in {text!r}; expected option=value")
+            if key in options:
+                raise UsageError(f"option {key!r} is given twice in {text!r}; keep one")
+            options[key] = value
+        return cls(match["name"].strip(), tuple(sorted(options.items())))
+
+    def __str__(self) -> str:
+        inside = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}[{inside}]" if inside else self.name
+
+
+def split(text: str) -> list[str]:
+    """Split a comma-separated list, leaving commas inside brackets alone.
+
+    >>> split("fgsm, pgd_linf[eps=0.1,steps=40]")
+    ['fgsm', 'pgd_linf[eps=0.1,steps=40]']
+    """
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+
+
+def number(text: str) -> float:
+    """A float, or a fraction such as `8/255`."""
+    top, slash, bottom = text.partition("/")
+    return float(top) / float(bottom) if slash else float(top)
+
+
+def coerce(text: str, kind: Any) -> Any:
+    """Turn an option's text into the type its field is annotated with; ValueError if it cannot."""
+    if get_origin(kind) in (Union, types.UnionType):
+        if text.lower() == "none" and type(None) in get_args(kind):
+            return None
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(f"one of {', '.join(map(str, get_args(kind)))}")
+        return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("true or false")
+        return text.lower() == "true"
+    if kind is float:
+        return number(text)
+    return kind(text)
+
+
+def options_of(component: type) -> dict[str, Field[Any]]:
+    """The options of a component: the fields its constructor takes, by name."""
+    return {field.name: field for field in fields(component) if field.init}
+
+
+def build(component: type, spec: Spec, defaults: Mapping[str, Any]) -> Any:
+    """Make a component from a spec: options given, then `defaults`, then the class's own defaults.
+
+    Raises:
+        UsageError: an unknown option, a value of the wrong kind, or a required option nobody gave.
+    """
+    allowed, hints = options_of(component), get_type_hints(component)
+    arguments = {key: value for key, value in defaults.items() if key in allowed}
+    for key, text in spec.options:
+        if key not in allowed:
+            raise unknown(f"option of {spec.name}", key, allowed)
+        try:
+            arguments[key] = coerce(text, hints[key])
+        except (ValueError, ZeroDivisionError) as error:
+            kind = getattr(hints[key], "__name__", str(hints[key]))
+            raise UsageError(
+                f"{spec.name}[{key}={text}]: expected {kind}, got {text!r} ({error})"
+            ) from None
+    missing = [
+        key
+        for key, field in allowed.items()
+        if key not in arguments and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if missing:
+        raise UsageError(
+            f"{spec.name} needs {', '.join(missing)}: nothing sets it for this data set; "
+            f"write {spec.name}[{missing[0]}=VALUE]"
+        )
+    return component(**arguments)

@@ -1,0 +1,152 @@
+"""The nouns of the project: batch, threat, attack, defense.
+
+Shapes and units everywhere: `images` float32 (batch, channels, height, width) in [0, 1];
+`labels` int64 (batch,); `logits` (batch, classes); `eps` in units of [0, 1]. Normalisation
+lives inside the network. `rng` is always the last argument and always passed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Family = Literal[
+    "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",
+    "spatial", "corruption", "patch", "noise", "transfer",
+]  # fmt: skip
+
+Goal = Literal["examples", "verdict"]
+"""Why an attack runs.
+
+`examples`: the images will be kept, shown or transferred, so every image gets the strongest
+example the attack finds. `verdict`: only whether an image can be broken matters, so an attack may
+stop working on an image at its first success. Both goals must break the same images. The
+distinction is not only speed: examples that stop at the first success sit on the boundary of the
+model they were made for and transfer badly, which would inflate `static@K` beyond what stored
+examples do in practice.
+"""
+
+Progress = Callable[[float], None]
+"""Called with the share of a long job that is done, in [0, 1]."""
+
+
+class Batch(NamedTuple):
+    """Images with their labels."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`."""
+        return Batch(self.images.to(device), self.labels.to(device))
+
+
+class Threat(ABC):
+    """What an attacker may do to an image."""
+
+    norm: str
+
+    @abstractmethod
+    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
+        """Which perturbed images the threat allows: bool (batch,), float32 rounding forgiven."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Norm and size in one short phrase, e.g. `linf 0.1`."""
+
+
+def distance(images: Tensor, perturbed: Tensor, norm: str) -> Tensor:
+    """How far each image moved, float64 (batch,). L0 counts pixels, whatever their channels."""
+    delta = (perturbed.double() - images.double()).abs()
+    if norm == "l0":
+        return (delta.amax(dim=1) > 0).flatten(1).sum(dim=1).double()
+    flat = delta.flatten(1)
+    if norm == "linf":
+        return flat.amax(dim=1)
+    return flat.sum(dim=1) if norm == "l1" else flat.square().sum(dim=1).sqrt()
+
+
+@dataclass(frozen=True)
+class NormBall(Threat):
+    """All images within `eps` of the original in a norm: linf, l2, l1 or l0 (pixels)."""
+
+    norm: str
+    eps: float
+
+    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
+        """See `Threat.inside`; the slack is what float32 sums of a few thousand pixels round by."""
+        slack = 0.0 if self.norm == "l0" else 1e-6 + 1e-5 * self.eps
+        return distance(images, perturbed, self.norm) <= self.eps + slack
+
+    def __str__(self) -> str:
+        return f"{self.norm} {self.eps:.4g}"
+
+
+class Attack(ABC):
+    """One row of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    norm: ClassVar[str]
+    """Also the table of strengths.toml that fills options nobody gave."""
+    origin: ClassVar[str] = "reattack"
+    minimum_norm: ClassVar[bool] = False
+    """Whether it seeks the smallest perturbation, however large: judged by `threat`, not failed."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """Installed packages the attack needs beyond our own."""
+
+    @property
+    @abstractmethod
+    def threat(self) -> Threat:
+        """What the result must stay within."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Passes through the network one image can cost, backward ones counted: for estimates."""
+
+    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
+        """Why the attack cannot run on images (channels, height, width) of so many classes."""
+        return None
+
+    @abstractmethod
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+    ) -> Tensor:
+        """Attacked images, same shape, dtype and device, inside [0, 1] and the threat.
+
+        `model` is in eval mode and must not change. What is returned is only a proposal: the
+        benchmark checks it and decides what counts (`benchmark.evaluation`).
+        """
+
+
+class Trained(NamedTuple):
+    """A model after training, in eval mode."""
+
+    model: nn.Module
+    trained_on: frozenset[str] | None
+    """Families of the attacks that training really used; None when nobody knows."""
+    passes: int = 0
+    """Images passed forward or backward through the network during training."""
+
+
+class Defense(ABC):
+    """One column of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
+
+    name: ClassVar[str]
+
+    def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
+        """The attacks `fit` will use, for planning; None when unknown."""
+        return ()
+
+    @abstractmethod
+    def fit(
+        self, network: nn.Module, train: Any, strengths: Mapping[str, Any], progress: Progress,
+        rng: torch.Generator,
+    ) -> Trained:  # fmt: skip
+        """Train `network` on the split `train` (`benchmark.data.Split`)."""
