@@ -1,0 +1,77 @@
+"""The floor: random noise of the same size. A defense that noise breaks is not a defense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from attacks import ATTACKS
+from attacks.geometry import ascent, project, random_start
+from attacks.search import Search
+from benchmark.core.types import Attack, Family, Goal, NormBall
+
+
+@dataclass(frozen=True)
+class Noise(Attack):
+    """`draws` independent draws per image; the most harmful one counts."""
+
+    family: ClassVar[Family] = "noise"
+    eps: float
+    draws: int = 20
+
+    @property
+    def threat(self) -> NormBall:
+        """The ball of radius `eps`."""
+        return NormBall(self.norm, self.eps)
+
+    @property
+    def passes(self) -> int:
+        """One forward a draw."""
+        return self.draws
+
+    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """One perturbation per image."""
+        raise NotImplementedError
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+    ) -> Tensor:
+        """See `Attack.perturb`. Every draw is made for the whole batch, whoever is broken."""
+        search = Search(images, labels)
+        for _ in range(self.draws):
+            delta = project(self.draw(images, rng), images, self.eps, self.norm)
+            active = search.remaining(goal)
+            if not len(active):
+                break
+            search.try_all(model, active, (images + delta)[active].clamp(0, 1))
+        return search.best
+
+
+@ATTACKS.register
+@dataclass(frozen=True)
+class UniformNoise(Noise):
+    """Every pixel moved by a uniform draw from [-eps, eps]."""
+
+    name: ClassVar[str] = "uniform_noise"
+    norm: ClassVar[str] = "linf"
+
+    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Uniform in the linf ball."""
+        return random_start(images, self.eps, "linf", rng)
+
+
+@ATTACKS.register
+@dataclass(frozen=True)
+class GaussianNoise(Noise):
+    """A Gaussian direction, scaled to l2 size eps."""
+
+    name: ClassVar[str] = "gaussian_noise"
+    norm: ClassVar[str] = "l2"
+
+    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Uniform on the l2 sphere."""
+        noise = torch.randn(images.shape, generator=rng).to(images.device)
+        return self.eps * ascent(noise, images, "l2")

@@ -1,0 +1,157 @@
+"""The results folder: one JSON file a cell, one safetensors file a trained model.
+
+    DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
+    DIR/models/<dataset>-<network>-<defense>-s<seed>-<fingerprint>.safetensors
+
+Writes are atomic (a temporary file beside the target, then a rename): a killed run leaves the old
+file or the new one, never half of one. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from benchmark.core.errors import UsageError
+from benchmark.core.records import SCHEMA, Cell, Record, short_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loaded(NamedTuple):
+    """Records read from a folder, and one line for each file that could not be read."""
+
+    records: list[Record]
+    problems: list[str]
+
+
+class Weights(NamedTuple):
+    """A trained model on disk: its tensors and what was noted beside them."""
+
+    tensors: dict[str, Tensor]
+    notes: dict[str, str]
+
+
+def slug(name: str) -> str:
+    """A file name that cannot leave its folder; a hash keeps different names apart.
+
+    >>> slug("pgd_linf")
+    'pgd_linf'
+    >>> slug("../../x").startswith("x-"), "/" in slug("../../x")
+    (True, False)
+    """
+    safe = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
+    return safe if safe == name else f"{safe}-{short_hash(name)[:8]}"
+
+
+def record_path(root: Path, cell: Cell) -> Path:
+    """Where the record of a cell lives."""
+    limit = cell.limit or "all"
+    folder = root / "records" / slug(cell.dataset) / slug(cell.network) / slug(cell.defense)
+    name = f"{slug(str(cell.budget))}-e{cell.episodes}-n{limit}.json"
+    return folder / f"s{cell.seed}" / slug(cell.attack) / name
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that replaces it on success and vanishes on failure.
+
+    Raises:
+        UsageError: the folder is read-only, full, or not a folder.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {target}: {error.strerror or error}; "
+            "expected a writable results folder with free space: choose another with --results"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_record(root: Path, record: Record) -> Path:
+    """Write a record to its place and return the path."""
+    target = record_path(root, record.cell)
+    with atomic_path(target) as temporary:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate one record; UsageError in one line if it cannot be trusted."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path}: not a readable record ({error}); delete it to run it again"
+        ) from error
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(found, int) and found > SCHEMA:
+        raise UsageError(f"{path}: written by schema {found}, this version reads {SCHEMA}; upgrade")
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "record"
+        raise UsageError(
+            f"{path}: not a valid record ({where}: {first['msg']}); delete it to run it again"
+        ) from error
+
+
+def read_records(root: Path) -> Loaded:
+    """All records below a results folder, in path order, and what could not be read."""
+    records: list[Record] = []
+    problems: list[str] = []
+    for path in sorted((root / "records").rglob("*.json")):
+        try:
+            records.append(read_record(path))
+        except UsageError as error:
+            problems.append(str(error))
+    return Loaded(records, problems)
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+    """Save a model as safetensors, with notes in the header."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata=notes)
+
+
+def read_weights(path: Path) -> Weights | None:
+    """A model written by `write_weights`, or None if there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Weights(tensors, dict(file.metadata() or {}))
+    except (OSError, SafetensorError):
+        return None
