@@ -1,0 +1,161 @@
+"""Networks by name: images in [0, 1] in, logits out; normalisation is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from baselines.published_networks import LeNet5, PlainResNet, ResNet20, expect_shape
+from baselines.wide_resnet import WideResNet
+from benchmark.core.errors import unknown
+from benchmark.core.seeding import global_state
+from benchmark.data import Shape
+
+
+class Normalise(nn.Module):
+    """(images - mean) / std per channel. The constants belong to the code, not to the weights."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same shape as `images`."""
+        return (images - self.mean) / self.std
+
+
+class Normalised(nn.Module):
+    """A network behind its normalisation; weights that others trained go into `network`."""
+
+    def __init__(self, normalise: Normalise, network: nn.Module) -> None:
+        super().__init__()
+        self.normalise, self.network = normalise, network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images in [0, 1]."""
+        logits: Tensor = self.network(self.normalise(images))
+        return logits
+
+
+class SmallCNN(nn.Module):
+    """Convolutions with group norm (batch norm would tie the images of a batch together)."""
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        widths = (16, 32, 64) if min(height, width) >= 16 else (16, 32)
+        layers: list[nn.Module] = []
+        for outputs, stride in zip(widths, (1, 2, 2), strict=False):
+            layers += [nn.Conv2d(channels, outputs, 3, stride, padding=1)]
+            layers += [nn.GroupNorm(outputs // 4, outputs), nn.ReLU()]
+            channels = outputs
+        side = 2 ** (len(widths) - 1)
+        inputs = channels * -(-height // side) * -(-width // side)
+        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU())
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def _usual(shape: Shape) -> Normalise:
+    """The usual constants: MNIST's for one channel, CIFAR-10's for three."""
+    if shape[0] == 3:
+        return Normalise((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
+    return Normalise((0.1307,) * shape[0], (0.3081,) * shape[0])
+
+
+def small_cnn(shape: Shape, classes: int) -> nn.Module:
+    """Two or three convolutions and two linear layers: trains in seconds on a CPU."""
+    return Normalised(_usual(shape), SmallCNN(shape, classes))
+
+
+def resnet18(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-18 as torchvision builds it (He et al. 2016), with the stem for small images."""
+    from torchvision.models import resnet18 as build
+
+    network = build(num_classes=classes)
+    network.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return Normalised(_usual(shape), network)
+
+
+def wrn_28_10(shape: Shape, classes: int) -> nn.Module:
+    """WideResNet-28-10 (Zagoruyko & Komodakis 2016): 36.5 million parameters."""
+    return Normalised(_usual(shape), WideResNet(28, 10, shape[0], classes))
+
+
+def lenet5(shape: Shape, classes: int) -> nn.Module:
+    """The MNIST network of advertorch, for its published weights; no normalisation."""
+    expect_shape("lenet5", shape, (1, 28, 28))
+    return LeNet5(classes)
+
+
+def resnet2b(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-2B of alpha-beta-CROWN, for its published CIFAR-10 weights."""
+    expect_shape("resnet2b", shape, (3, 32, 32))
+    return Normalised(_usual(shape), PlainResNet(8, (16,), classes))
+
+
+def resnet4b(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-4B of alpha-beta-CROWN, for its published CIFAR-10 weights."""
+    expect_shape("resnet4b", shape, (3, 32, 32))
+    return Normalised(_usual(shape), PlainResNet(16, (32, 32), classes))
+
+
+def resnet20(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-20 of akamaster/pytorch_resnet_cifar10, for its published CIFAR-10 weights."""
+    expect_shape("resnet20", shape, (3, 32, 32))
+    return Normalised(Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ResNet20(classes))
+
+
+NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {
+    maker.__name__: maker
+    for maker in (small_cnn, resnet18, wrn_28_10, lenet5, resnet2b, resnet4b, resnet20)
+}
+
+
+def build_network(name: str, shape: Shape, classes: int, rng: torch.Generator) -> nn.Module:
+    """A fresh network; its initial weights depend on `rng` alone.
+
+    Raises:
+        UsageError: no such network, or it does not take images of this shape.
+    """
+    if name not in NETWORKS:
+        raise unknown("network", name, NETWORKS)
+    with global_state(rng):
+        return NETWORKS[name](shape, classes)
+
+
+def default_network(dataset: str) -> str:
+    """The network used on a data set when nobody names one."""
+    return "small_cnn" if dataset in ("digits", "mnist", "fashion_mnist") else "resnet18"
+
+
+def head_parameters(model: nn.Module) -> list[str]:
+    """Names of the parameters of the last linear layer; empty if there is none."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return _parameters(model, linear[-1:])
+
+
+def norm_parameters(model: nn.Module) -> list[str]:
+    """Names of the scales and shifts of all normalisation layers; empty if there are none."""
+    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    found = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    return _parameters(model, found)
+
+
+def _parameters(model: nn.Module, modules: Sequence[str]) -> list[str]:
+    return [
+        f"{module}.{name}" if module else name
+        for module in modules
+        for name, _ in model.get_submodule(module).named_parameters(recurse=False)
+    ]
