@@ -28,6 +28,7 @@ class Budget(_Frozen):
     method: Method = "finetune"
     knowledge: Knowledge = "captured"
     steps: int = Field(default=0, ge=0)
+    lr: float = Field(default=0.0, ge=0)
 
     @property
     def adapts(self) -> bool:
@@ -37,7 +38,7 @@ class Budget(_Frozen):
     def __str__(self) -> str:
         if not self.adapts:
             return "k00"
-        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}"
+        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}-lr{self.lr:g}"
 
 
 class Cell(_Frozen):

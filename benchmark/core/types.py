@@ -144,6 +144,15 @@ class Defense(ABC):
         """The attacks `fit` will use, for planning; None when unknown."""
         return ()
 
+    def families(self, strengths: Mapping[str, Any]) -> frozenset[str] | None:
+        """Families `fit` will train on, for planning; what it really used is in `Trained`."""
+        attacks = self.training_attacks(strengths)
+        return None if attacks is None else frozenset(attack.family for attack in attacks)
+
+    def content(self) -> str:
+        """What the model depends on beyond options and registered code: a hash of a file, say."""
+        return ""
+
     @abstractmethod
     def fit(
         self, network: nn.Module, train: Any, strengths: Mapping[str, Any], progress: Progress,

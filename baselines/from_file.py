@@ -1,0 +1,119 @@
+"""Defenses by name, or from a user's own file: `path/to/file.py:NAME`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from baselines import DEFENSES
+from benchmark.core.errors import UsageError, unknown
+from benchmark.core.records import short_hash
+from benchmark.core.specs import Spec, build
+from benchmark.core.types import Attack, Defense, Progress, Trained
+
+
+@dataclass(frozen=True)
+class GivenModel(Defense):
+    """A model that is trained already. What it saw is unknown unless it says so: an attribute
+    `trained_on` of the object, e.g. `{"linf-gradient"}` or `set()` for a model trained on clean
+    images."""
+
+    name: ClassVar[str] = "given"
+    file: str
+    make: Callable[[], nn.Module]
+    declared: frozenset[str] | None = None
+    code: str = ""
+
+    def content(self) -> str:
+        """The file's text: the same weights may run through other code."""
+        return self.code
+
+    def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
+        """Unknown: a declaration names families, not attacks."""
+        return None
+
+    def families(self, strengths: Mapping[str, Any]) -> frozenset[str] | None:
+        """What was declared."""
+        return self.declared
+
+    def fit(
+        self, network: nn.Module, train_split: Any, strengths: Mapping[str, Any],
+        progress: Progress, rng: torch.Generator,
+    ) -> Trained:  # fmt: skip
+        """The given model; nothing is trained and `network` is not used."""
+        model = self.make()
+        if not isinstance(model, nn.Module):
+            raise UsageError(
+                f"{self.file}: expected an nn.Module or a function that returns one, "
+                f"got {type(model).__name__}"
+            )
+        return Trained(model.to(next(network.parameters()).device), self.declared)
+
+
+def build_defense(text: str) -> tuple[str, Defense]:
+    """A defense and its name in tables, from `name[options]` or `file.py:NAME[options]`."""
+    spec = Spec.parse(text)
+    file, colon, name = spec.name.rpartition(":")
+    if not (colon and file.endswith(".py")):
+        return str(spec), DEFENSES.build(spec)
+    label = str(Spec(f"{Path(file).name}:{name}", spec.options))
+    return label, _from_object(_load_object(Path(file), name), spec)
+
+
+def _load_object(file: Path, name: str) -> Any:
+    module = _load_module(file)
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if _usable(value, module.__name__)]
+        raise unknown(f"name in {file}", name, own)
+    return getattr(module, name)
+
+
+def _usable(value: Any, module: str) -> bool:
+    return isinstance(value, nn.Module) or (
+        callable(value) and getattr(value, "__module__", None) == module
+    )
+
+
+def _load_module(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise UsageError(f"no file {file}; expected --defense path/to/file.py:NAME")
+    name = f"reattack_user_{file.stem}_{short_hash(file.resolve())}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file} cannot be imported; expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look a class's module up
+    sys.path.insert(0, str(file.resolve().parent))  # its neighbours are importable, as for a script
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{file} fails on import: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _from_object(found: Any, spec: Spec) -> Defense:
+    if isinstance(found, type) and issubclass(found, Defense):
+        defense: Defense = build(found, spec, {})
+        return defense
+    if isinstance(found, Defense):
+        return found
+    if isinstance(found, nn.Module) or callable(found):
+        declared = getattr(found, "trained_on", None)
+        families = None if declared is None else frozenset(declared)
+        make = (lambda: found) if isinstance(found, nn.Module) else found
+        file = Path(spec.name.rpartition(":")[0])
+        return GivenModel(spec.name, make, families, short_hash(file.read_bytes()))
+    raise UsageError(
+        f"{spec.name}: expected a Defense class, an nn.Module or a function that returns one, "
+        f"got {type(found).__name__}"
+    )

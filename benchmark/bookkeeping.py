@@ -1,0 +1,102 @@
+"""From a cell's end to its record, and from a record to whether the cell must run again."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from benchmark import fingerprint
+from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
+from benchmark.core.store import read_record, record_path
+from benchmark.evaluation import Meter
+from benchmark.lab import Lab
+
+
+def is_finished(lab: Lab, cell: Cell) -> bool:
+    """Whether the cell's record is there and still true. Failed cells always run again."""
+    path = record_path(lab.place.results, cell)
+    if not path.is_file():
+        return False
+    try:
+        found = read_record(path)
+    except UsageError as error:
+        lab.watch.note(str(error))
+        return False
+    stale = fingerprint.changed(found.fingerprint, lab.fingerprint(cell))
+    if stale and found.status != "failed":
+        lab.watch.note(f"stale, run again: {cell} ({', '.join(stale)} changed)")
+    return not stale and found.status != "failed"
+
+
+def record(
+    lab: Lab, cell: Cell, status: Status, meter: Meter, *,
+    reason: str | None = None, outcome: Outcome | None = None, outside: int = 0,
+) -> Record:  # fmt: skip
+    """The record of a cell that ended `done` or `skipped`."""
+    attack, model = lab.attack(cell), lab.model(cell)
+    known, flags = model.trained_on, list(model.flags)
+    if outside:
+        flags.append(f"over budget: {outside} minimum-norm proposals counted as failures")
+    return _blank(lab, cell, meter).model_copy(
+        update={
+            "status": status,
+            "reason": reason,
+            "unseen": None if known is None else attack.family not in known,
+            "trained_on": None if known is None else sorted(known),
+            "query": lab.dataset(cell).test.first(cell.limit).hash,
+            "outcome": outcome,
+            "flags": flags,
+            "fingerprint": lab.fingerprint(cell),
+        }
+    )
+
+
+def failed_record(lab: Lab, cell: Cell, meter: Meter, error: Exception) -> Record:
+    """The record of a cell that raised; it claims nothing but the reason."""
+    return _blank(lab, cell, meter).model_copy(update={"reason": describe(error)})
+
+
+def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
+    attack, defense = lab.attack(cell), lab.plan.defenses[cell.defense]
+    return Record(
+        cell=cell,
+        status="failed",
+        reason="did not end",
+        family=attack.family,
+        threat=str(attack.threat),
+        norm=attack.norm,
+        origin=attack.origin,
+        cost=Cost(seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards),
+        provenance=Provenance(
+            command=lab.place.command,
+            attack_options=fingerprint.options_of_instance(attack),
+            defense_options=fingerprint.options_of_instance(defense),
+            adaptation=cell.budget.model_dump(),
+            versions=fingerprint.versions(),
+            commit=fingerprint.commit(),
+            device=device_name(lab.place.device),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+        fingerprint={},
+    )
+
+
+def device_name(device: str) -> str:
+    """`cpu`, or the name of the GPU."""
+    if torch.device(device).type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return str(device)
+
+
+def describe(error: Exception) -> str:
+    """One line: what went wrong and, for a crash, where."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AuditError | UsageError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{where}"
