@@ -15,15 +15,15 @@ from benchmark.data import Shape
 
 
 class Normalise(nn.Module):
-    """(images - mean) / std per channel. The constants belong to the code, not to the weights."""
+    """(images - mean) / std per channel."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Same shape as `images`."""

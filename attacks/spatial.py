@@ -1,0 +1,151 @@
+"""Rotation and translation (Engstrom et al. 2019, arXiv 1712.02779): a finite set, searched whole.
+
+A pose is (angle in degrees, right, down), shifts in whole pixels. The image turns about its
+centre, then moves; between pixels it is interpolated, outside it is black.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
+
+from attacks import ATTACKS
+from attacks.search import Search
+from benchmark.core.errors import UsageError
+from benchmark.core.types import Attack, Family, Goal, Threat
+
+TOLERANCE = 1e-5
+"""Float32 interpolation differs by less than this between devices and batch sizes."""
+
+
+class Pose(NamedTuple):
+    """Degrees counter-clockwise, then pixels to the right and down."""
+
+    angle: float
+    right: int
+    down: int
+
+
+def move(images: Tensor, pose: Pose) -> Tensor:
+    """Images in this pose, same shape, in [0, 1]. The pose (0, 0, 0) gives them back exactly."""
+    if not any(pose):
+        return images.clone()
+    height, width = images.shape[2:]
+    cos, sin = math.cos(math.radians(pose.angle)), math.sin(math.radians(pose.angle))
+    # Where an output point comes from, in pixels from the centre: undo the shift, then the turn.
+    back_x = -cos * pose.right + sin * pose.down
+    back_y = -sin * pose.right - cos * pose.down
+    theta = torch.tensor(
+        [
+            [cos, -sin * height / width, 2 * back_x / width],
+            [sin * width / height, cos, 2 * back_y / height],
+        ],
+        dtype=images.dtype,
+        device=images.device,
+    )
+    size = list(images.shape)
+    grid = affine_grid(theta.expand(len(images), 2, 3), size, align_corners=False)
+    moved = grid_sample(images, grid, "bilinear", "zeros", align_corners=False)
+    return moved.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Poses(Threat):
+    """All poses on a grid: `angles` from -degrees to degrees, `shifts` from -shift to shift.
+
+    Shifts are rounded to whole pixels (halves to even), and equal ones counted once.
+    """
+
+    degrees: float
+    shift: int
+    angles: int
+    shifts: int
+    norm: str = "spatial"
+
+    def grid(self) -> list[Pose]:
+        """The original pose first, then from the farthest to the nearest: early hits are cheap."""
+        turns = _even_steps(self.degrees, self.angles)
+        pixels = sorted({round(step) for step in _even_steps(self.shift, self.shifts)})
+        poses = {Pose(turn, right, down) for turn in turns for right in pixels for down in pixels}
+        far = sorted(poses - {Pose(0, 0, 0)}, key=self._farness, reverse=True)
+        return [Pose(0, 0, 0), *far]
+
+    def _farness(self, pose: Pose) -> tuple[float, Pose]:
+        pixels = (abs(pose.right) + abs(pose.down)) / max(1, self.shift)
+        return abs(pose.angle) / max(1.0, self.degrees) + pixels, pose
+
+    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
+        """Which images are one of the poses: each pose is made again and compared."""
+        found = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        for pose in self.grid():
+            left = (~found).nonzero().flatten()
+            if not len(left):
+                break
+            difference = (move(images[left], pose) - perturbed[left]).abs()
+            found[left] = difference.flatten(1).amax(dim=1) <= TOLERANCE
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.degrees:.4g} degrees, {self.shift} pixels"
+
+
+def _even_steps(size: float, count: int) -> list[float]:
+    """`count` (odd) numbers evenly from -size to size, 0 in the middle, mirrored exactly."""
+    half = count // 2
+    return [size * step / half if step else 0.0 for step in range(-half, half + 1)]
+
+
+@ATTACKS.register
+@dataclass(frozen=True)
+class RotationTranslation(Attack):
+    """Exhaustive search of the grid: no attack on this threat is stronger, none needs gradients."""
+
+    name: ClassVar[str] = "rotation_translation"
+    family: ClassVar[Family] = "spatial"
+    norm: ClassVar[str] = "spatial"
+    degrees: float
+    shift: int
+    angles: int = 31
+    shifts: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse a grid that misses the original pose or is no grid."""
+        for option in ("angles", "shifts"):
+            count = getattr(self, option)
+            if count < 1 or count % 2 == 0:
+                raise UsageError(
+                    f"{self.name}[{option}={count}]: expected an odd number, "
+                    "so that the grid holds the original pose"
+                )
+        if not (0 <= self.degrees <= 180 and self.shift >= 0):
+            raise UsageError(
+                f"{self.name}: expected degrees from 0 to 180 and shift >= 0 pixels, "
+                f"got degrees={self.degrees:g}, shift={self.shift}"
+            )
+
+    @property
+    def threat(self) -> Poses:
+        """The grid."""
+        return Poses(self.degrees, self.shift, self.angles, self.shifts)
+
+    @property
+    def passes(self) -> int:
+        """One forward a pose."""
+        return len(self.threat.grid())
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+    ) -> Tensor:
+        """See `Attack.perturb`. Draws nothing: the whole grid is tried."""
+        search = Search(images, labels)
+        for pose in self.threat.grid():
+            active = search.remaining(goal)
+            if not len(active):
+                break
+            search.try_all(model, active, move(images[active], pose))
+        return search.best

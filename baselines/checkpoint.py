@@ -1,0 +1,74 @@
+"""A network that somebody else trained, from a file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import torch
+from torch import nn
+
+from baselines import DEFENSES
+from baselines.weights import fit_weights, load_weights
+from benchmark.core.errors import UsageError, unknown
+from benchmark.core.types import Attack, Defense, Family, Progress, Trained
+from benchmark.data import Split
+
+
+@DEFENSES.register
+@dataclass(frozen=True)
+class Checkpoint(Defense):
+    """The weights in the file `path`, for the network named by --network.
+
+    `trained_on` declares the families its training used, joined by `+` (`linf-gradient+noise`);
+    `none` for clean images only. What nobody declares stays unknown.
+    """
+
+    name: ClassVar[str] = "checkpoint"
+    path: str
+    trained_on: str = "unknown"
+
+    def __post_init__(self) -> None:
+        """Refuse a family nobody knows before anything runs."""
+        families_of(self.trained_on)
+
+    def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
+        """Unknown: a declaration names families, not attacks."""
+        return None
+
+    def fit(
+        self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],
+        progress: Progress, rng: torch.Generator,
+    ) -> Trained:  # fmt: skip
+        """Load the weights; nothing is trained.
+
+        Raises:
+            UsageError: the file cannot be read safely or does not fit the network.
+        """
+        path = Path(self.path).expanduser()
+        weights = load_weights(path)
+        try:
+            fit_weights(network, weights)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+        progress(1.0)
+        return Trained(network.eval(), families_of(self.trained_on))
+
+
+def families_of(declared: str) -> frozenset[str] | None:
+    """The families in a declaration; None where they are unknown.
+
+    >>> sorted(families_of("linf-gradient+noise"))
+    ['linf-gradient', 'noise']
+    >>> families_of("none"), families_of("unknown")
+    (frozenset(), None)
+    """
+    if declared == "unknown":
+        return None
+    families = frozenset() if declared == "none" else frozenset(declared.split("+"))
+    for family in sorted(families):
+        if family not in get_args(Family):
+            raise unknown("family in trained_on", family, (*get_args(Family), "none", "unknown"))
+    return families
