@@ -1,0 +1,5 @@
+"""Reports: records -> one tidy pandas table -> scores, tables, plots. Never imports a model.
+
+frame (the table) · scores (intervals and aggregates) · headline (over attacks) · findings
+(what looks wrong) · tables, summary, console (for readers) · plots · report (writes them all).
+"""

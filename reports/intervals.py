@@ -1,0 +1,141 @@
+"""95% intervals of verdict tables: Wilson where a proportion is simple, else the bootstrap.
+
+A table is an array whose last axis counts images and whose axes before it count episodes (and,
+before those, training seeds).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[Any]
+
+CONFIDENCE = 0.95
+REPLICATES = 2000
+FEW = 5
+
+_AT_ONCE = 2**24
+"""Table entries resampled in one matrix product: bounds the memory, not the result."""
+
+
+class Interval(NamedTuple):
+    """A confidence interval, ends included."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Score interval of a proportion p = successes / n.
+
+        (p + z^2 / 2n  +-  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Wilson 1927; recommended by Brown, Cai & DasGupta 2001. Unlike p +- z sqrt(p (1 - p) / n) it
+    does not shrink to a point at 0% and 100%.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"expected n >= 1 and 0 <= successes <= n, got {successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, scale = successes / n, 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / scale
+    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / scale
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def bootstrap(
+    table: Table, confidence: float = CONFIDENCE, replicates: int = REPLICATES, seed: int = 0
+) -> Interval:
+    """Percentile interval of the mean, every axis resampled independently with replacement.
+
+    The pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1:386): episodes share images
+    and images share episodes, so resampling one of the two alone would claim too much certainty.
+    It errs on the wide side where verdicts are independent noise. A constant table gives a point:
+    use `interval`.
+    """
+    low, high = _ends(table[None], confidence, replicates, seed)[0]
+    return Interval(float(low), float(high))
+
+
+def interval(table: Table, signed: bool = False) -> Interval:
+    """The 95% interval of one table's mean; see `intervals`."""
+    return intervals([table], signed)[0]
+
+
+def intervals(tables: Sequence[Table], signed: bool = False) -> list[Interval]:
+    """95% intervals of the tables' means: Wilson for one row of verdicts, else the bootstrap.
+
+    The bootstrap sees only what varies: where fewer than FEW images differ from all others it
+    would answer with a point, or nearly, whatever n. There the shares of images above and below
+    the usual value get Wilson's interval, n being the images alone: further episodes on the same
+    images are no evidence about other images.
+
+    Args:
+        tables: verdicts (bool), means of verdicts (float) or, if `signed`, their differences.
+        signed: whether the means lie in [-1, 1] rather than in [0, 1].
+    """
+    found: dict[int, Interval] = {}
+    by_shape: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, table in enumerate(tables):
+        if (closed := _closed_form(table, signed)) is not None:
+            found[index] = closed
+        else:
+            by_shape[table.shape].append(index)
+    for shape, indices in by_shape.items():
+        size = max(1, _AT_ONCE // int(np.prod(shape)))
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
+            ends = _ends(np.stack([tables[index] for index in part]), CONFIDENCE, REPLICATES, 0)
+            found |= {i: Interval(*map(float, pair)) for i, pair in zip(part, ends, strict=True)}
+    return [found[index] for index in range(len(tables))]
+
+
+def _closed_form(table: Table, signed: bool) -> Interval | None:
+    """Wilson's interval where it is exact or the bootstrap would be blind; else None."""
+    n = table.shape[-1]
+    by_image = table.reshape(-1, n)
+    if table.dtype == bool and len(by_image) == 1:
+        return wilson(int(table.sum()), n)
+    usual = float(np.median(by_image[0]))
+    if (by_image != usual).any(axis=0).sum() >= FEW:
+        return None
+    nothing, floor = Interval(0.0, 0.0), -1.0 if signed else 0.0
+    above = by_image.astype(float) - usual
+    up = wilson(above.clip(min=0).mean() * n, n) if usual < 1 else nothing
+    down = wilson((-above).clip(min=0).mean() * n, n) if usual > floor else nothing
+    low, high = usual + up.low - down.high, usual + up.high - down.low
+    return Interval(max(floor, low), min(1.0, high))
+
+
+def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table:
+    """The percentiles (tables, 2) of the resampled means of `tables` (tables, ..., n)."""
+    n = tables.shape[-1]
+    sums = tables.reshape(-1, n).astype(np.float32) @ _counts(n, 0, replicates, seed)
+    sums = sums.reshape(*tables.shape[:-1], replicates)
+    for axis in range(1, tables.ndim - 1):  # seeds, then episodes: the first axis that is left
+        counts = _counts(tables.shape[axis], axis, replicates, seed)
+        sums = np.einsum("ts...r,sr->t...r", sums, counts)
+    tail = (1 - confidence) / 2
+    ends: Table = np.quantile(sums, [tail, 1 - tail], axis=-1).T.astype(float)
+    return ends / np.prod(tables.shape[1:])
+
+
+@lru_cache(maxsize=12)
+def _counts(size: int, axis: int, replicates: int, seed: int) -> Table:
+    """How often each of `size` items is drawn in each replicate: float32 (size, replicates).
+
+    Counts turn resampling into a matrix product. They depend on the size and the axis alone, so
+    tables of the same images are resampled alike.
+    """
+    rng = np.random.default_rng((seed, axis, size))
+    draws = (rng.integers(size, size=size) for _ in range(replicates))
+    counts = np.stack([np.bincount(draw, minlength=size) for draw in draws], axis=1)
+    return counts.astype(np.float32)

@@ -1,0 +1,150 @@
+"""Which cells belong to one line of a table, and which of them are missing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args
+
+import pandas as pd
+
+from reports.frame import rows
+from reports.scores import Tables, common_prefix, stack
+
+Scope = Literal["all", "unseen", "seen", "unknown"]
+
+
+class Key(NamedTuple):
+    """What a line is about: a trained defense and what it may adapt with.
+
+    Where nothing adapts, `method` is "none", `knowledge` is "" and the numbers are 0.
+    """
+
+    dataset: str
+    network: str
+    defense: str
+    shots: int
+    method: str
+    knowledge: str
+    steps: int
+    lr: float
+
+
+class Place(NamedTuple):
+    """Where a cell stands in its line."""
+
+    attack: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells a line should have, and those it has (rows of the tidy frame)."""
+
+    key: Key
+    scope: Scope
+    expected: tuple[Place, ...]
+    cells: dict[Place, Any]
+    families: dict[str, str]
+    """The family of every attack, also of those with no cell here."""
+
+    @cached_property
+    def scored(self) -> dict[Place, Any]:
+        """The done cells scored on the same images; others cannot be paired with them."""
+        done = {place: cell for place, cell in self.cells.items() if cell.status == "done"}
+        query = Counter(cell.query for cell in done.values()).most_common(1)
+        return {place: cell for place, cell in done.items() if cell.query == query[0][0]}
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are expected cells and all of them are scored."""
+        return bool(self.expected) and set(self.expected) <= set(self.scored)
+
+    @property
+    def status(self) -> str:
+        """done, or what is in the way: failed, missing or skipped."""
+        if self.complete:
+            return "done"
+        found = {cell.status for cell in self.cells.values()}
+        if "failed" in found:
+            return "failed"
+        return "skipped" if found == {"skipped"} else "missing"
+
+    def attacks(self) -> dict[str, Tables]:
+        """By attack, the verdicts of its seeds (seeds, episodes, n), cut to what all have."""
+        cut = common_prefix([self.scored[place].verdicts for place in self.expected])
+        by_attack: defaultdict[str, list[Tables]] = defaultdict(list)
+        for place, tables in zip(self.expected, cut, strict=True):
+            by_attack[place.attack].append(tables)
+        return {attack: stack(seeds) for attack, seeds in by_attack.items()}
+
+    def by_attack(self) -> Iterator[tuple[str, Line]]:
+        """The line's attacks one by one, skipped ones included; by family, then name."""
+        names = {place.attack for place in (*self.expected, *self.cells)}
+        for name in sorted(names, key=lambda name: (self.families[name], name)):
+            yield name, self.only({name})
+
+    def only(self, attacks: set[str], scope: Scope | None = None) -> Line:
+        """The same line over fewer attacks."""
+        return replace(
+            self,
+            scope=scope or self.scope,
+            expected=tuple(place for place in self.expected if place.attack in attacks),
+            cells={place: cell for place, cell in self.cells.items() if place.attack in attacks},
+        )
+
+
+def lines(frame: pd.DataFrame) -> list[Line]:
+    """Every line over all attacks, then over the unseen, seen and unknown ones it has.
+
+    A line should have every attack that some line of the same data set, network and shots has done
+    or failed, for each of its own seeds. An attack skipped everywhere cannot run there: no hole.
+    """
+    cells = _by_key(frame)
+    expected: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for key, found in cells.items():
+        names = {place.attack for place, cell in found.items() if cell.status != "skipped"}
+        expected[key.dataset, key.network, key.shots] |= names
+    families = dict(zip(frame["attack"], frame["family"], strict=True))
+    result = []
+    for key, found in cells.items():
+        seeds = sorted({place.seed for place in found})
+        names = expected[key.dataset, key.network, key.shots]
+        places = tuple(Place(name, seed) for name in sorted(names) for seed in seeds)
+        line = Line(key, "all", places, found, families)
+        result += [line, *_scopes(line)]
+    return result
+
+
+def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Place, Any]]:
+    """One cell a place, the best scored: a folder may hold a quick run beside a full one."""
+    cells: defaultdict[Key, dict[Place, Any]] = defaultdict(dict)
+    for cell in sorted(rows(frame), key=_evidence):
+        trained = cell.dataset, cell.network, cell.defense
+        budget = cell.shots, cell.method, cell.knowledge, cell.steps, cell.lr
+        key = Key(*trained, *(budget if cell.adapts else (0, "none", "", 0, 0.0)))
+        cells[key][Place(cell.attack, cell.seed)] = cell
+    order = {name: place for place, name in enumerate(dict.fromkeys(frame["defense"]))}
+
+    def position(key: Key) -> tuple[Any, ...]:
+        return key.dataset, key.network, order[key.defense], bool(key.shots), key[4:], key.shots
+
+    return {key: cells[key] for key in sorted(cells, key=position)}
+
+
+def _evidence(cell: Any) -> tuple[bool, int, int]:
+    return cell.status == "done", 0 if pd.isna(cell.n) else cell.n, cell.episodes
+
+
+def _scopes(line: Line) -> Iterable[Line]:
+    names = {place.attack for place in (*line.expected, *line.cells)}
+    unseen = {place.attack: cell.unseen for place, cell in line.cells.items()}
+    trained_on = next(iter(line.cells.values())).trained_on
+    for name in names - set(unseen):  # a missing cell: what the others of its defense say
+        unseen[name] = None if trained_on is None else line.families[name] not in trained_on
+    found: defaultdict[Scope, set[str]] = defaultdict(set)
+    for name, value in unseen.items():
+        found["unknown" if pd.isna(value) else "unseen" if value else "seen"].add(name)
+    return [line.only(found[scope], scope) for scope in get_args(Scope) if found[scope]]

@@ -1,0 +1,55 @@
+"""The tables on disk: results.csv, results.parquet and summary.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from benchmark.core.store import atomic_path
+from reports.frame import COLUMNS, FURTHER
+from reports.summary import summary
+
+
+class TableFiles(NamedTuple):
+    """What `write_tables` wrote."""
+
+    csv: Path
+    parquet: Path
+    markdown: Path
+
+
+def write_tables(frame: pd.DataFrame, out: Path) -> TableFiles:
+    """Write the tidy table, a row per cell, twice, and the summary for readers.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    files = TableFiles(out / "results.csv", out / "results.parquet", out / "summary.md")
+    table = flat(frame)
+    with atomic_path(files.csv) as temporary:
+        joined = {name: table[name].map("; ".join, na_action="ignore") for name in _LISTS}
+        table.assign(**joined).to_csv(temporary, index=False, lineterminator="\n")
+    with atomic_path(files.parquet) as temporary:
+        table.to_parquet(temporary, index=False)
+    with atomic_path(files.markdown) as temporary:
+        temporary.write_text(summary(frame), encoding="utf-8")
+    return files
+
+
+_LISTS = ("flags", "trained_on")
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy table without verdicts, each `..._interval` as `..._low` and `..._high`."""
+    columns: dict[str, pd.Series] = {}
+    for name in (*COLUMNS, *FURTHER):
+        if name.endswith("_interval"):
+            stem = name.removesuffix("_interval")
+            for place, end in enumerate(("low", "high")):
+                ends = [pair[place] if isinstance(pair, tuple) else None for pair in frame[name]]
+                columns[f"{stem}_{end}"] = pd.Series(ends, index=frame.index, dtype="float64")
+        elif name != "verdicts":
+            columns[name] = frame[name]
+    return pd.DataFrame(columns)
