@@ -1,0 +1,189 @@
+"""Rows from torchattacks beyond plain gradient ascent: AutoAttack's parts, queries, minimum norm.
+
+Seconds do not follow `passes` for deepfool, sparsefool, jsma, onepixel and pixle: the library goes
+image by image in Python, some ten times slower a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from attacks.from_torchattacks import Arguments, Call, Row, offer, plainly, stepped
+
+
+def auto_pgd(norm: str) -> Callable[[Any, Call], Arguments]:
+    """APGD (Croce & Hein 2020) with the published rho 0.75."""
+    return lambda attack, call: {
+        "norm": norm, "eps": attack.eps, "steps": attack.steps, "n_restarts": attack.restarts,
+        "seed": call.seed, "loss": attack.loss, "eot_iter": 1, "rho": 0.75, "verbose": False,
+    }  # fmt: skip
+
+
+def auto_pgd_targeted(norm: str) -> Callable[[Any, Call], Arguments]:
+    """APGD-T: the most likely wrong classes in turn, at most `targets` of them."""
+    return lambda attack, call: {
+        "norm": norm, "eps": attack.eps, "steps": attack.steps, "n_restarts": attack.restarts,
+        "seed": call.seed, "eot_iter": 1, "rho": 0.75, "verbose": False,
+        "n_classes": min(call.classes, attack.targets + 1),
+    }  # fmt: skip
+
+
+def fast_boundary(norm: str) -> Callable[[Any, Call], Arguments]:
+    """FAB (Croce & Hein 2020b), untargeted, with the published constants."""
+    return lambda attack, call: {
+        "norm": norm, "eps": attack.eps, "steps": attack.steps, "n_restarts": 1,
+        "alpha_max": 0.1, "eta": 1.05, "beta": 0.9, "seed": call.seed, "verbose": False,
+        "multi_targeted": False, "n_classes": call.classes,
+    }  # fmt: skip
+
+
+def squares(norm: str) -> Callable[[Any, Call], Arguments]:
+    """Square (Andriushchenko et al. 2020) with AutoAttack's schedule, not the library's."""
+    return lambda attack, call: {
+        "norm": norm, "eps": attack.eps, "n_queries": attack.queries, "n_restarts": 1,
+        "p_init": 0.8, "loss": "margin", "resc_schedule": False, "seed": call.seed,
+        "verbose": False,
+    }  # fmt: skip
+
+
+def elastic_net(attack: Any, call: Call) -> Arguments:
+    """EAD (Chen et al. 2018); the search starts at 1, not 0.001, where it would find nothing."""
+    return {
+        "kappa": 0, "lr": attack.step_size, "binary_search_steps": attack.searches,
+        "max_iterations": attack.steps, "abort_early": False, "initial_const": 1.0,
+        "beta": attack.shrink,
+    }  # fmt: skip
+
+
+def saliency(attack: Any, call: Call) -> Arguments:
+    """JSMA sets two values a step: as many steps as `eps` pixels have pairs of values.
+
+    The library takes a share of the values, gamma, and makes ceil(values * gamma / 2) steps.
+    """
+    channels, values = call.shape[0], call.shape[0] * call.shape[1] * call.shape[2]
+    steps = max(int(attack.eps) * channels // 2, 1)
+    return {"theta": attack.change, "gamma": (2 * steps - 0.5) / values}
+
+
+def towards_runner_up(library: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """JSMA aimed at each image's likeliest wrong class; the library would take (label + 1) % 10."""
+
+    def runner_up(inputs: Tensor, labels: Tensor) -> Tensor:
+        logits: Tensor = library.get_logits(inputs).detach()
+        return logits.scatter(1, labels[:, None], -float("inf")).argmax(dim=1)
+
+    library.set_mode_targeted_by_function(runner_up, quiet=True)
+    return plainly(library, images, labels)
+
+
+def without_filter(library: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """FAB in L1: the library's own filter by eps fails there (`res` is never set)."""
+    return library.attack_single_run(images, labels)  # type: ignore[no-any-return]
+
+
+def with_inner_deepfool(library: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """SparseFool: the arguments of the DeepFool inside, which its constructor does not take."""
+    library.deepfool.steps, library.deepfool.overshoot = 50, 0.02
+    return plainly(library, images, labels)
+
+
+AUTO = (
+    Row("apgd_linf", "APGD", "linf-gradient", "linf",
+        "Auto-PGD (Croce & Hein 2020): chooses its own step size.",
+        {"steps": 50, "restarts": 1, "loss": ("ce", "dlr")}, auto_pgd("Linf"),
+        lambda attack: attack.restarts * 2 * (attack.steps + 1) + 1),
+    Row("apgd_l2", "APGD", "l2-gradient", "l2",
+        "Auto-PGD in l2 (Croce & Hein 2020).",
+        {"steps": 50, "restarts": 1, "loss": ("ce", "dlr")}, auto_pgd("L2"),
+        lambda attack: attack.restarts * 2 * (attack.steps + 1) + 1),
+    Row("apgdt_linf", "APGDT", "linf-gradient", "linf",
+        "Auto-PGD on the targeted DLR loss (Croce & Hein 2020).",
+        {"steps": 50, "restarts": 1, "targets": 9}, auto_pgd_targeted("Linf"),
+        lambda attack: attack.targets * attack.restarts * 2 * (attack.steps + 1) + 1, classes=4),
+    Row("apgdt_l2", "APGDT", "l2-gradient", "l2",
+        "Auto-PGD on the targeted DLR loss in l2 (Croce & Hein 2020).",
+        {"steps": 50, "restarts": 1, "targets": 9}, auto_pgd_targeted("L2"),
+        lambda attack: attack.targets * attack.restarts * 2 * (attack.steps + 1) + 1, classes=4),
+    Row("fab_linf", "FAB", "linf-gradient", "linf",
+        "Fast adaptive boundary (Croce & Hein 2020b).",
+        {"steps": 100}, fast_boundary("Linf"), lambda attack: 12 * attack.steps,
+        classes=2, minimum_norm=True),
+    Row("fab_l2", "FAB", "l2-gradient", "l2",
+        "Fast adaptive boundary in l2 (Croce & Hein 2020b).",
+        {"steps": 100}, fast_boundary("L2"), lambda attack: 12 * attack.steps,
+        classes=2, minimum_norm=True),
+    Row("fab_l1", "FAB", "l1-gradient", "l1",
+        "Fast adaptive boundary in l1 (Croce & Hein 2020b).",
+        {"steps": 100}, fast_boundary("L1"), lambda attack: 12 * attack.steps,
+        classes=2, minimum_norm=True, run=without_filter),
+)  # fmt: skip
+
+QUERIES = (
+    Row("square", "Square", "score-based", "linf",
+        "Square (Andriushchenko et al. 2020): random squares, no gradient.",
+        {"queries": 5000}, squares("Linf"), lambda attack: attack.queries),
+    Row("square_l2", "Square", "score-based", "l2",
+        "Square in l2 (Andriushchenko et al. 2020).",
+        {"queries": 5000}, squares("L2"), lambda attack: attack.queries),
+    Row("spsa", "SPSA", "score-based", "linf",
+        "Gradients estimated from `samples` pairs of forward passes (Uesato et al. 2018).",
+        {"steps": 20, "step_size": None, "samples": 64, "at_once": 8},
+        lambda attack, call: {
+            "eps": attack.eps, "delta": 0.01, "lr": stepped(attack, call)["alpha"],
+            "nb_iter": attack.steps, "nb_sample": attack.samples,
+            "max_batch_size": attack.at_once},
+        lambda attack: 2 * attack.steps * attack.samples),
+    Row("onepixel", "OnePixel", "sparse", "l0",
+        "Differential evolution over `eps` pixels (Su et al. 2019).",
+        {"steps": 20, "population": 50},
+        lambda attack, call: {
+            "pixels": int(attack.eps), "steps": attack.steps, "popsize": attack.population,
+            "inf_batch": attack.population},
+        lambda attack: attack.population * (attack.steps + 1)),
+    Row("pixle", "Pixle", "sparse", "l0",
+        "Copies pixels elsewhere, the best of `tries` for each of `eps` (Pomponi et al. 2022).",
+        {"tries": 50},
+        lambda attack, call: {
+            "x_dimensions": (1, 1), "y_dimensions": (1, 1), "pixel_mapping": "random",
+            "restarts": int(attack.eps), "max_iterations": attack.tries,
+            "update_each_iteration": False},
+        lambda attack: 2 * int(attack.eps) * attack.tries + 1),
+)  # fmt: skip
+
+MINIMUM_NORM = (
+    Row("cw", "CW", "l2-gradient", "l2",
+        "Carlini & Wagner 2017 with one constant, not a search; pixels at 0 or 1 cannot move.",
+        {"steps": 100, "step_size": 0.05, "constant": 1.0},
+        lambda attack, call: {
+            "c": attack.constant, "kappa": 0, "steps": attack.steps, "lr": attack.step_size},
+        lambda attack: 2 * attack.steps, minimum_norm=True, positive=True),
+    Row("deepfool", "DeepFool", "l2-gradient", "l2",
+        "Steps to the nearest linearised boundary (Moosavi-Dezfooli et al. 2016); image by image.",
+        {"steps": 50, "overshoot": 0.02},
+        lambda attack, call: {"steps": attack.steps, "overshoot": attack.overshoot},
+        lambda attack: 11 * attack.steps, minimum_norm=True),
+    Row("eaden", "EADEN", "l1-gradient", "l1",
+        "Elastic net, the best by l2 + shrink * l1 (Chen et al. 2018).",
+        {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
+        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True),
+    Row("eadl1", "EADL1", "l1-gradient", "l1",
+        "Elastic net, the best by l1 (Chen et al. 2018).",
+        {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
+        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True),
+    Row("sparsefool", "SparseFool", "sparse", "l0",
+        "DeepFool's boundary, few pixels at a time (Modas et al. 2019); image by image.",
+        {"steps": 5, "sparsity": 1.2, "overshoot": 0.02},
+        lambda attack, call: {
+            "steps": attack.steps, "lam": attack.sparsity, "overshoot": attack.overshoot},
+        lambda attack: attack.steps * 11 * 5, minimum_norm=True, run=with_inner_deepfool),
+    Row("jsma", "JSMA", "sparse", "l0",
+        "Saliency map (Papernot et al. 2016), aimed at the likeliest wrong class; image by image.",
+        {"change": 1.0}, saliency, lambda attack: 12 * max(int(attack.eps) // 2, 1) + 2,
+        minimum_norm=True, run=towards_runner_up),
+)  # fmt: skip
+
+for row in (*AUTO, *QUERIES, *MINIMUM_NORM):
+    offer(row, __name__)
