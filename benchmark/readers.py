@@ -53,8 +53,8 @@ def read_idx(content: bytes, path: Path) -> np.ndarray:
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise corrupt(path, f"expected an idx file of bytes, got header {content[:4].hex()!r}")
     start = 4 + 4 * content[3]
-    sizes = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
-    if len(sizes) != content[3] or len(content) != start + math.prod(sizes):
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
+    if len(content) != start + math.prod(sizes):
         raise corrupt(path, f"expected {math.prod(sizes)} values, got {len(content) - start}")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)
 

@@ -1,0 +1,164 @@
+"""Weights from files: what fits goes in whole, what could run code stays out."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from baselines.checkpoint import Checkpoint
+from baselines.networks import build_network
+from baselines.weights import fit_weights, load_weights
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import stream
+
+
+def network(seed=0, name="small_cnn", shape=(1, 8, 8)):
+    return build_network(name, shape, 10, stream("test", seed))
+
+
+def weights(seed=1, **options):
+    return network(seed, **options).state_dict()
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda table: table,
+        lambda table: {"state_dict": table, "best_prec1": 91.7},
+        lambda table: {"model_state_dict": table, "epoch": 3},
+        lambda table: {"state_dict": {f"module.{name}": value for name, value in table.items()}},
+    ],
+)
+def test_weights_come_back(tmp_path, wrap):
+    torch.save(wrap(weights()), tmp_path / "weights.pt")
+    assert same(load_weights(tmp_path / "weights.pt"), weights())
+
+
+def test_safetensors_come_back(tmp_path):
+    save_file(weights(), tmp_path / "weights.safetensors")
+    assert same(load_weights(tmp_path / "weights.safetensors"), weights())
+
+
+class Command:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": weights(), "extra": Command()}, "weights.pt")
+    with pytest.raises(UsageError, match=r"refused .*weights\.pt.*convert it") as error:
+        load_weights(tmp_path / "weights.pt")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "executed").exists()
+    torch.load("weights.pt", weights_only=False)  # the control: read without care, it does run
+    assert (tmp_path / "executed").exists()
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
+    with pytest.raises(UsageError, match=r"refused .*Linear"):
+        load_weights(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_truncated_checkpoint_is_named(tmp_path, name, kept):
+    file = tmp_path / name
+    save_file(weights(), file) if file.suffix == ".safetensors" else torch.save(weights(), file)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UsageError, match=name) as error:
+        load_weights(file)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3}, "expected tensors only, got int under 'epoch'"),
+        ([1, 2], "expected named tensors, got list"),
+        ({}, "expected named tensors"),
+    ],
+)
+def test_a_file_without_weights(tmp_path, content, message):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UsageError, match=message):
+        load_weights(tmp_path / "weights.pt")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UsageError, match=r"no checkpoint .*weights\.pt"):
+        load_weights(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("prefix", ["network.", ""])
+def test_weights_fit_with_or_without_our_normalisation(prefix):
+    model, source = network(0), network(1)
+    inner = source.network.state_dict()
+    fit_weights(model, source.state_dict() if prefix else inner)
+    assert same(model.network.state_dict(), inner)
+
+
+def test_old_batch_norm_has_no_counters():
+    table = weights(name="resnet20", shape=(3, 32, 32))
+    table = {name: value for name, value in table.items() if "num_batches" not in name}
+    model = network(name="resnet20", shape=(3, 32, 32))
+    fit_weights(model, table)
+    assert torch.equal(model.network.conv1.weight, table["network.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.pop("network.head.bias"), r"1 missing \(first: network.head.bias\)"),
+        (lambda table: table.update(more=torch.ones(1)), r"1 unexpected \(first: more\)"),
+        (
+            lambda table: table.update({"network.head.bias": torch.ones(3)}),
+            r"1 of another shape \(first: network.head.bias is \(3,\), expected \(10,\)\)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_and_changes_nothing(change, message):
+    model, table = network(0), weights()
+    change(table)
+    with pytest.raises(UsageError, match=message):
+        fit_weights(model, table)
+    assert same(model.state_dict(), weights(0))
+
+
+def fit(path, trained_on="unknown"):
+    return Checkpoint(str(path), trained_on).fit(network(), None, {}, lambda share: None, stream(0))
+
+
+@pytest.mark.parametrize(
+    ("declared", "families"),
+    [
+        ("unknown", None),
+        ("none", frozenset()),
+        ("noise", frozenset({"noise"})),
+        ("linf-gradient+noise", frozenset({"linf-gradient", "noise"})),
+    ],
+)
+def test_a_checkpoint_is_a_trained_model(tmp_path, declared, families):
+    torch.save(weights(), tmp_path / "weights.pt")
+    trained = fit(tmp_path / "weights.pt", declared)
+    assert same(trained.model.state_dict(), weights())
+    assert trained.trained_on == families
+    assert not trained.model.training
+
+
+def test_an_unknown_family_is_refused_at_once():
+    with pytest.raises(UsageError, match="did you mean linf-gradient"):
+        Checkpoint("weights.pt", "linf-gradent")
+
+
+def test_weights_of_another_network_name_file_and_way_out(tmp_path):
+    torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "weights.pt")
+    with pytest.raises(UsageError, match=r"weights\.pt: .* do not fit SmallCNN: .*--network"):
+        fit(tmp_path / "weights.pt")
