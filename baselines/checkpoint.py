@@ -13,6 +13,7 @@ from torch import nn
 from baselines import DEFENSES
 from baselines.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError, unknown
+from benchmark.core.records import short_hash
 from benchmark.core.types import Attack, Defense, Family, Progress, Trained
 from benchmark.data import Split
 
@@ -37,6 +38,15 @@ class Checkpoint(Defense):
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """Unknown: a declaration names families, not attacks."""
         return None
+
+    def families(self, strengths: Mapping[str, Any]) -> frozenset[str] | None:
+        """What was declared."""
+        return families_of(self.trained_on)
+
+    def content(self) -> str:
+        """Hash of the file."""
+        path = Path(self.path).expanduser()
+        return short_hash(path.read_bytes()) if path.is_file() else ""
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

@@ -22,9 +22,11 @@ from benchmark.core.types import Attack, Defense, Progress, Trained
 
 @dataclass(frozen=True)
 class GivenModel(Defense):
-    """A model that is trained already. What it saw is unknown unless it says so: an attribute
-    `trained_on` of the object, e.g. `{"linf-gradient"}` or `set()` for a model trained on clean
-    images."""
+    """A model that is trained already.
+
+    What it saw is unknown unless it says so: an attribute `trained_on` of the object, such as
+    `{"linf-gradient"}`, or `set()` for a model trained on clean images.
+    """
 
     name: ClassVar[str] = "given"
     file: str

@@ -66,8 +66,11 @@ def construct_adv_task_set(
     model: nn.Module, data: Split, attacks: Sequence[Attack], settings: MetaSettings,
     ledger: Ledger, rng: torch.Generator,
 ) -> list[Task]:  # fmt: skip
-    """`settings.tasks` tasks: an attack drawn from `attacks`, `shots` attacked images per class to
-    adapt on, crafted against `model` as it is now, and `query` other images per class."""
+    """`settings.tasks` tasks, each an attack drawn from `attacks` and images drawn by class.
+
+    `shots` images per class to adapt on, attacked on `model` as it is now, and `query` others per
+    class, clean.
+    """
     device, classes = next(model.parameters()).device, int(data.labels.max()) + 1
     tasks = []
     for _ in range(settings.tasks):

@@ -38,8 +38,10 @@ class Ledger:
     def perturb(
         self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator
     ) -> Batch:
-        """Attack a batch as it will be trained on. The only way to an attacked image in training,
-        so that `trained_on` cannot drift from the truth. `model` comes back in its mode."""
+        """Attack a batch that is trained on; `model` comes back in its mode.
+
+        The only way to an attacked image in training: `trained_on` cannot drift from the truth.
+        """
         self.families.add(attack.family)
         training = model.training
         model.eval()
@@ -59,7 +61,7 @@ def train(
     model: nn.Module, data: Split, loss: Loss, schedule: Schedule, ledger: Ledger,
     progress: Progress, rng: torch.Generator,
 ) -> None:  # fmt: skip
-    """Minimise `loss` over `schedule.epochs` passes through `data`; the model is left in train mode.
+    """Minimise `loss` over `schedule.epochs` epochs of `data`; leaves the model in train mode.
 
     Raises:
         AuditError: the loss is not finite; says at which epoch.

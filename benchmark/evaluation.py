@@ -51,7 +51,7 @@ def metered(model: nn.Module, meter: Meter) -> Iterator[None]:
     def count(_module: nn.Module, _inputs: object, logits: Tensor) -> None:
         meter.forwards += len(logits)
         if logits.requires_grad:
-            logits.register_hook(count_backward)
+            logits.register_hook(count_backward)  # type: ignore[no-untyped-call]
 
     def count_backward(gradient: Tensor) -> None:
         meter.backwards += len(gradient)
@@ -83,18 +83,15 @@ def state_hash(model: nn.Module) -> str:
 
 def chunks(batch: Batch) -> Iterator[Batch]:
     """The batch in pieces that fit in memory; the size depends on the image shape alone."""
-    size = (
-        max(1, min(1000, PIXELS_AT_ONCE // max(1, batch.images[0].numel())))
-        if len(batch.labels)
-        else 1
-    )
-    for images, labels in zip(batch.images.split(size), batch.labels.split(size), strict=True):
-        yield Batch(images, labels)
+    size = max(1, min(1000, PIXELS_AT_ONCE // batch.images.shape[1:].numel()))
+    for start in range(0, len(batch.labels), size):
+        piece = slice(start, start + size)
+        yield Batch(batch.images[piece], batch.labels[piece])
 
 
 @torch.no_grad()
 def correct(model: nn.Module, batch: Batch) -> Tensor:
-    """Whether each image is classified correctly, bool (n,). AuditError if logits are not finite."""
+    """Whether each image is classified correctly, bool (n,); AuditError for logits not finite."""
     verdicts = []
     for images, labels in chunks(batch):
         logits = model(images)
@@ -107,7 +104,7 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
             broken = int((~logits.isfinite()).any(dim=1).sum())
             raise AuditError(f"logits are not finite for {broken} of {len(images)} images")
         verdicts.append(logits.argmax(dim=1) == labels)
-    return torch.cat(verdicts) if verdicts else torch.zeros(0, dtype=torch.bool)
+    return torch.cat(verdicts) if verdicts else batch.labels.bool()
 
 
 def run_attack(

@@ -1,0 +1,170 @@
+"""The command line: run, list, report, contract. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from benchmark.core.errors import UsageError
+
+RUN_EXAMPLES = """
+Examples:
+
+  python -m benchmark run --defense meta_adv --attacks all
+
+  python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,family:sparse' --shots 0,10
+
+  python -m benchmark run --defense mine.py:Net --attacks 'pgd_linf[eps=8/255,steps=100]' \\
+      --dataset cifar10 --data-dir DIR --limit 1000
+
+  python -m benchmark run --defense 'checkpoint[path=weights.safetensors]' --network resnet18 \\
+      --dataset cifar10 --data-dir DIR --attacks unseen --dry-run
+
+Exit code: 0 all done (or skipped with a reason), 1 some cells failed or interrupted, 2 wrong use.
+"""
+
+app = typer.Typer(
+    name="reattack",
+    help="Robustness after few-shot adaptation, with the adapted model attacked again.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
+    defense: Annotated[
+        str | None,
+        typer.Option(help="Names, comma-separated; name[option=value]; or path/to/file.py:NAME."),
+    ] = None,
+    attacks: Annotated[
+        str | None,
+        typer.Option(help="Names, wildcards, all, unseen, family:NAME; options in brackets."),
+    ] = None,
+    suite: Annotated[
+        str, typer.Option(help="Named request that fills what no flag says.")
+    ] = "main",
+    dataset: Annotated[str | None, typer.Option(help="See `list datasets`. [digits]")] = None,
+    network: Annotated[str | None, typer.Option(help="See `list networks`.")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Shown images per class, e.g. 0,1,5,10.")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Draws of the support per cell.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds, e.g. 0,1.")] = None,
+    adapt: Annotated[
+        str | None, typer.Option(help="Adaptation methods: none, finetune, head, norm.")
+    ] = None,
+    adapt_steps: Annotated[
+        int | None, typer.Option(help="Inner steps, instead of each method's own.")
+    ] = None,
+    adapt_lr: Annotated[
+        float | None, typer.Option(help="Inner learning rate, instead of each method's own.")
+    ] = None,
+    knowledge: Annotated[
+        str | None, typer.Option(help="What the defender has: captured, simulated.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Score the first so many test images only.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where data sets are. [$REATTACK_DATA or ./data]")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the data set if it is not there.")
+    ] = False,
+    results: Results = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch. [1 for tiny images, else torch's own]")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")
+    ] = False,
+    json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
+    ] = False,
+) -> None:
+    """Train defenses, attack them, adapt to a few attacked images, and attack again."""
+    from benchmark import session
+
+    values = {
+        "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
+        "shots": _numbers("--shots", shots), "seeds": _numbers("--seeds", seeds),
+        "episodes": episodes, "limit": limit, "steps": adapt_steps, "lr": adapt_lr,
+        "methods": _words(adapt), "knowledge": _words(knowledge),
+    }  # fmt: skip
+    wish = session.Wish(suite, results, data_dir, download, device, threads, sys.argv[1:])
+    raise typer.Exit(session.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="attacks, defenses, datasets, networks or suites.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what there is by name, what it needs, and what is unavailable and why."""
+    from benchmark import listing
+
+    listing.show(what, data_dir, json)
+
+
+@app.command()
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+) -> None:
+    """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
+    from reports.report import write_report
+
+    files = write_report(results, out)
+    for problem in files.problems:
+        typer.echo(problem, err=True)
+    typer.echo(f"wrote {len(files.paths)} files to {out}")
+
+
+@app.command()
+def contract(
+    attack: Annotated[str | None, typer.Option(help="An attack, options in brackets.")] = None,
+    defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
+) -> None:
+    """Check that an attack or a defense keeps the rules every one of them must keep."""
+    from benchmark import contracts
+
+    if (attack is None) == (defense is None):
+        raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
+    checks = contracts.of_attack(attack) if attack else contracts.of_defense(str(defense))
+    failed = 0
+    for check in checks:
+        typer.echo(str(check))
+        failed += check.status == "failed"
+    raise typer.Exit(1 if failed else 0)
+
+
+def _words(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(flag: str, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{flag}: expected whole numbers such as 0,1,5, got {text!r}") from None
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UsageError as error:
+        typer.echo(f"error: {error}", err=True)
+    sys.exit(2)

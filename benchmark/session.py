@@ -1,0 +1,126 @@
+"""One `run` from flags to exit code: plan, device, progress, matrix, table, report."""
+
+from __future__ import annotations
+
+import json as json_module
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+
+from benchmark import estimate
+from benchmark.core.errors import UsageError
+from benchmark.core.records import Record
+from benchmark.core.store import read_record, record_path
+from benchmark.dataset_facts import DATASETS
+from benchmark.lab import Lab, Place
+from benchmark.plan import Plan, make_plan, make_request, read_suite
+from benchmark.progress import Progress, Silent
+from benchmark.runner import run_matrix
+
+TINY = 16 * 16
+
+
+class Wish(NamedTuple):
+    """Everything about a run that is not part of a cell."""
+
+    suite: str
+    results: Path
+    data_dir: Path | None
+    download: bool
+    device: str
+    threads: int | None
+    words: list[str]
+
+
+def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
+    """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
+    plan = make_plan(make_request(values), read_suite(wish.suite))
+    place = Place(
+        wish.results, wish.data_dir, wish.download, choose_device(wish.device),
+        shlex.join(["python", "-m", "benchmark", *wish.words]),
+    )  # fmt: skip
+    set_threads(plan, wish.threads)
+    talk = Console(stderr=True, quiet=quiet)
+    if dry_run:
+        return _show_plan(plan, place, json)
+    try:
+        with Silent() if quiet else Progress(plan, talk) as watch:
+            ended = run_matrix(Lab(plan, place, watch))
+    except KeyboardInterrupt:
+        print(
+            "interrupted: every finished cell is kept; run the same command again to go on",
+            file=sys.stderr,
+        )
+        return 1
+    _show_results(plan, place, json=json, quiet=quiet)
+    if ended["failed"]:
+        print(f"{ended['failed']} cells failed; the reasons are in the records", file=sys.stderr)
+    return 1 if ended["failed"] else 0
+
+
+def choose_device(name: str) -> str:
+    """`auto` is a GPU if there is one; UsageError for one that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"--device {name}: {first}; expected auto, cpu or cuda") from None
+    return name
+
+
+def set_threads(plan: Plan, threads: int | None) -> None:
+    """Threads cost more than they bring on images as small as the digits (8x8)."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads: expected at least 1, got {threads}")
+    _, height, width = DATASETS[plan.cells[0].dataset].shape
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif height * width < TINY:
+        torch.set_num_threads(1)
+
+
+def _records(plan: Plan, place: Place) -> list[Record]:
+    return [read_record(record_path(place.results, cell)) for cell in plan.cells]
+
+
+def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
+    from reports.report import write_report
+
+    from reports.console import print_summary
+    from reports.frame import from_records, to_json_cells
+
+    frame = from_records(_records(plan, place))
+    out = place.results / "report"
+    files = write_report(place.results, out)
+    if json:
+        print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
+    elif not quiet:
+        print_summary(frame, Console())
+    talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    for problem in files.problems:
+        talk.print(problem, markup=False)
+    talk.print(f"records: {place.results / 'records'}\ntables and plots: {out}", markup=False)
+
+
+def _show_plan(plan: Plan, place: Place, json: bool) -> int:
+    costs = estimate.costs(plan)
+    seconds = estimate.seconds_per_pass(plan, place.device)
+    if json:
+        cells = [
+            {**cell.model_dump(), "passes": cost, "seconds": round(cost * seconds, 3)}
+            for cell, cost in zip(plan.cells, costs, strict=True)
+        ]
+        print(json_module.dumps({"cells": cells}))
+        return 0
+    console = Console()
+    console.print(estimate.table(plan, costs, seconds, place.results))
+    console.print(estimate.total(costs, seconds))
+    return 0
