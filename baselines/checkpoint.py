@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from torch import nn
 from baselines import DEFENSES
 from baselines.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.records import short_hash
 from benchmark.core.types import Attack, Defense, Family, Progress, Trained
 from benchmark.data import Split
 
@@ -46,7 +46,10 @@ class Checkpoint(Defense):
     def content(self) -> str:
         """Hash of the file."""
         path = Path(self.path).expanduser()
-        return short_hash(path.read_bytes()) if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

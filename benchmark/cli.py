@@ -10,20 +10,18 @@ import typer
 
 from benchmark.core.errors import UsageError
 
-RUN_EXAMPLES = """
+RUN_EXAMPLES = """\b
 Examples:
-
   python -m benchmark run --defense meta_adv --attacks all
-
-  python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,family:sparse' --shots 0,10
-
+  python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,square' --shots 0,10
   python -m benchmark run --defense mine.py:Net --attacks 'pgd_linf[eps=8/255,steps=100]' \\
       --dataset cifar10 --data-dir DIR --limit 1000
+  python -m benchmark run --defense 'checkpoint[path=weights.pt]' --network lenet5 \\
+      --dataset mnist --data-dir DIR --attacks autoattack --shots 0 --dry-run
 
-  python -m benchmark run --defense 'checkpoint[path=weights.safetensors]' --network resnet18 \\
-      --dataset cifar10 --data-dir DIR --attacks unseen --dry-run
-
-Exit code: 0 all done (or skipped with a reason), 1 some cells failed or interrupted, 2 wrong use.
+\b
+Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
+interrupted, 2 wrong use.
 """
 
 app = typer.Typer(
