@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import global_state
 from benchmark.core.specs import options_of
 from benchmark.core.types import Attack, Goal, NormBall
@@ -34,8 +34,12 @@ class StandIn(nn.Module):
         self.anchor = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes)."""
+        """Logits (batch, classes); AuditError if the model breaks down on images that are fine."""
         logits: Tensor = self.held[0](images)
+        if not logits.isfinite().all():
+            broken = ~logits.isfinite().all(dim=1) & images.isfinite().flatten(1).all(dim=1)
+            if broken.any():
+                raise AuditError(f"logits are not finite for {int(broken.sum())} attacked images")
         if self.positive:
             logits = logits - logits.detach().amin(dim=1, keepdim=True) + 1
         return logits
@@ -64,7 +68,7 @@ def unattacked_where_undefined(proposals: Tensor, images: Tensor) -> Tensor:
     """The proposals, but the original image where one is not finite.
 
     Momentum attacks divide by the mean gradient: 0/0 on an image whose gradient vanishes. PGD
-    leaves such an image where it is, and so do we.
+    leaves such an image where it is, and so do we. (A model that breaks down itself: `StandIn`.)
     """
     finite = proposals.isfinite().flatten(1).all(dim=1)
     return torch.where(finite.view(-1, 1, 1, 1), proposals, images)
