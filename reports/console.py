@@ -28,6 +28,9 @@ COLUMNS = {
 DISPENSABLE = ("unseen", "worst", "reattacked", "gain", "clean", "robust_before")
 """Which columns a narrow terminal loses, first to last."""
 
+DOUBTS = 4
+"""How many findings are printed in full."""
+
 
 def print_summary(frame: pd.DataFrame, console: Console) -> None:
     """Print the headline table of each data set and network, then what is missing or doubtful."""
@@ -94,20 +97,24 @@ def _cell(row: Any, name: str, last: Any) -> str:
 
 def _caption(table: pd.DataFrame) -> str:
     sizes = sorted({*table.loc[table["scope"] == "all", "n"].dropna()})
-    n = f"; n = {sizes[0]} to {sizes[-1]}" if sizes else ""
+    ends = " to ".join(str(size) for size in dict.fromkeys(sizes[:1] + sizes[-1:]))
     return (
-        f"Percent correct over all attacks (mean over families of the worst attack in each{n}). "
-        "robust: under both the stale and the new attack; inflation = static - robust; "
-        "gain = robust@K - robust@0; unseen: over families not trained on; worst case: per image."
+        "Percent correct over all attacks: mean over families of the worst attack in each"
+        f"{f'; n = {ends}' if ends else ''}. robust: under both the stale and the new attack; "
+        "inflation = static - robust; gain = robust@K - robust@0; unseen: over families not "
+        "trained on; worst case: per image."
     )
 
 
 def _print_doubts(frame: pd.DataFrame, console: Console) -> None:
+    """How many cells are missing and the first doubts; the inflation stands in the table."""
     counts = frame["status"].value_counts()
     holes = [f"{counts[status]} {status}" for status in ("failed", "skipped") if status in counts]
     if holes:
         console.print(Text(f"{', '.join(holes)} of {len(frame)} cells; reasons in summary.md"))
-    for finding in warnings(frame):
-        if finding.kind != "inflation":
-            line = f"{finding.kind}: {visible(finding.where, 200)}: {visible(finding.message, 300)}"
-            console.print(Text(line, style="yellow"))
+    doubts = [finding for finding in warnings(frame) if finding.kind != "inflation"]
+    for finding in doubts[:DOUBTS]:
+        line = f"{finding.kind}: {visible(finding.where, 120)}: {visible(finding.message, 240)}"
+        console.print(Text(line, style="yellow"))
+    if len(doubts) > DOUBTS:
+        console.print(Text(f"{len(doubts) - DOUBTS} more doubts in summary.md", style="yellow"))

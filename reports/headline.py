@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pandas as pd
 
@@ -12,13 +11,27 @@ from reports.frame import columns
 from reports.intervals import Table
 from reports.lines import Key, Line, lines
 from reports.scores import QUANTITIES, Over, aggregate, measure
+from reports.text import adaptations
 
+NUMBERS = (*QUANTITIES, *(f"{name}_interval" for name in QUANTITIES))
 COLUMNS = (
     *Key._fields, "scope", "over", "status", "attacks", "families", "seeds", "expected", "scored",
-    "skipped", "failed", "missing", "n", "episodes", *QUANTITIES,
-    *(f"{name}_interval" for name in QUANTITIES),
+    "skipped", "failed", "missing", "n", "episodes", *NUMBERS,
 )  # fmt: skip
 """`expected` and the counts after it count cells: attacks x seeds."""
+
+
+class Views(NamedTuple):
+    """The two tables that summary and plots show, with how each line adapts in words."""
+
+    head: pd.DataFrame
+    attacks: pd.DataFrame
+
+
+def views(frame: pd.DataFrame) -> Views:
+    """`headline` and `per_attack` of a tidy frame, each with a column `adaptation`."""
+    tables = headline(frame), per_attack(frame)
+    return Views(*(table.assign(adaptation=adaptations(table)) for table in tables))
 
 
 def headline(frame: pd.DataFrame) -> pd.DataFrame:
@@ -28,10 +41,7 @@ def headline(frame: pd.DataFrame) -> pd.DataFrame:
     within a data set, network, shots and `over`. Only lines over all attacks are ranked, since the
     unseen attacks of two defenses need not be the same ones.
     """
-    scored: list[tuple[Line, Over]] = [
-        (line, over) for line in lines(frame) for over in get_args(Over)
-    ]
-    table = _table(scored)
+    table = _table([(line, over) for line in lines(frame) for over in get_args(Over)])
     ranked = table[table["scope"] == "all"].groupby(["dataset", "network", "shots", "over"])
     rank = ranked["robust"].rank(ascending=False, method="min")
     return table.assign(rank=rank.reindex(table.index).astype("Int64"))
@@ -40,7 +50,7 @@ def headline(frame: pd.DataFrame) -> pd.DataFrame:
 def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per line and attack, over the training seeds; `scope` says unseen, seen or unknown.
 
-    Columns as in `headline`, with attack, family and threat, without rank.
+    Columns: COLUMNS, then attack, family and threat.
     """
     single = [
         (attack, part)
@@ -57,19 +67,25 @@ def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _table(scored: Sequence[tuple[Line, Over]]) -> pd.DataFrame:
-    """Entries of many lines; intervals are computed together, which is what makes it fast."""
-    complete = [(line, over) for line, over in scored if line.complete]
-    rows = [_aggregate(line, over) for line, over in complete]
-    shapes = iter([row["static"].shape for row in rows])
-    numbers = iter(measure(rows, [line.key.shots > 0 for line, _ in complete]))
-    entries = []
-    for line, over in scored:
-        entry = {**line.key._asdict(), "scope": line.scope, "over": over, "status": line.status}
-        if line.complete:
-            _, episodes, n = next(shapes)
-            entry |= columns(next(numbers)) | {"n": n, "episodes": episodes}
-        entries.append(entry | _counts(line))
+def _table(scored: list[tuple[Line, Over]]) -> pd.DataFrame:
+    entries = [
+        {**line.key._asdict(), "scope": line.scope, "over": over, "status": line.status}
+        | _counts(line)
+        for line, over in scored
+    ]
+    several = []
+    for entry, (line, over) in zip(entries, scored, strict=True):
+        if line.complete and len(line.expected) == 1:
+            (cell,) = (line.scored[place] for place in line.expected)
+            entry.update({name: getattr(cell, name) for name in ("n", *NUMBERS)})
+            entry["episodes"] = len(cell.verdicts.static)
+        elif line.complete:
+            several.append((entry, line, over))
+    rows = [_aggregate(line, over) for _, line, over in several]
+    numbers = measure(rows, [line.key.shots > 0 for _, line, _ in several])
+    for (entry, *_), row, measured in zip(several, rows, numbers, strict=True):
+        _, episodes, n = row["static"].shape
+        entry.update(columns(measured), n=n, episodes=episodes)
     table = pd.DataFrame(entries, columns=COLUMNS)
     whole = dict.fromkeys(("n", "episodes"), "Int64")
     return table.astype(whole | dict.fromkeys(QUANTITIES, "float64"))

@@ -118,10 +118,10 @@ def _closed_form(table: Table, signed: bool) -> Interval | None:
 def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table:
     """The percentiles (tables, 2) of the resampled means of `tables` (tables, ..., n)."""
     n = tables.shape[-1]
-    sums = tables.reshape(-1, n).astype(np.float32) @ _counts(n, 0, replicates, seed)
+    sums = tables.reshape(-1, n).astype(np.float32) @ _counts(n, 1, replicates, seed)
     sums = sums.reshape(*tables.shape[:-1], replicates)
     for axis in range(1, tables.ndim - 1):  # seeds, then episodes: the first axis that is left
-        counts = _counts(tables.shape[axis], axis, replicates, seed)
+        counts = _counts(tables.shape[axis], tables.ndim - axis, replicates, seed)
         sums = np.einsum("ts...r,sr->t...r", sums, counts)
     tail = (1 - confidence) / 2
     ends: Table = np.quantile(sums, [tail, 1 - tail], axis=-1).T.astype(float)
@@ -132,8 +132,8 @@ def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table
 def _counts(size: int, axis: int, replicates: int, seed: int) -> Table:
     """How often each of `size` items is drawn in each replicate: float32 (size, replicates).
 
-    Counts turn resampling into a matrix product. They depend on the size and the axis alone, so
-    tables of the same images are resampled alike.
+    Counts turn resampling into a matrix product. They depend on the size and the axis (from the
+    last: images 1, episodes 2) alone, so tables of the same images are resampled alike.
     """
     rng = np.random.default_rng((seed, axis, size))
     draws = (rng.integers(size, size=size) for _ in range(replicates))

@@ -15,6 +15,17 @@ from reports.scores import Tables, common_prefix, stack
 
 Scope = Literal["all", "unseen", "seen", "unknown"]
 
+FAMILIES = (
+    "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "transfer", "score-based",
+    "decision-based", "spatial", "corruption", "patch", "noise",
+)  # fmt: skip
+"""The order of families in tables and plots; families not named here come last."""
+
+
+def by_family(family: str) -> tuple[int, str]:
+    """Sort key for families."""
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family
+
 
 class Key(NamedTuple):
     """What a line is about: a trained defense and what it may adapt with.
@@ -83,7 +94,7 @@ class Line:
     def by_attack(self) -> Iterator[tuple[str, Line]]:
         """The line's attacks one by one, skipped ones included; by family, then name."""
         names = {place.attack for place in (*self.expected, *self.cells)}
-        for name in sorted(names, key=lambda name: (self.families[name], name)):
+        for name in sorted(names, key=lambda name: (by_family(self.families[name]), name)):
             yield name, self.only({name})
 
     def only(self, attacks: set[str], scope: Scope | None = None) -> Line:

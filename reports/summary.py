@@ -9,8 +9,8 @@ import pandas as pd
 
 from reports.findings import warnings
 from reports.frame import rows
-from reports.headline import headline, per_attack
-from reports.text import adaptations, markdown, percent
+from reports.headline import Views
+from reports.text import markdown, percent
 
 LEGEND = """\
 Accuracies in percent, with 95% intervals: Wilson where one model is scored once, else a bootstrap
@@ -34,11 +34,12 @@ SCOPES = {
 }
 
 
-def summary(frame: pd.DataFrame) -> str:
-    """The whole page. Names and reasons in it come from users and are escaped."""
-    head, attacks = headline(frame), per_attack(frame)
-    head = head.assign(adaptation=adaptations(head))
-    attacks = attacks.assign(adaptation=adaptations(attacks))
+def summary(frame: pd.DataFrame, shown: Views) -> str:
+    """The whole page, for a tidy frame and its `headline.views`.
+
+    Names and reasons in it come from users and are escaped.
+    """
+    head, attacks = shown
     parts = ["# Robustness after adaptation, re-attacked\n", LEGEND]
     for (dataset, network), part in head.groupby(["dataset", "network"], sort=False):
         of_this = (attacks["dataset"] == dataset) & (attacks["network"] == network)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmark.core.store import atomic_path
 from reports.frame import COLUMNS, FURTHER
+from reports.headline import Views
 from reports.summary import summary
 
 
@@ -20,8 +21,13 @@ class TableFiles(NamedTuple):
     markdown: Path
 
 
-def write_tables(frame: pd.DataFrame, out: Path) -> TableFiles:
+def write_tables(frame: pd.DataFrame, shown: Views, out: Path) -> TableFiles:
     """Write the tidy table, a row per cell, twice, and the summary for readers.
+
+    Args:
+        frame: the tidy frame.
+        shown: its `headline.views`.
+        out: a folder, made if need be.
 
     Raises:
         UsageError: `out` cannot be written.
@@ -34,7 +40,7 @@ def write_tables(frame: pd.DataFrame, out: Path) -> TableFiles:
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_path(files.markdown) as temporary:
-        temporary.write_text(summary(frame), encoding="utf-8")
+        temporary.write_text(summary(frame, shown), encoding="utf-8")
     return files
 
 

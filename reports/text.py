@@ -68,3 +68,12 @@ def percent(value: Any, ends: Interval | None = None, signed: bool = False) -> s
         return number
     low, high = (form.format(100 * end) for end in ends)
     return f"{number} ({low}{' to ' if signed else _EN_DASH}{high})"
+
+
+def drawable(name: str, widest: int = WIDEST) -> str:
+    r"""`visible`, with characters that the plots' font may lack as codes.
+
+    >>> drawable("\u4e2d")
+    '\\u4e2d'
+    """
+    return visible(name, widest).encode("cp1252", "backslashreplace").decode("cp1252")

@@ -1,0 +1,49 @@
+"""The two plots that matter, as PNG and SVG: one file per data set and network each."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmark.core.store import atomic_path, slug
+from reports.headline import Views
+from reports.plot_matrix import matrix_figure
+from reports.plot_shots import shots_figure
+
+
+def write_plots(shown: Views, out: Path) -> list[Path]:
+    """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
+
+    There is no `shots-...` where only one K was run.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    head, attacks = shown
+    places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
+    written: list[Path] = []
+    with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
+        for dataset, network in places:
+            name = f"{slug(dataset)}-{slug(network)}"
+            of_head, of_attacks = (
+                table[(table["dataset"] == dataset) & (table["network"] == network)]
+                for table in (head, attacks)
+            )
+            if of_head["shots"].nunique() > 1:
+                written += save(shots_figure(of_head), out / f"shots-{name}")
+            written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
+    return written
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Save as PNG and SVG; the SVG holds no date, so that equal results give equal files."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    for path in paths:
+        with atomic_path(path) as temporary:
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        figure.set_layout_engine("none")  # laid out once is enough, and equal in both files
+    return paths

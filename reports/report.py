@@ -1,0 +1,42 @@
+"""Everything a report is made of, from a results folder: the one entry for the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.core.errors import UsageError
+from reports.frame import from_records, read
+from reports.headline import views
+from reports.plots import write_plots
+from reports.tables import write_tables
+
+
+class ReportFiles(NamedTuple):
+    """What was written, and one line for each record file that could not be read."""
+
+    csv: Path
+    parquet: Path
+    markdown: Path
+    plots: list[Path]
+    problems: list[str]
+
+
+def write_report(directory: Path, out: Path) -> ReportFiles:
+    """Read the records below `directory`; write tables, summary and plots into `out`.
+
+    Each file replaces its predecessor at once or not at all. A further kind of page is one more
+    function of the frame, called here.
+
+    Raises:
+        UsageError: there are no readable records, or `out` cannot be written.
+    """
+    loaded = read(directory)
+    if out.exists() and not out.is_dir():
+        raise UsageError(
+            f"expected a folder to write the report to, got the file {out}; give --out"
+        )
+    frame = from_records(loaded.records)
+    shown = views(frame)
+    tables, plots = write_tables(frame, shown, out), write_plots(shown, out)
+    return ReportFiles(*tables, plots, loaded.problems)
