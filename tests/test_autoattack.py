@@ -81,7 +81,7 @@ class Dynamic(nn.Module):
         return self.net(self.grad(images)).softmax(dim=1)
 
 
-def test_the_checks_of_the_library_leave_nothing_behind(capfd):
+def test_the_checks_of_the_library_leave_nothing_behind(capfd, caplog):
     """Neither its counts of suspicious calls, nor its hand on `sys.settrace`, nor its warnings."""
     from pyautoattack import checks
 
@@ -101,6 +101,7 @@ def test_the_checks_of_the_library_leave_nothing_behind(capfd):
         sys.settrace(before)
     assert set(checks.funcs.values()) == {0}
     assert not logging.getLogger("auto-attack").disabled
+    assert not caplog.records
     assert capfd.readouterr() == ("", "")
 
 

@@ -70,6 +70,17 @@ def test_sparse_attacks_count_pixels(spec, limit):
     assert 1 <= moved.max() <= limit
 
 
+@pytest.mark.parametrize(("eps", "pixels"), [(2, 2), (3, 2), (4, 4)])
+def test_jsma_in_vain_spends_the_pairs_of_pixels_it_may(eps, pixels):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    with torch.no_grad():
+        model[1].bias[0] = 1000.0
+    images, labels = images_for(model, 1)
+    attack = on_digits(f"jsma[eps={eps}]")
+    perturbed = attack.perturb(model, images, labels, "examples", stream("vain"))
+    assert distance(images, perturbed, "l0").max() == pixels
+
+
 def test_jsma_aims_at_the_likeliest_wrong_class_whatever_the_number_of_classes():
     """The library's own target, (label + 1) % 10, does not exist here: with 3 classes it fails."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False)).eval()
