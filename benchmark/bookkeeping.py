@@ -34,13 +34,11 @@ def is_finished(lab: Lab, cell: Cell) -> bool:
 
 def record(
     lab: Lab, cell: Cell, status: Status, meter: Meter, *,
-    reason: str | None = None, outcome: Outcome | None = None, outside: int = 0,
+    reason: str | None = None, outcome: Outcome | None = None,
 ) -> Record:  # fmt: skip
     """The record of a cell that ended `done` or `skipped`."""
     attack, model = lab.attack(cell), lab.model(cell)
-    known, flags = model.trained_on, list(model.flags)
-    if outside:
-        flags.append(f"over budget: {outside} minimum-norm proposals counted as failures")
+    known = model.trained_on
     return _blank(lab, cell, meter).model_copy(
         update={
             "status": status,
@@ -49,7 +47,7 @@ def record(
             "trained_on": None if known is None else sorted(known),
             "query": lab.dataset(cell).test.first(cell.limit).hash,
             "outcome": outcome,
-            "flags": flags,
+            "flags": model.flags,
             "fingerprint": lab.fingerprint(cell),
         }
     )

@@ -127,7 +127,8 @@ def report(
     files = write_report(results, out)
     for problem in files.problems:
         typer.echo(problem, err=True)
-    typer.echo(f"wrote {len(files.paths)} files to {out}")
+    for path in (files.csv, files.parquet, files.markdown, *files.plots):
+        typer.echo(str(path))
 
 
 @app.command()

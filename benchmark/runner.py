@@ -100,9 +100,9 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
         reattacked=pack([episode.reattacked for episode in episodes]),
         moved=[episode.adapted.moved for episode in episodes],
         support_loss=[episode.adapted.support_loss for episode in episodes],
+        outside=before.outside + sum(episode.outside for episode in episodes),
     )
-    outside = before.outside + sum(episode.outside for episode in episodes)
-    return record(lab, cell, "done", meter, outcome=outcome, outside=outside)
+    return record(lab, cell, "done", meter, outcome=outcome)
 
 
 def run_episode(lab: Lab, cell: Cell, index: int, meter: Meter) -> Episode:

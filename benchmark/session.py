@@ -92,10 +92,9 @@ def _records(plan: Plan, place: Place) -> list[Record]:
 
 
 def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
-    from reports.report import write_report
-
     from reports.console import print_summary
     from reports.frame import from_records, to_json_cells
+    from reports.report import write_report
 
     frame = from_records(_records(plan, place))
     out = place.results / "report"

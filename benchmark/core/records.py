@@ -107,6 +107,8 @@ class Outcome(_Frozen):
     """Per episode, ||adapted - trained|| / ||trained|| over the parameters."""
     support_loss: list[tuple[float, float]]
     """Per episode, loss on the shown examples before and after adaptation."""
+    outside: int = Field(default=0, ge=0)
+    """Minimum-norm proposals over budget, all runs together: there the attack counts as failed."""
 
 
 class Cost(_Frozen):
