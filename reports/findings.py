@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from reports.frame import rows
-from reports.intervals import Table, interval
+from reports.intervals import interval
 from reports.lines import Key, Line, lines
 from reports.scores import Tables, common_prefix, union
+from reports.text import visible
 
 WHITE_BOX = frozenset({"linf-gradient", "l2-gradient", "l1-gradient"})
 BLACK_BOX = frozenset({"score-based", "decision-based", "noise", "transfer"})
@@ -34,49 +35,54 @@ class Finding(NamedTuple):
 def warnings(frame: pd.DataFrame) -> list[Finding]:
     """All findings about a tidy frame, the most serious kind first."""
     whole = [line for line in lines(frame) if line.scope == "all"]
-    masking = [finding for line in whole for finding in _masking(line)]
     unpaired = [finding for line in whole for finding in _unpaired(line)]
     inflated = [finding for line in whole for finding in _inflation(line)]
-    return [*masking, *_flags(frame), *unpaired, *inflated]
+    return [*_masking(whole), *_flags(frame), *unpaired, *inflated]
 
 
 def where(key: Key) -> str:
     """The line in words, e.g. `digits, small_cnn, meta_adv, 5 shots, finetune, captured`."""
     budget = (f"{key.shots} shots", key.method, key.knowledge) if key.shots else ("0 shots",)
-    return ", ".join((key.dataset, key.network, key.defense, *budget))
+    return ", ".join((*(visible(name) for name in key[:3]), *budget))
 
 
-def _masking(line: Line) -> Iterator[Finding]:
+def _masking(whole: Sequence[Line]) -> Iterator[Finding]:
     """Gradient-free attacks must not beat the worst of the gradient attacks on the same threat.
 
     If they do, the gradients mislead (Athalye et al. 2018) or the gradient attacks are too weak.
-    The verdicts are paired: the lower end of the interval of the difference must exceed MASKING.
+    Only the trained model is judged: adapted ones differ from attack to attack. The verdicts are
+    paired, and the lower end of the interval of their difference must exceed MASKING.
     """
-    groups: defaultdict[tuple[str, int, bool], dict[str, Tables]] = defaultdict(dict)
-    for place, cell in line.scored.items():
-        if cell.family in WHITE_BOX | BLACK_BOX:
-            group = groups[cell.threat, place.seed, cell.family in WHITE_BOX]
-            group[place.attack] = cell.verdicts
-    for (threat, seed, white), free in groups.items():
-        gradient = groups.get((threat, seed, True), {})
-        if white or not gradient:
-            continue
-        for name, tables in free.items():
-            lead = _lead([tables, *gradient.values()])
-            if lead.mean() > MASKING and interval(lead, signed=True).low > MASKING:
-                yield Finding(
-                    "masking",
-                    f"{where(line.key)}, seed {seed}",
-                    f"{name} needs no gradient and breaks {100 * lead.mean():.1f} points more than "
-                    f"the worst of {', '.join(sorted(gradient))} at {threat}: the gradients are "
-                    "masked, or those attacks are too weak",
+    groups: defaultdict[tuple[str, ...], dict[str, Tables]] = defaultdict(dict)
+    for line in whole:
+        for place, cell in line.scored.items():
+            if cell.family in WHITE_BOX | BLACK_BOX:
+                kind = "white" if cell.family in WHITE_BOX else "black"
+                trained = (*line.key[:3], f"seed {place.seed}")
+                groups[kind, cell.query, cell.threat, *trained].setdefault(
+                    place.attack, cell.verdicts
                 )
+    for (kind, query, threat, *trained), black in groups.items():
+        white = groups.get(("white", query, threat, *trained))
+        if kind == "black" and white:
+            place = ", ".join(visible(name) for name in trained)
+            for name, tables in black.items():
+                yield from _compare(place, threat, name, tables, white)
 
 
-def _lead(cells: Sequence[Tables]) -> Table:
-    first, *others = (cell.robust.astype(np.int8) for cell in common_prefix(cells))
-    lead: Table = union(others).astype(np.int8) - first
-    return lead
+def _compare(
+    place: str, threat: str, name: str, tables: Tables, white: dict[str, Tables]
+) -> Iterator[Finding]:
+    first, *others = (cell.before for cell in common_prefix([tables, *white.values()]))
+    lead = union(others).astype(np.int8) - first
+    if lead.mean() > MASKING and interval(lead, signed=True).low > MASKING:
+        yield Finding(
+            "masking",
+            place,
+            f"{visible(name)} needs no gradient and breaks {100 * lead.mean():.1f} points more "
+            f"than the worst of {', '.join(visible(other) for other in sorted(white))} at "
+            f"{visible(threat)}: the gradients are masked, or those attacks are too weak",
+        )
 
 
 def _inflation(line: Line) -> Iterator[Finding]:
@@ -88,7 +94,8 @@ def _inflation(line: Line) -> Iterator[Finding]:
             "inflation",
             where(line.key),
             f"static scoring overstates {len(inflated)} of {len(cells)} cells by more than "
-            f"{100 * INFLATION:g} points, up to {100 * worst.inflation:.1f} ({worst.attack})",
+            f"{100 * INFLATION:g} points, up to {100 * worst.inflation:.1f} "
+            f"({visible(worst.attack)})",
         )
 
 
@@ -113,6 +120,10 @@ def _flags(frame: pd.DataFrame) -> list[Finding]:
             found[key] += 1
             example.setdefault(key, cell.attack)
     return [
-        Finding("flag", ", ".join(key[:3]), f"{key[3]} ({count} cells, e.g. {example[key]})")
+        Finding(
+            "flag",
+            ", ".join(visible(name) for name in key[:3]),
+            f"{visible(key[3], 160)} ({count} cells, e.g. {visible(example[key])})",
+        )
         for key, count in found.items()
     ]

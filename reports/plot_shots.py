@@ -95,7 +95,7 @@ def _draw(axes: Axes, panel: Panel, shots: list[int]) -> None:
     _measure_gap(axes, panel.lines[-1], places[-1] + 0.2 * margin, places[-1] + 0.28 * margin)
     axes.set_xticks(range(len(shots)), [str(count) for count in shots])
     axes.set_xlim(-0.3 * margin, len(shots) - 1 + margin)
-    axes.set_ylim(0, 102)
+    axes.set_ylim(-2, 102)
 
 
 def _bars(axes: Axes, places: list[int], intervals: list[Any], colour: str) -> None:
@@ -123,7 +123,7 @@ def _name(axes: Axes, panel: Panel, several: bool, letters: int) -> None:
     parts += [f"{last.attacks} {last.scope} attacks in {last.families} families"]
     holes = [str(row.shots) for row in panel.lines if row.status != "done"]
     parts += [f"incomplete at K = {', '.join(holes)}"] if holes else []
-    axes.set_title(drawable(panel.defense, letters - 8), pad=4 + 8 * len(parts))
+    axes.set_title(drawable(panel.defense, letters - 8), loc="left", pad=4 + 8 * len(parts))
     below = "\n".join(drawable(part, letters) for part in parts)
     text = axes.annotate(
         below, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",

@@ -23,6 +23,7 @@ of the shown examples. K counts shown examples per class.
   **gain** = robust@K - robust@0. **clean@K**: the adapted model on the images as they are.
 - **mean over families**: the worst attack of each family per image, then the mean over families.
   **worst case**: per image, over all attacks. Both use the images and episodes all attacks share.
+  For K > 0 each attack meets the model that adapted to it.
 - A line with a hole is *incomplete*: it has no numbers and no rank.
 """
 
@@ -182,7 +183,7 @@ def _reasons(chosen: pd.DataFrame) -> str:
                 *(markdown(str(name)) for name in names[:3]),
                 str(len(group)),
                 ", ".join(markdown(name) for name in dict.fromkeys(group["defense"])),
-                markdown(str(names[3]), 300),
+                markdown(str(names[3]), 200),
             )
             for names, group in groups
         ],
