@@ -58,27 +58,25 @@ def _masking(whole: Sequence[Line]) -> Iterator[Finding]:
         for place, cell in line.scored.items():
             if cell.family in WHITE_BOX | BLACK_BOX:
                 kind = "white" if cell.family in WHITE_BOX else "black"
-                trained = (*line.key[:3], f"seed {place.seed}")
-                groups[kind, cell.query, cell.threat, *trained].setdefault(
-                    place.attack, cell.verdicts
-                )
+                key = (kind, cell.query, cell.threat, *line.key[:3], f"seed {place.seed}")
+                groups[key].setdefault(place.attack, cell.verdicts)
     for (kind, query, threat, *trained), black in groups.items():
         white = groups.get(("white", query, threat, *trained))
         if kind == "black" and white:
-            place = ", ".join(visible(name) for name in trained)
+            model = ", ".join(visible(name) for name in trained)
             for name, tables in black.items():
-                yield from _compare(place, threat, name, tables, white)
+                yield from _compare(model, threat, name, tables, white)
 
 
 def _compare(
-    place: str, threat: str, name: str, tables: Tables, white: dict[str, Tables]
+    model: str, threat: str, name: str, tables: Tables, white: dict[str, Tables]
 ) -> Iterator[Finding]:
     first, *others = (cell.before for cell in common_prefix([tables, *white.values()]))
     lead = union(others).astype(np.int8) - first
     if lead.mean() > MASKING and interval(lead, signed=True).low > MASKING:
         yield Finding(
             "masking",
-            place,
+            model,
             f"{visible(name)} needs no gradient and breaks {100 * lead.mean():.1f} points more "
             f"than the worst of {', '.join(visible(other) for other in sorted(white))} at "
             f"{visible(threat)}: the gradients are masked, or those attacks are too weak",

@@ -69,6 +69,15 @@ def test_every_axis_is_resampled():
         assert (low, high) == pytest.approx(exact, abs=0.05)
 
 
+def test_axes_of_equal_length_are_resampled_independently():
+    """Equal draws for both axes would cancel here and leave a point."""
+    values = np.linspace(-0.5, 0.5, 8)
+    for table in (values[:, None, None] - values[None, :, None], values[:, None] - values):
+        low, high = bootstrap(np.broadcast_to(table, (*table.shape[:-1], 8)))
+        exact = 1.96 * np.sqrt(2 * values.var() / 8)
+        assert (low, high) == pytest.approx((-exact, exact), abs=0.05)
+
+
 def covered(draw, truth, how, simulations=300):
     rng = np.random.default_rng(7)
     found = how([draw(rng) for _ in range(simulations)])
