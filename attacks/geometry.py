@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
+EDGE = 0.01
+"""A pixel this near to 0 or 1 has no room left worth an L1 step."""
 
 
 def _like(factor: Tensor, delta: Tensor) -> Tensor:
@@ -62,7 +64,8 @@ def ascent(gradient: Tensor, images: Tensor, norm: str, share: float = 0.05) -> 
 
     Linf: the sign. L2: the normalised gradient. L1: equal weight on the steepest `share` of the
     coordinates that are not stuck at the edge of [0, 1] (SLIDE, Tramer & Boneh 2019): the exact
-    optimum, one coordinate, would need too many steps.
+    optimum, one coordinate, would need too many steps. Within EDGE counts as stuck: projection
+    softens every pixel off the edge, and half of the steps would go into pushing it back.
     """
     if norm == "linf":
         return gradient.sign()
@@ -70,7 +73,7 @@ def ascent(gradient: Tensor, images: Tensor, norm: str, share: float = 0.05) -> 
     if norm == "l2":
         return gradient / _like(flat.norm(dim=1).clamp_min(TINY), gradient)
     pixels = images.flatten(1)
-    stuck = ((pixels >= 1.0) & (flat > 0)) | ((pixels <= 0.0) & (flat < 0))
+    stuck = ((pixels >= 1 - EDGE) & (flat > 0)) | ((pixels <= EDGE) & (flat < 0))
     sizes = flat.abs().masked_fill(stuck, 0.0)
     count = max(1, round(share * flat.shape[1]))
     edge = sizes.topk(count, dim=1).values[:, -1:]
@@ -84,7 +87,7 @@ def random_start(images: Tensor, eps: float, norm: str, rng: torch.Generator) ->
     L2: a Gaussian direction with radius eps * u^(1/d). L1: exponential weights on the simplex with
     random signs; the extra coordinate makes it uniform inside (Barthe et al. 2005).
     """
-    shape, device, dimensions = images.shape, images.device, images[0].numel()
+    shape, device, dimensions = images.shape, images.device, images.shape[1:].numel()
     if norm == "linf":
         return (eps * (2 * torch.rand(shape, generator=rng) - 1)).to(device)
     if norm == "l2":
