@@ -75,6 +75,8 @@ class Row(NamedTuple):
     minimum_norm: bool = False
     positive: bool = False
     """Whether its loss is wrong for negative logits (torchattacks issue 184): shift them."""
+    inexact: str = ""
+    """See `Attack.inexact`."""
     run: Callable[[Any, Tensor, Tensor], Tensor] = plainly
 
 
@@ -147,6 +149,7 @@ def offer(row: Row, module: str) -> None:
         "norm": row.norm,
         "minimum_norm": row.minimum_norm,
         "positive": row.positive,
+        "inexact": row.inexact,
         "origin": f"torchattacks {version('torchattacks')}",
     }
     options: list[tuple[str, Any] | tuple[str, Any, Any]] = [("eps", float)]

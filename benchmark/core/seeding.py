@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from benchmark.core.records import short_hash
+
 
 def stream(*names: object) -> torch.Generator:
     """A CPU generator that depends on `names` alone, e.g. `stream("attack", "pgd_linf", 0)`.
@@ -23,6 +25,12 @@ def stream(*names: object) -> torch.Generator:
 def draw_seed(rng: torch.Generator) -> int:
     """A 31-bit seed drawn from `rng`, for code that wants an integer."""
     return int(torch.randint(2**31 - 1, (1,), generator=rng))
+
+
+def global_hash() -> str:
+    """Changes when anybody draws from, or seeds, the generators of torch, NumPy or random."""
+    numpy = np.random.get_state(legacy=False)
+    return short_hash(torch.get_rng_state().tolist(), numpy, random.getstate())
 
 
 @contextmanager

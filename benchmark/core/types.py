@@ -99,6 +99,9 @@ class Attack(ABC):
     """Whether it seeks the smallest perturbation, however large: judged by `threat`, not failed."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Installed packages the attack needs beyond our own."""
+    inexact: ClassVar[str] = ""
+    """Why a gradient attack with steps need not find the optimum of a linear model; contracts
+    hold every other one to it."""
 
     @property
     @abstractmethod
