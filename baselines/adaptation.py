@@ -26,8 +26,8 @@ Show = Callable[[Parameters], Batch]
 
 DEFAULTS: Mapping[Method, tuple[int, float]] = {
     "none": (0, 0.0),
-    "finetune": (10, 0.05),
-    "head": (10, 0.1),
+    "finetune": (10, 0.02),
+    "head": (10, 0.02),
     "norm": (10, 0.1),
 }
 """Steps and learning rate of each method, chosen on validation images (see README)."""

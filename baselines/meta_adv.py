@@ -137,14 +137,14 @@ class MetaAdv(Defense):
     attacks: str = "pgd_linf+pgd_l2"
     """Attacks the tasks are made of, joined by `+`; their families count as seen."""
     attack_steps: int = 7
-    warmup_epochs: int = 40
+    warmup_epochs: int = 25
     warmup_lr: float = 3e-3
-    iterations: int = 150
-    tasks: int = 4
+    iterations: int = 120
+    tasks: int = 2
     shots: int = 5
     query: int = 5
     inner_steps: int = 3
-    inner_lr: float = 0.05
+    inner_lr: float = 0.02
     outer_lr: float = 1e-3
     first_order: bool = False
     clean_weight: float = 0.5

@@ -22,7 +22,7 @@ class PGDTraining(Defense):
     """min_theta E max_{|delta| <= eps} L(theta, x + delta, y), the maximum found by PGD in linf."""
 
     name: ClassVar[str] = "pgd_at"
-    epochs: int = 60
+    epochs: int = 40
     lr: float = 3e-3
     batch_size: int = 64
     attack_steps: int = 7

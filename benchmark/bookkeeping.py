@@ -45,7 +45,7 @@ def record(
             "reason": reason,
             "unseen": None if known is None else attack.family not in known,
             "trained_on": None if known is None else sorted(known),
-            "query": lab.dataset(cell).test.first(cell.limit).hash,
+            "query": lab.dataset(cell).test.hash,
             "outcome": outcome,
             "flags": model.flags,
             "fingerprint": lab.fingerprint(cell),

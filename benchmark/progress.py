@@ -73,8 +73,10 @@ class Progress(Silent):
         task = self.bars.add_task(f"training {escape(what)}", total=1.0)
 
         def report(share: float) -> None:
+            if task not in self.bars.task_ids:
+                return
             self.bars.update(task, completed=share)
-            if share >= 1.0 and task in self.bars.task_ids:
+            if share >= 1.0:
                 self.bars.remove_task(task)
                 self.note(f"trained {what}")
 

@@ -146,7 +146,7 @@ class Record(_Frozen):
     unseen: bool | None = None
     trained_on: list[str] | None = None
     query: str = ""
-    """Hash of the scored images: verdicts pair across records where this is equal."""
+    """Hash of the test images. Verdicts are on the first n of them: where this is equal, they pair."""
     outcome: Outcome | None = None
     cost: Cost = Cost()
     flags: list[str] = []

@@ -82,7 +82,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(
             f"cannot write {target}: {error.strerror or error}; "
-            "expected a writable results folder with free space: choose another with --results"
+            "expected a writable folder with free space: choose another"
         ) from error
     finally:
         if temporary is not None:
