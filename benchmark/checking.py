@@ -40,15 +40,16 @@ def expect(holds: bool, expected: object, got: object) -> None:
         raise Broken(f"expected {expected}, got {got}")
 
 
-def check_all(rules: Sequence[Rule[S]], subject: S) -> Iterator[Check]:
-    """One check per rule, named like its function. The others need the first: it must not fail."""
-    first = check(rules[0], subject)
-    yield first
-    for rule in rules[1:]:
-        if first.status == "failed":
-            yield Check(_name(rule), "skipped", f"needs '{first.name}'")
-        else:
-            yield check(rule, subject)
+def check_all(needed: Sequence[Rule[S]], others: Sequence[Rule[S]], subject: S) -> Iterator[Check]:
+    """One check per rule, named like its function; nothing goes on without the `needed` ones."""
+    for rule in needed:
+        found = check(rule, subject)
+        yield found
+        if found.status == "failed":
+            yield Check("everything else", "skipped", f"needs '{found.name}'")
+            return
+    for rule in others:
+        yield check(rule, subject)
 
 
 def check(rule: Rule[S], subject: S) -> Check:

@@ -17,7 +17,7 @@ from benchmark.core.specs import coerce
 from benchmark.core.store import read_weights, write_weights
 from benchmark.core.types import Defense, Family
 from benchmark.defense_subject import Subject, cheaper, network_for
-from benchmark.evaluation import correct, state_hash, suspicions
+from benchmark.evaluation import state_hash, suspicions
 from benchmark.fingerprint import options_of_instance
 
 BUDGET = Budget(shots=1, method="finetune", steps=2, lr=0.05)
@@ -27,14 +27,16 @@ def check_defense(
     defense: Defense, dataset: str, given: Mapping[str, str] | None = None
 ) -> Iterator[Check]:
     """Check a defense on a few images of `dataset`; the options `given` stay as they are."""
-    yield from check_all(RULES, Subject(cheaper(defense, given or {}), dataset, given or {}))
+    yield from check_all(
+        NEEDED, RULES, Subject(cheaper(defense, given or {}), dataset, given or {})
+    )
 
 
 def gives_a_model(subject: Subject) -> str | None:
     """`fit` ends, and what it gives takes images and obeys `eval()`."""
-    model, shape = subject.model, subject.batch.images.shape[1:]
-    correct(model, subject.batch)
-    return f"for images {tuple(shape)}" if subject.brought else None
+    shape = tuple(subject.batch.images.shape[1:])
+    expect(not subject.model.training, "a model in eval mode", "train mode")
+    return f"it takes images {shape}" if subject.brought else None
 
 
 def keeps_its_options(subject: Subject) -> None:
@@ -180,10 +182,9 @@ def _names(families: frozenset[str] | None) -> str:
     return "unknown" if families is None else ", ".join(sorted(families)) or "none"
 
 
+NEEDED = (gives_a_model, gives_finite_logits)
 RULES = (
-    gives_a_model,
     keeps_its_options,
-    gives_finite_logits,
     gives_logits_not_probabilities,
     answers_the_same_twice,
     judges_each_image_by_itself,

@@ -94,14 +94,18 @@ class Subject:
         """Test images of the data set; for a given model, random ones of a shape it takes."""
         if not self.brought:
             return datasets.load(self.dataset, None, False, 0).test.first(20).batch()
-        problems = []
+        model, problems = self.model, []
         for shape in dict.fromkeys(facts.shape for facts in DATASETS.values()):
             images = torch.rand(8, *shape, generator=stream("contract", *shape))
             try:
-                return Batch(images, _predicted(self.model, images))
+                logits = model(images)
             except Exception as error:
                 problems.append(f"{shape}: {str(error).splitlines()[0][:80]}")
-        raise UsageError(f"expected a model of images in [0, 1], it took none ({problems[0]})")
+                continue
+            return Batch(images, logits.detach().reshape(8, -1).argmax(dim=1))
+        raise UsageError(
+            f"expected a model of images in [0, 1], it took none ({'; '.join(problems)})"
+        )
 
     @torch.no_grad()
     def logits(self) -> Tensor:
@@ -124,8 +128,3 @@ def network_for(dataset: str) -> nn.Module:
     """A fresh network of a data set, always with the same weights."""
     facts, rng = DATASETS[dataset], stream("contract", "network")
     return build_network(default_network(dataset), facts.shape, facts.classes, rng)
-
-
-@torch.no_grad()
-def _predicted(model: nn.Module, images: Tensor) -> Tensor:
-    return model(images).argmax(dim=1)  # type: ignore[no-any-return]
