@@ -175,6 +175,12 @@ class Lab:
             "place": short_hash(cell.network, cell.seed, torch.device(self.place.device).type),
         }
 
+    def drop_spoiled_model(self) -> None:
+        """Forget a trained model that a failed cell wrote to: the next cell gets it as it was."""
+        _, model = self._kept.get("model", (None, None))
+        if isinstance(model, Model) and is_spoiled(model):
+            self._kept.pop("model")
+
     def fingerprint(self, cell: Cell) -> dict[str, str]:
         """Everything the record of a cell depends on, by part."""
         attack = self.attack(cell)
@@ -202,7 +208,13 @@ class Lab:
         return Static(attacked.images, clean, robust, attacked.outside)
 
 
+def is_spoiled(model: Model) -> bool:
+    """Whether weights, buffers or eval mode are not as they were."""
+    modes = any(module.training for module in model.network.modules())
+    return modes or evaluation.state_hash(model.network) != model.hash
+
+
 def check_untouched(model: Model) -> None:
     """Raise AuditError if a cell wrote to the trained model it shares with others."""
-    if evaluation.state_hash(model.network) != model.hash:
+    if is_spoiled(model):
         raise AuditError("the trained model changed while a cell was evaluated")

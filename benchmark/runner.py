@@ -23,7 +23,15 @@ from benchmark.core.seeding import stream
 from benchmark.core.store import write_record
 from benchmark.core.types import Batch
 from benchmark.data import minibatches
-from benchmark.evaluation import Meter, check_reattack, correct, frozen, run_attack, survives
+from benchmark.evaluation import (
+    Meter,
+    check_reattack,
+    correct,
+    frozen,
+    run_attack,
+    state_hash,
+    survives,
+)
 from benchmark.lab import Lab, check_untouched
 
 
@@ -70,6 +78,7 @@ def settle(lab: Lab, cell: Cell) -> tuple[str, str | None]:
         raise
     except Exception as error:
         result = failed_record(lab, cell, meter, error)
+        lab.drop_spoiled_model()
     write_record(lab.place.results, result)
     return result.status, result.reason
 
@@ -107,10 +116,10 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
 
 def run_episode(lab: Lab, cell: Cell, index: int, meter: Meter) -> Episode:
     """Show a few attacked images, adapt, score the stored examples, attack again."""
-    query, attack = lab.query(cell), lab.attack(cell)
-    adapted = adapt(lab.model(cell).network, cell.budget, defender(lab, cell, index, meter))
-    if adapted.moved <= 1e-8:
-        raise AuditError("adaptation changed nothing: the parameters did not move")
+    query, attack, trained = lab.query(cell), lab.attack(cell), lab.model(cell)
+    adapted = adapt(trained.network, cell.budget, defender(lab, cell, index, meter))
+    if adapted.moved <= 1e-8 or state_hash(adapted.model) == trained.hash:
+        raise AuditError("adaptation changed nothing: the adapted model is the trained one")
     static = Batch(lab.static(cell, meter).images, query.labels)
     rng = stream("attack", "again", cell.attack, cell.seed, index)
     reattacked, again = survives(attack, adapted.model, query, meter, rng)
