@@ -1,0 +1,92 @@
+"""The real runner on a plan of a few seconds: digits, few images, hardly any training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from benchmark.core.records import Cell, Record
+from benchmark.core.store import read_record, record_path
+from benchmark.lab import Lab, Place
+from benchmark.plan import Plan, Suite, make_plan, make_request
+from benchmark.runner import run_matrix
+
+DEFENSE = "standard[epochs=2]"
+ATTACK = "pgd_linf[steps=3]"
+SUITE = Suite(description="tiny", dataset="digits", shots=[0, 1], episodes=2, limit=40)
+
+
+class Log:
+    """A watch that writes down what it is told."""
+
+    def __init__(self):
+        self.trained, self.ended, self.notes = [], [], []
+
+    def training(self, what):
+        self.trained.append(what)
+        return lambda share: None
+
+    def cell(self, cell):
+        """Nothing to write down."""
+
+    def finished(self, cell, status, reason):
+        self.ended.append((str(cell), status, reason))
+
+    def note(self, line):
+        self.notes.append(line)
+
+
+class Run(NamedTuple):
+    """What came of one run: records in the order of the plan, None where there is none."""
+
+    lab: Lab
+    log: Log
+    ended: Counter[str]
+    records: list[Record | None]
+
+    def only(self, **budget) -> Record:
+        """The one record whose budget has these values."""
+        (found,) = (
+            record
+            for record in self.records
+            if record and all(getattr(record.cell.budget, k) == v for k, v in budget.items())
+        )
+        return found
+
+
+def tiny_plan(attacks=None, defenses=None, **values) -> Plan:
+    """`attacks` and `defenses` are text, or components by the name they get in the plan.
+
+    Components are put under the name of a registered one, so the registries stay as they are.
+    """
+    texts = [DEFENSE if defenses is None else defenses, ATTACK if attacks is None else attacks]
+    words = [text if isinstance(text, str) else ",".join(text) for text in texts]
+    plan = make_plan(make_request({"defenses": words[0], "attacks": words[1], **values}), SUITE)
+    given = [{} if isinstance(text, str) else text for text in texts]
+    return plan.model_copy(
+        update={
+            "defenses": {**plan.defenses, **given[0]},
+            "attacks": {**plan.attacks, **given[1]},
+        }
+    )
+
+
+def lab_for(plan: Plan, folder) -> Lab:
+    return Lab(plan, Place(folder, command="test"), Log())
+
+
+def run(plan: Plan, folder) -> Run:
+    """Run a plan to its end."""
+    lab = lab_for(plan, folder)
+    ended = run_matrix(lab)
+    return Run(lab, lab.watch, ended, [record_of(folder, cell) for cell in plan.cells])
+
+
+def record_of(folder, cell: Cell) -> Record | None:
+    path = record_path(folder, cell)
+    return read_record(path) if path.is_file() else None
+
+
+def table(verdicts):
+    """Verdicts as a bool array (episodes, n)."""
+    return verdicts.unpack()
