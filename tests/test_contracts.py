@@ -1,0 +1,52 @@
+"""Every registered attack and defense keeps its contract."""
+
+from __future__ import annotations
+
+import pytest
+from safetensors.torch import save_file
+
+from attacks import ATTACKS
+from baselines import DEFENSES
+from benchmark import attack_contract, defense_contract
+from benchmark.contracts import of_attack, of_defense
+from benchmark.core.errors import UsageError
+from benchmark.defense_subject import network_for
+
+
+def failed(checks):
+    return {check.name: check.message for check in checks if check.status == "failed"}
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_every_attack_keeps_its_contract(name):
+    checks = list(of_attack(name))
+    assert failed(checks) == {}
+    assert len(checks) == len(attack_contract.NEEDED + attack_contract.RULES)
+    assert {check.name: check.status for check in checks}["stays in the budget"] == "passed"
+
+
+@pytest.fixture
+def spec_of(tmp_path):
+    """How to ask for a defense: a checkpoint needs a file."""
+
+    def spec(name):
+        if name != "checkpoint":
+            return name
+        save_file(network_for("digits").state_dict(), tmp_path / "weights.safetensors")
+        return f"checkpoint[path={tmp_path / 'weights.safetensors'},trained_on=noise]"
+
+    return spec
+
+
+@pytest.mark.parametrize("name", DEFENSES.names())
+def test_every_defense_keeps_its_contract(name, spec_of):
+    checks = list(of_defense(spec_of(name)))
+    assert failed(checks) == {}
+    assert len(checks) == len(defense_contract.NEEDED + defense_contract.RULES)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UsageError, match="did you mean pgd_linf"):
+        list(of_attack("pgd_lin"))
+    with pytest.raises(UsageError, match="did you mean standard"):
+        list(of_defense("standart"))
