@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -27,11 +27,13 @@ interrupted, 2 wrong use.
 app = typer.Typer(
     name="reattack",
     help="Robustness after few-shot adaptation, with the adapted model attacked again.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
+"""What typer raises for a flag or a command it does not know: the UsageError of its click."""
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -80,8 +82,11 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = False,
     results: Results = Path("results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes. [as many as cores for tiny images, else 1]")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of torch. [1 for tiny images, else torch's own]")
+        int | None, typer.Option(help="Threads of torch in each. [1 for tiny images]")
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")
@@ -98,9 +103,9 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
         "shots": _numbers("--shots", shots), "seeds": _numbers("--seeds", seeds),
         "episodes": episodes, "limit": limit, "steps": adapt_steps, "lr": adapt_lr,
-        "methods": _words(adapt), "knowledge": _words(knowledge),
+        "methods": _words("--adapt", adapt), "knowledge": _words("--knowledge", knowledge),
     }  # fmt: skip
-    wish = session.Wish(suite, results, data_dir, download, device, threads, sys.argv[1:])
+    wish = session.Wish(suite, results, data_dir, download, device, jobs, threads, sys.argv[1:])
     raise typer.Exit(session.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
 
 
@@ -149,8 +154,13 @@ def contract(
     raise typer.Exit(1 if failed else 0)
 
 
-def _words(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+def _words(flag: str, text: str | None) -> list[str] | None:
+    words = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if text is not None and not words:
+        raise UsageError(
+            f"{flag}: expected names, got {text!r}; leave the flag out for the default"
+        )
+    return words or None
 
 
 def _numbers(flag: str, text: str | None) -> list[int] | None:
@@ -163,7 +173,9 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     try:
-        app()
-    except UsageError as error:
-        typer.echo(f"error: {error}", err=True)
-    sys.exit(2)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (UsageError, WRONG_WORDS) as error:
+        text = error.format_message() if isinstance(error, WRONG_WORDS) else str(error)
+        typer.echo(f"error: {' '.join(text.split())}", err=True)
+        code = 2
+    sys.exit(code)

@@ -165,6 +165,12 @@ def minibatches(split: Split, size: int, rng: torch.Generator) -> Iterator[Batch
 
 def check_batch(images: Tensor, labels: Tensor, classes: int) -> None:
     """Raise UsageError unless these are images and labels as `benchmark.core.types` has them."""
+    check_images(images)
+    check_labels(labels, len(images), classes)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise UsageError unless images are float32 (batch, channels, height, width) in [0, 1]."""
     if images.dtype != torch.float32 or images.ndim != 4:
         raise UsageError(
             "images: expected float32 (batch, channels, height, width), got "
@@ -178,9 +184,13 @@ def check_batch(images: Tensor, labels: Tensor, classes: int) -> None:
             f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]; "
             "scale them (8-bit images: divide by 255); normalisation belongs inside the network"
         )
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+
+
+def check_labels(labels: Tensor, n: int, classes: int) -> None:
+    """Raise UsageError unless labels are int64 (n,) from 0 to classes - 1."""
+    if labels.dtype != torch.int64 or labels.shape != (n,):
         raise UsageError(
-            f"labels: expected int64 ({len(images)},), got "
+            f"labels: expected int64 ({n},), got "
             f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
         )
     if labels.numel() and (labels.min() < 0 or labels.max() >= classes):

@@ -20,7 +20,7 @@ import torch
 
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.seeding import stream
-from benchmark.data import Dataset, Split, balanced, join
+from benchmark.data import Dataset, Split, balanced, check_images, check_labels, join
 from benchmark.dataset_facts import DATASETS, Facts, Files
 from benchmark.readers import read_published
 
@@ -78,6 +78,10 @@ def _directory(data_dir: Path | None) -> Path:
 def _dataset(
     name: str, facts: Facts, published: Split, test: Split, source: str, seed: int
 ) -> Dataset:
+    for part in (published, test):
+        check_labels(part.labels, len(part.raw), facts.classes)
+        if part.raw.is_floating_point():  # bytes are in [0, 255] whatever they are
+            check_images(part.raw)
     rng = stream("validation", name, seed)
     chosen = balanced(published.labels, facts.sizes[1] // facts.classes, facts.classes, rng)
     rest = torch.ones(len(published), dtype=torch.bool)

@@ -46,7 +46,7 @@ def attacks() -> list[Row]:
     from attacks.strengths import build_attack, strengths_of
     from benchmark.dataset_facts import DATASETS
 
-    rows = []
+    rows: list[Row] = []
     for name in ATTACKS.names():
         component = ATTACKS.get(name)
         threat = build_attack(name, strengths_of("digits")).threat
@@ -77,7 +77,7 @@ def defenses() -> list[Row]:
     from baselines import DEFENSES
     from benchmark.core.specs import Spec, options_of
 
-    rows = []
+    rows: list[Row] = []
     for name in DEFENSES.names():
         component = DEFENSES.get(name)
         options = options_of(component)

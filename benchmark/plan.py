@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,13 +18,19 @@ from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import Budget, Cell, Knowledge, Method
 from benchmark.core.specs import Spec, split
 from benchmark.core.types import Attack, Defense
+from benchmark.dataset_facts import DATASETS
+
+Count = Annotated[int, Field(ge=0)]
+FLAGS = {"methods": "adapt", "steps": "adapt-steps", "lr": "adapt-lr"}
+"""Fields of a request whose flag has another name."""
+CHOICES = {"methods": ("adaptation method", Method), "knowledge": ("knowledge", Knowledge)}
 
 
 class Scope(BaseModel):
     """How much is scored: what a suite may set for one attack apart."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    shots: list[int] | None = None
+    shots: Annotated[list[Count], Field(min_length=1)] | None = None
     episodes: int | None = Field(default=None, ge=1)
     limit: int | None = Field(default=None, ge=1)
 
@@ -36,11 +42,11 @@ class Request(Scope):
     attacks: str | None = None
     dataset: str | None = None
     network: str | None = None
-    methods: list[Method] | None = None
-    knowledge: list[Knowledge] | None = None
-    seeds: list[int] | None = None
-    steps: int | None = Field(default=None, ge=0)
-    lr: float | None = Field(default=None, gt=0)
+    methods: Annotated[list[Method], Field(min_length=1)] | None = None
+    knowledge: Annotated[list[Knowledge], Field(min_length=1)] | None = None
+    seeds: Annotated[list[Count], Field(min_length=1)] | None = None
+    steps: Count | None = None
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Suite(Request):
@@ -87,8 +93,13 @@ def make_request(values: Mapping[str, Any]) -> Request:
         return Request.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1])
-        raise UsageError(f"{where}: {first['msg']}, got {first['input']!r}") from None
+        field, got = str(first["loc"][0]), first["input"]
+        if first["type"] == "literal_error":
+            kind, choices = CHOICES[field]
+            raise unknown(kind, got, get_args(choices)) from None
+        message = first["msg"].removeprefix("Input should be ")
+        flag = FLAGS.get(field, field)
+        raise UsageError(f"--{flag}: expected {message}, got {got!r}") from None
 
 
 def _merge(*layers: Request) -> dict[str, Any]:
@@ -105,13 +116,16 @@ def make_plan(request: Request, suite: Suite) -> Plan:
         UsageError: an unknown name or option, or a budget that makes no sense.
     """
     wanted = _merge(BASE, suite, request)
+    if wanted["dataset"] not in DATASETS:
+        raise unknown("data set", wanted["dataset"], DATASETS)
     strengths = strengths_of(wanted["dataset"])
     network = wanted.get("network") or default_network(wanted["dataset"])
     if network not in NETWORKS:
         raise unknown("network", network, NETWORKS)
-    if min(wanted["shots"]) < 0 or not wanted["shots"]:
-        raise UsageError(f"shots: expected numbers from 0 up, got {wanted['shots']}")
+    check_shots(wanted["shots"], wanted["dataset"])
     defenses = dict(build_defense(text) for text in split(wanted["defenses"]))
+    if not defenses:
+        raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
     attacks: dict[str, Attack] = {}
     cells: list[Cell] = []
     for seed in dict.fromkeys(wanted["seeds"]):
@@ -130,6 +144,17 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     return Plan(cells=cells, attacks=attacks, defenses=defenses)
 
 
+def check_shots(shots: Iterable[int], dataset: str) -> None:
+    """Raise UsageError if the validation images of a data set are too few, before anything runs."""
+    facts = DATASETS[dataset]
+    most = facts.sizes[1] // facts.classes
+    if max(shots) > most:
+        raise UsageError(
+            f"--shots {max(shots)}: {dataset} has {most} validation images per class to show; "
+            f"ask for at most {most}"
+        )
+
+
 def _scope(wanted: Mapping[str, Any], special: Scope, request: Request) -> dict[str, Any]:
     """`wanted`, with what the suite says of one attack, unless a flag said otherwise."""
     flags = request.model_dump(exclude_none=True)
@@ -140,13 +165,14 @@ def _scope(wanted: Mapping[str, Any], special: Scope, request: Request) -> dict[
 def budgets(scope: Mapping[str, Any]) -> list[Budget]:
     """Every budget once; all those that do not adapt are the one row of the trained model."""
     found: dict[str, Budget] = {}
+    said = scope.get("steps")  # 0 is an answer
     for shots in sorted(set(scope["shots"])):
         for method in scope["methods"]:
             for knowledge in scope["knowledge"]:
                 steps, lr = DEFAULTS[method]
                 budget = Budget(
                     shots=shots, method=method, knowledge=knowledge,
-                    steps=scope.get("steps") or steps, lr=scope.get("lr") or lr,
+                    steps=steps if said is None else said, lr=scope.get("lr") or lr,
                 )  # fmt: skip
                 if not budget.adapts:
                     budget = Budget(shots=0, method="none")

@@ -17,10 +17,10 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
 from benchmark.core.store import read_record, record_path
 from benchmark.dataset_facts import DATASETS
+from benchmark.executors import Job, cores, fill
 from benchmark.lab import Lab, Place
 from benchmark.plan import Plan, make_plan, make_request, read_suite
 from benchmark.progress import Progress, Silent
-from benchmark.runner import run_matrix
 
 TINY = 16 * 16
 
@@ -33,24 +33,26 @@ class Wish(NamedTuple):
     data_dir: Path | None
     download: bool
     device: str
+    jobs: int | None
     threads: int | None
     words: list[str]
 
 
 def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
     """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
-    plan = make_plan(make_request(values), read_suite(wish.suite))
+    request = make_request(values)
+    plan = make_plan(request, read_suite(wish.suite))
     place = Place(
         wish.results, wish.data_dir, wish.download, choose_device(wish.device),
         shlex.join(["python", "-m", "benchmark", *wish.words]),
     )  # fmt: skip
-    set_threads(plan, wish.threads)
+    jobs = share_cores(plan, place.device, wish.jobs, wish.threads)
     talk = Console(stderr=True, quiet=quiet)
     if dry_run:
         return _show_plan(plan, place, json)
     try:
         with Silent() if quiet else Progress(plan, talk) as watch:
-            ended = run_matrix(Lab(plan, place, watch))
+            ended = fill(Lab(plan, place, watch), Job(request, wish.suite, place), jobs)
     except KeyboardInterrupt:
         print(
             "interrupted: every finished cell is kept; run the same command again to go on",
@@ -76,19 +78,29 @@ def choose_device(name: str) -> str:
     return name
 
 
-def set_threads(plan: Plan, threads: int | None) -> None:
-    """Threads cost more than they bring on images as small as the digits (8x8)."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads: expected at least 1, got {threads}")
+def share_cores(plan: Plan, device: str, jobs: int | None, threads: int | None) -> int:
+    """Set torch's threads and say how many processes to use.
+
+    On images as small as the digits a second thread costs more than it brings, a second process
+    does not: one thread each, and as many processes as there are cores.
+    """
+    for flag, value in (("--jobs", jobs), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag}: expected at least 1, got {value}")
     _, height, width = DATASETS[plan.cells[0].dataset].shape
+    tiny = height * width < TINY and torch.device(device).type == "cpu"
+    if jobs is None:
+        jobs = cores() if tiny else 1
+    if threads is None and (tiny or jobs > 1):
+        threads = 1 if tiny else max(1, cores() // jobs)
     if threads is not None:
         torch.set_num_threads(threads)
-    elif height * width < TINY:
-        torch.set_num_threads(1)
+    return jobs
 
 
 def _records(plan: Plan, place: Place) -> list[Record]:
-    return [read_record(record_path(place.results, cell)) for cell in plan.cells]
+    paths = [record_path(place.results, cell) for cell in plan.cells]
+    return [read_record(path) for path in paths if path.is_file()]
 
 
 def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 from collections.abc import Mapping
@@ -51,9 +52,12 @@ def split(text: str) -> list[str]:
 
 
 def number(text: str) -> float:
-    """A float, or a fraction such as `8/255`."""
+    """A finite float, or a fraction such as `8/255`; ValueError otherwise."""
     top, slash, bottom = text.partition("/")
-    return float(top) / float(bottom) if slash else float(top)
+    value = float(top) / float(bottom) if slash else float(top)
+    if not math.isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
 
 
 def coerce(text: str, kind: Any) -> Any:
@@ -64,7 +68,7 @@ def coerce(text: str, kind: Any) -> Any:
         kind = next(part for part in get_args(kind) if part is not type(None))
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
-            raise ValueError(f"one of {', '.join(map(str, get_args(kind)))}")
+            raise ValueError("not one of them")
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
@@ -73,6 +77,12 @@ def coerce(text: str, kind: Any) -> Any:
     if kind is float:
         return number(text)
     return kind(text)
+
+
+def _kind(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    return getattr(hint, "__name__", str(hint))
 
 
 def options_of(component: type) -> dict[str, Field[Any]]:
@@ -94,9 +104,9 @@ def build(component: type, spec: Spec, defaults: Mapping[str, Any]) -> Any:
         try:
             arguments[key] = coerce(text, hints[key])
         except (ValueError, ZeroDivisionError) as error:
-            kind = getattr(hints[key], "__name__", str(hints[key]))
+            expected = _kind(hints[key])
             raise UsageError(
-                f"{spec.name}[{key}={text}]: expected {kind}, got {text!r} ({error})"
+                f"{spec.name}[{key}={text}]: expected {expected}, got {text!r} ({error})"
             ) from None
     missing = [
         key

@@ -50,7 +50,7 @@ def slug(name: str) -> str:
     (True, False)
     """
     safe = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
-    return safe if safe == name else f"{safe}-{short_hash(name)[:8]}"
+    return safe if safe and safe == name else f"{safe}-{short_hash(name)[:8]}"
 
 
 def record_path(root: Path, cell: Cell) -> Path:
@@ -138,11 +138,15 @@ def read_records(root: Path) -> Loaded:
 
 def write_weights(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
     """Save a model as safetensors, with notes in the header."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=notes)
+        try:
+            save_file(contiguous, temporary, metadata=notes)
+        except SafetensorError as error:  # what the library makes of a full disk
+            raise OSError(str(error)) from error
 
 
 def read_weights(path: Path) -> Weights | None:
