@@ -15,6 +15,7 @@ from benchmark.core.seeding import stream
 from benchmark.core.store import record_path
 from benchmark.core.types import Attack
 from benchmark.dataset_facts import DATASETS
+from benchmark.lab import POOL
 from benchmark.plan import Plan
 
 PROBE = 100
@@ -23,8 +24,8 @@ PROBE = 100
 def cost(cell: Cell, attack: Attack) -> int:
     """Passes of images through the network, at most: attacks on support and query of all episodes.
 
-    The static examples are booked on the cell that does not adapt; broken images that leave a
-    verdict early make the true number smaller, as do attacks that give up.
+    The static examples are booked on the cell that does not adapt. What makes the true number
+    smaller: shown images shared between cells, broken images leaving early, attacks giving up.
     """
     facts = DATASETS[cell.dataset]
     if attack.cannot_run(facts.shape, facts.classes):
@@ -33,7 +34,8 @@ def cost(cell: Cell, attack: Attack) -> int:
     if not cell.budget.adapts:
         return query * attack.passes
     support = cell.budget.shots * facts.classes
-    crafted = support * (cell.budget.steps if cell.budget.knowledge == "simulated" else 1)
+    simulated = cell.budget.knowledge == "simulated"
+    crafted = support * cell.budget.steps if simulated else max(support, POOL * facts.classes)
     adapting = 4 * support * cell.budget.steps
     return cell.episodes * ((crafted + query) * attack.passes + adapting)
 

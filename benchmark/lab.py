@@ -28,6 +28,8 @@ from benchmark.plan import Plan
 T = TypeVar("T")
 SEARCH = ("attacks.geometry", "attacks.search")
 TRAINING = ("baselines.networks", "baselines.training", "baselines.adaptation")
+POOL = 10
+"""Shown images per class that are crafted at once, see `Lab.shown`."""
 PROTOCOL = ("benchmark.runner", "benchmark.lab", "benchmark.evaluation", "benchmark.data")
 
 
@@ -114,6 +116,34 @@ class Lab:
         """What is shown in an episode, before any attack; disjoint from the query."""
         dataset, shots = self.dataset(cell), cell.budget.shots
         return data.support_and_query(dataset, shots, cell.seed, episode, cell.limit).support
+
+    def shown(self, cell: Cell, episode: int, meter: evaluation.Meter) -> Tensor:
+        """The support of an episode under attack, crafted against the trained model.
+
+        The pool is crafted once for all shots up to its size, and cut: its first images are the
+        smaller supports. Its size depends on the cell alone, not on what else is planned.
+        """
+        size = self._pool_size(cell)
+        key = (self.model(cell).hash, cell.attack, size, cell.seed, cell.limit)
+        pool = self._keep(f"shown {episode}", key, lambda: self._shown(cell, size, episode, meter))
+        return pool[: cell.budget.shots * self.dataset(cell).classes]
+
+    def _shown(self, cell: Cell, size: int, episode: int, meter: evaluation.Meter) -> Tensor:
+        dataset = self.dataset(cell)
+        drawn = data.support_and_query(dataset, size, cell.seed, episode, cell.limit)
+        pool = drawn.support.batch().to(self.place.device)
+        rng = stream("attack", "shown", cell.attack, cell.seed, episode)
+        attack, network = self.attack(cell), self.model(cell).network
+        return evaluation.run_attack(attack, network, pool, "examples", meter, rng).images
+
+    def _pool_size(self, cell: Cell) -> int:
+        """Shots of the pool: the next of 10, 20, 40, ..., or all that the rarest class has."""
+        size = POOL
+        while size < cell.budget.shots:
+            size *= 2
+        labels = self.dataset(cell).validation.labels
+        rarest = int(labels.bincount(minlength=self.dataset(cell).classes).min())
+        return max(cell.budget.shots, min(size, rarest))
 
     def attack(self, cell: Cell) -> Attack:
         """The attack of the cell."""

@@ -8,7 +8,7 @@ run_episode   show a few attacked images, adapt, and attack the ADAPTED model ag
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,13 +45,13 @@ class Episode(NamedTuple):
     outside: int
 
 
-def run_matrix(lab: Lab) -> Counter[str]:
-    """Run every cell of the plan that is not done yet; how many ended in which way.
+def run_matrix(lab: Lab, cells: Sequence[Cell] | None = None) -> Counter[str]:
+    """Run every cell (of the plan) that is not done yet; how many ended in which way.
 
     Each record is written when its cell ends: an interrupt loses the cell in flight, nothing else.
     """
     ended: Counter[str] = Counter()
-    for cell in lab.plan.cells:
+    for cell in lab.plan.cells if cells is None else cells:
         lab.dataset(cell)
         lab.watch.cell(cell)
         status, reason = settle(lab, cell)
@@ -138,14 +138,13 @@ def defender(lab: Lab, cell: Cell, index: int, meter: Meter) -> Show:
     """
     attack, model = lab.attack(cell), lab.model(cell).network
     support = lab.support(cell, index).batch().to(lab.place.device)
-    rng = stream("attack", "shown", cell.attack, cell.seed, index)
-    clean = clean_images(lab, cell, index)
+    rng = stream("attack", "simulated", cell.attack, cell.seed, index)
+    clean, simulated = clean_images(lab, cell, index), cell.budget.knowledge == "simulated"
+    captured = None if simulated else lab.shown(cell, index, meter)
 
     def craft(target: torch.nn.Module) -> Tensor:
         with torch.enable_grad():
             return run_attack(attack, target, support, "examples", meter, rng).images
-
-    captured = craft(model) if cell.budget.knowledge == "captured" else None
 
     def show(parameters: Parameters) -> Batch:
         shown = captured

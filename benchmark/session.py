@@ -106,17 +106,17 @@ def _records(plan: Plan, place: Place) -> list[Record]:
 def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     from reports.console import print_summary
     from reports.frame import from_records, to_json_cells
-    from reports.report import write_report
+    from reports.report import write_if_older
 
     frame = from_records(_records(plan, place))
     out = place.results / "report"
-    files = write_report(place.results, out)
+    problems = write_if_older(place.results, out)
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:
         print_summary(frame, Console())
     talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    for problem in files.problems:
+    for problem in problems:
         talk.print(problem, markup=False)
     talk.print(f"records: {place.results / 'records'}\ntables and plots: {out}", markup=False)
 

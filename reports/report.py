@@ -40,3 +40,13 @@ def write_report(directory: Path, out: Path) -> ReportFiles:
     shown = views(frame)
     tables, plots = write_tables(frame, shown, out), write_plots(shown, out)
     return ReportFiles(*tables, plots, loaded.problems)
+
+
+def write_if_older(directory: Path, out: Path) -> list[str]:
+    """Write the report unless it is younger than every record; returns what could not be read."""
+    written = out / "summary.md"
+    if written.is_file():
+        age = written.stat().st_mtime_ns
+        if all(path.stat().st_mtime_ns < age for path in directory.glob("records/**/*.json")):
+            return []
+    return write_report(directory, out).problems

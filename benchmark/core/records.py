@@ -146,7 +146,7 @@ class Record(_Frozen):
     unseen: bool | None = None
     trained_on: list[str] | None = None
     query: str = ""
-    """Hash of the test images. Verdicts are on the first n of them: where this is equal, they pair."""
+    """Hash of the test images; the first n are scored. Where it is equal, verdicts pair."""
     outcome: Outcome | None = None
     cost: Cost = Cost()
     flags: list[str] = []
