@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from attacks import ATTACKS
 from attacks.geometry import ascent, project, random_start
 from attacks.search import Search
+from benchmark.core.specs import check_numbers
 from benchmark.core.types import Attack, Family, Goal, NormBall
 
 Loss = Literal["ce", "dlr"]
@@ -74,6 +75,10 @@ class GradientAttack(Attack):
 
     eps: float
     loss: Loss
+
+    def __post_init__(self) -> None:
+        """Refuse what would attack nothing, such as 0 restarts: it would read as robustness."""
+        check_numbers(self, least=1)
 
     @property
     def stride(self) -> float:

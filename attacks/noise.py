@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attacks import ATTACKS
 from attacks.geometry import ascent, project, random_start
 from attacks.search import Search
+from benchmark.core.specs import check_numbers
 from benchmark.core.types import Attack, Family, Goal, NormBall
 
 
@@ -21,6 +22,10 @@ class Noise(Attack):
     family: ClassVar[Family] = "noise"
     eps: float
     draws: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse what would attack nothing."""
+        check_numbers(self, least=1)
 
     @property
     def threat(self) -> NormBall:

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.errors import AuditError
 from benchmark.core.seeding import global_state
-from benchmark.core.specs import options_of
+from benchmark.core.specs import check_numbers
 from benchmark.core.types import Attack, Goal, NormBall
 
 
@@ -83,11 +83,7 @@ class ThirdParty(Attack):
 
     def __post_init__(self) -> None:
         """Refuse numbers that libraries would stumble over later, such as 0 steps."""
-        for name in options_of(type(self)):
-            value = getattr(self, name)
-            least = 1 if isinstance(value, int) else 0
-            if isinstance(value, int | float) and not least <= value < float("inf"):
-                raise UsageError(f"{self.name}[{name}={value}]: expected at least {least}")
+        check_numbers(self, least=1)
 
     @property
     def threat(self) -> NormBall:

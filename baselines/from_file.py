@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from baselines import DEFENSES
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import short_hash
 from benchmark.core.specs import Spec, build
-from benchmark.core.types import Attack, Defense, Progress, Trained
+from benchmark.core.types import Attack, Defense, Family, Progress, Trained
 
 
 @dataclass(frozen=True)
@@ -96,26 +97,47 @@ def _load_module(file: Path) -> ModuleType:
     sys.path.insert(0, str(file.resolve().parent))  # its neighbours are importable, as for a script
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{file} fails on import: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a script may end itself
+        raise UsageError(
+            f"{file} fails on import: {type(error).__name__}: {error}; "
+            "expected a file that can be imported"
+        ) from error
     finally:
         sys.path.pop(0)
     return module
 
 
 def _from_object(found: Any, spec: Spec) -> Defense:
+    usable = is_dataclass(found) and not isabstract(found)
     if isinstance(found, type) and issubclass(found, Defense):
+        if not usable:
+            raise UsageError(f"{spec.name}: expected a dataclass with a method fit, got {found!r}")
         defense: Defense = build(found, spec, {})
         return defense
+    if spec.options:
+        raise UsageError(f"{spec}: only a Defense class takes options; drop the brackets")
     if isinstance(found, Defense):
         return found
     if isinstance(found, nn.Module) or callable(found):
-        declared = getattr(found, "trained_on", None)
-        families = None if declared is None else frozenset(declared)
         make = (lambda: found) if isinstance(found, nn.Module) else found
         file = Path(spec.name.rpartition(":")[0])
-        return GivenModel(spec.name, make, families, short_hash(file.read_bytes()))
+        return GivenModel(spec.name, make, _declared(found, spec), short_hash(file.read_bytes()))
     raise UsageError(
         f"{spec.name}: expected a Defense class, an nn.Module or a function that returns one, "
         f"got {type(found).__name__}"
     )
+
+
+def _declared(found: Any, spec: Spec) -> frozenset[str] | None:
+    declared = getattr(found, "trained_on", None)
+    if declared is None:
+        return None
+    if isinstance(declared, str) or not isinstance(declared, Iterable):
+        raise UsageError(
+            f"{spec.name}: expected trained_on to be a set of families such as "
+            f"{{'linf-gradient'}}, got {declared!r}"
+        )
+    for family in declared:
+        if family not in get_args(Family):
+            raise unknown(f"family in trained_on of {spec.name}", str(family), get_args(Family))
+    return frozenset(declared)

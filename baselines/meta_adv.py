@@ -32,7 +32,7 @@ from baselines.adaptation import (
 )
 from baselines.training import Ledger, Schedule, classification_loss, descend, train
 from benchmark.core.records import Budget
-from benchmark.core.specs import Spec, options_of
+from benchmark.core.specs import Spec, check_numbers, options_of
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data import Split, balanced
 from benchmark.evaluation import Meter, frozen, metered, survives
@@ -148,6 +148,10 @@ class MetaAdv(Defense):
     outer_lr: float = 1e-3
     first_order: bool = False
     clean_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers."""
+        check_numbers(self, least=0)
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
         """The attacks of the task pool at the strengths of the data set."""

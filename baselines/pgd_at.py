@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attacks.strengths import build_attack
 from baselines import DEFENSES
 from baselines.training import Ledger, Schedule, classification_loss, train
+from benchmark.core.specs import check_numbers
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data import Split
 
@@ -26,6 +27,10 @@ class PGDTraining(Defense):
     lr: float = 3e-3
     batch_size: int = 64
     attack_steps: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers."""
+        check_numbers(self, least=0)
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
         """PGD in linf at the strength of the data set."""

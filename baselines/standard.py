@@ -11,6 +11,7 @@ from torch import nn
 
 from baselines import DEFENSES
 from baselines.training import Ledger, Schedule, classification_loss, train
+from benchmark.core.specs import check_numbers
 from benchmark.core.types import Defense, Progress, Trained
 from benchmark.data import Split
 
@@ -24,6 +25,10 @@ class Standard(Defense):
     epochs: int = 40
     lr: float = 3e-3
     batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers."""
+        check_numbers(self, least=0)
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

@@ -34,6 +34,8 @@ app = typer.Typer(
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for a flag or a command it does not know: the UsageError of its click."""
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -170,12 +172,19 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
         raise UsageError(f"{flag}: expected whole numbers such as 0,1,5, got {text!r}") from None
 
 
+def _say(line: str, code: int) -> int:
+    typer.echo(" ".join(line.split()), err=True)
+    return code
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except (UsageError, WRONG_WORDS) as error:
-        text = error.format_message() if isinstance(error, WRONG_WORDS) else str(error)
-        typer.echo(f"error: {' '.join(text.split())}", err=True)
-        code = 2
-    sys.exit(code)
+    except UsageError as error:
+        code = _say(f"error: {error}", 2)
+    except WRONG_WORDS as error:
+        code = _say(f"error: {error.format_message()} (see --help)", 2)
+    except typer.Abort:  # what older versions of typer make of Ctrl-C
+        code = INTERRUPTED
+    sys.exit(_say("interrupted", 1) if code == INTERRUPTED else code)

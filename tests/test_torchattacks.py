@@ -160,7 +160,7 @@ def test_options_in_brackets_win_and_eps_comes_from_the_data_set():
         ("apgd_linf[loss=hinge]", "ce, dlr"),
         ("bim[steps=0]", r"bim\[steps=0\]: expected at least 1"),
         ("bim[eps=-0.1]", "expected at least 0"),
-        ("bim[eps=nan]", "expected at least 0"),
+        ("bim[eps=nan]", "a finite number is needed"),
         ("bim[speed=1]", "unknown option of bim 'speed'"),
         ("square[queries=many]", "expected int"),
     ],

@@ -90,6 +90,15 @@ def options_of(component: type) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(component) if field.init}
 
 
+def check_numbers(component: Any, least: int) -> None:
+    """Raise UsageError for an option that is an int below `least`, or a float < 0 or not finite."""
+    for name in options_of(type(component)):
+        value = getattr(component, name)
+        low = least if type(value) is int else 0  # a bool is no number of anything
+        if isinstance(value, int | float) and not low <= value < math.inf:
+            raise UsageError(f"{component.name}[{name}={value}]: expected at least {low}")
+
+
 def build(component: type, spec: Spec, defaults: Mapping[str, Any]) -> Any:
     """Make a component from a spec: options given, then `defaults`, then the class's own defaults.
 
