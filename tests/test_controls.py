@@ -10,21 +10,15 @@ from typing import ClassVar
 import pytest
 import torch
 from tiny_runs import run, tiny_plan
-from torch import nn
-from torch.nn.functional import interpolate
 
 from attacks.gradient import PGDLinf
 from attacks.strengths import build_attack, strengths_of
-from baselines import adaptation, meta_adv
-from baselines.adaptation import Adapted, inner_loop, task_loss, with_parameters
-from baselines.meta_adv import MetaSettings, Task, outer_loss
-from baselines.standard import Standard
+from baselines import adaptation
+from baselines.adaptation import Adapted
 from baselines.training import Ledger, Schedule, classification_loss, train
 from benchmark import data, datasets, runner
-from benchmark.core.seeding import stream
-from benchmark.core.types import Batch, Defense, Trained
+from benchmark.core.types import Defense
 from benchmark.defense_contract import check_defense
-from benchmark.toys import conv_net
 from reports.frame import from_records
 from reports.headline import headline
 
@@ -57,71 +51,6 @@ def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module,
     assert done.ended == {"done": 1, "failed": 1}
     assert "adaptation changed nothing" in done.only(shots=1).reason
     assert done.only(shots=1).outcome is None
-
-
-# A query loss without gradient: the outer gradient must depend on the query, through the inner
-# loop. That is what the probe asks; it must say no to a query scored on a copy.
-
-SETTINGS = MetaSettings(
-    iterations=1, tasks=1, shots=1, query=1, inner_steps=2, inner_lr=0.5, outer_lr=0.1,
-    first_order=False, clean_weight=0.5,
-)  # fmt: skip
-
-
-def outer_gradient(loss, query_seed, first_order=False):
-    model = conv_net((1, 8, 8), 4)
-    rng = stream("probe", query_seed)
-    images = torch.rand(8, 1, 8, 8, generator=stream("support"))
-    support = Batch(images, torch.arange(8) % 4)
-    query = Batch(torch.rand(8, 1, 8, 8, generator=rng), torch.arange(8) % 4)
-    task = Task(build_attack("fgsm", strengths_of("digits")), support, query)
-    settings = SETTINGS._replace(first_order=first_order)
-    value = loss(model, task, settings, Ledger(), rng)
-    parameters = list(model.parameters())
-    gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients])
-
-
-def learns_from_the_query(loss):
-    """Protocols A4: the outer gradient changes when the query does, and is not zero."""
-    try:
-        first, second = (outer_gradient(loss, seed) for seed in (1, 2))
-    except RuntimeError as error:
-        assert "does not require grad" in str(error), "fails for this reason and no other"
-        return False
-    return bool(first.norm() > 1e-6 and (first - second).norm() > 1e-6 * first.norm())
-
-
-def query_on_a_copy(model, task, settings, ledger, rng):
-    """Adapts, then scores a frozen copy: the loss is a number, not a function of the weights."""
-    start = dict(model.named_parameters())
-    adapted = inner_loop(model, start, lambda _: task.support, settings.inner_steps, 0.5, False)
-    copy = with_parameters(model, {name: tensor.detach() for name, tensor in adapted.items()})
-    return classification_loss(copy.requires_grad_(False), task.query)
-
-
-def support_only(model, task, settings, ledger, rng):
-    """Its gradient is there, but it is that of the support."""
-    return task_loss(model, dict(model.named_parameters()), task.support)
-
-
-def test_the_query_reaches_the_weights_through_the_inner_loop():
-    assert learns_from_the_query(outer_loss)
-    second, first = (outer_gradient(outer_loss, 1, first_order) for first_order in (False, True))
-    assert (second - first).norm() > 1e-3 * second.norm(), "first order drops second derivatives"
-
-
-@pytest.mark.parametrize("loss", [query_on_a_copy, support_only])
-def test_a_query_loss_without_gradient_is_seen(loss):
-    assert not learns_from_the_query(loss)
-
-
-def test_meta_training_with_a_query_loss_without_gradient_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr(meta_adv, "outer_loss", query_on_a_copy)
-    defense = "meta_adv[warmup_epochs=1,iterations=1,tasks=1]"
-    done = run(tiny_plan(defenses=defense, shots=[0]), tmp_path)
-    assert done.ended == {"failed": 1}
-    assert "does not require grad" in done.records[0].reason
 
 
 # Static scoring passed off as re-attack.
@@ -267,77 +196,6 @@ def test_what_crashed_runs_again_next_time_and_nothing_else_does(tmp_path):
     mended = run(tiny_plan({"pgd_linf": PGDLinf(0.1, steps=2), "fgsm": good}), tmp_path)
     assert mended.ended == {"done": 2, "cached": 2}
     assert not mended.log.notes, "a failed record is no stale record"
-
-
-# A model that masks its gradients.
-
-
-class Quantised(nn.Module):
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images):
-        return self.network((images * 16).round() / 16)
-
-
-class Loud(Quantised):
-    def forward(self, images):
-        return 1000 * self.network(images)
-
-
-class Resizing(Quantised):
-    def forward(self, images):
-        size = int(torch.randint(9, 13, ()))
-        small = interpolate(images, size=(size, size), mode="bilinear")
-        return self.network(interpolate(small, size=(8, 8), mode="bilinear"))
-
-
-class Softmaxed(Quantised):
-    def forward(self, images):
-        return self.network(images).softmax(dim=1)
-
-
-@dataclass(frozen=True)
-class Masked(Defense):
-    """Standard training behind a wrapper that hides the gradient."""
-
-    name: ClassVar[str] = "masked"
-    wrapper: type = Quantised
-
-    def fit(self, network, train_split, strengths, progress, rng):
-        trained = Standard(epochs=6).fit(network, train_split, strengths, progress, rng)
-        return Trained(self.wrapper(trained.model), trained.trained_on)
-
-
-@pytest.mark.parametrize(
-    ("wrapper", "flag"),
-    [
-        (Quantised, "zero gradients: 100% of images"),
-        (Loud, "zero gradients: "),
-        (Resizing, "randomised: "),
-        (Softmaxed, "probabilities: "),
-    ],
-)
-def test_a_model_that_masks_gradients_is_flagged_in_its_records(tmp_path, wrapper, flag):
-    done = run(tiny_plan(defenses={"standard": Masked(wrapper)}), tmp_path)
-    assert done.records[0].status == "done"
-    assert done.records[0].flags[0].startswith(flag)
-    contract = check_defense(Masked(wrapper), "digits")
-    assert any(check.status == "failed" for check in contract), "the contract sees it too"
-
-
-def test_an_honest_model_is_not_flagged(tmp_path):
-    assert run(tiny_plan(defenses="standard[epochs=6]"), tmp_path).records[0].flags == []
-
-
-def test_masking_looks_robust_until_an_attack_needs_no_gradient(tmp_path):
-    """What the flag is for: the quantiser beats PGD and loses to queries of the same size."""
-    attacks = "pgd_linf[eps=0.25,steps=10],square[eps=0.25,queries=300]"
-    plan = tiny_plan(attacks, {"standard": Masked()}, shots=[0])
-    gradient, queries = run(plan, tmp_path).records
-    robust = [record.outcome.before.unpack().mean() for record in (gradient, queries)]
-    assert robust[0] > robust[1] + 0.3
 
 
 # A missing cell.

@@ -1,0 +1,108 @@
+"""What makes a record stale: code, not comments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from attacks.gradient import PGDLinf
+from benchmark import fingerprint
+from benchmark.fingerprint import changed, module_hash, options_of_instance, source_hash, versions
+
+CODE = '''
+"""A module."""
+
+from dataclasses import dataclass
+
+RATE = 2
+
+
+@dataclass
+class Thing:
+    """Its docstring."""
+
+    size: float = 1.0
+    """What size is."""
+
+    def run(self, x):
+        """Run it."""
+        # a comment
+        return x * self.size
+'''
+HARMLESS = [
+    ("# a comment", "# another comment"),
+    ("        # a comment\n", ""),
+    ('"""A module."""', '"""A module, told at length."""'),
+    ('"""Its docstring."""', '"""Other words."""'),
+    ('    """What size is."""\n', ""),
+    ('"""Run it."""', '"""Run."""'),
+    ("\n\n\n", "\n\n"),
+    ("return x * self.size", "return (x  *  self.size)"),
+]
+HARMFUL = [
+    ("RATE = 2", "RATE = 3"),
+    ("x * self.size", "x + self.size"),
+    ("size: float = 1.0", "size: float = 2.0"),
+    ("def run(self, x)", "def run(self, x=1)"),
+    ("@dataclass\n", ""),
+    ("return x * self.size", 'return "text"'),
+]
+
+
+@pytest.fixture
+def hash_of(tmp_path, monkeypatch):
+    """The hash of a module with this text, as a fresh process would see it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    count = iter(range(100))
+
+    def hashed(text):
+        name = f"module_{tmp_path.name}_{next(count)}".replace("-", "_")
+        (tmp_path / f"{name}.py").write_text(text)
+        return module_hash(name)
+
+    return hashed
+
+
+@pytest.mark.parametrize(("old", "new"), HARMLESS)
+def test_words_and_layout_change_nothing(hash_of, old, new):
+    assert old in CODE
+    assert hash_of(CODE) == hash_of(CODE.replace(old, new))
+
+
+@pytest.mark.parametrize(("old", "new"), HARMFUL)
+def test_code_changes_the_hash(hash_of, old, new):
+    assert old in CODE
+    assert hash_of(CODE) != hash_of(CODE.replace(old, new))
+
+
+def test_a_component_is_its_module_and_those_of_its_parents(monkeypatch):
+    read = []
+    monkeypatch.setattr(fingerprint, "module_hash", lambda name: read.append(name) or name)
+    source_hash(PGDLinf(0.1), "attacks.geometry")
+    assert read == ["attacks.geometry", "attacks.gradient", "benchmark.core.types"]
+
+
+@dataclass(frozen=True)
+class Options:
+    eps: float = 0.1
+    names: frozenset = frozenset({"b", "a"})
+    make: object = len
+    nothing: None = None
+
+
+def test_options_are_plain_and_ordered():
+    assert options_of_instance(Options()) == {
+        "eps": 0.1, "names": ["a", "b"], "make": "len", "nothing": None,
+    }  # fmt: skip
+    assert options_of_instance(PGDLinf(0.1, steps=3))["steps"] == 3
+
+
+def test_what_changed_is_named():
+    old, new = {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"}
+    assert changed(old, new) == ["b", "c", "d"]
+    assert changed(old, old) == []
+
+
+def test_versions_of_what_results_depend_on():
+    assert {"python", "torch", "numpy"} <= versions().keys()
