@@ -19,7 +19,8 @@ from benchmark.bookkeeping import is_finished
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell
 from benchmark.estimate import cost
-from benchmark.lab import Lab, Place
+from benchmark.lab import Lab
+from benchmark.place import Place
 from benchmark.plan import Request, make_plan, read_suite
 from benchmark.progress import Silent
 from benchmark.runner import run_matrix, settle

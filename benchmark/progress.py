@@ -57,8 +57,9 @@ class Progress(Silent):
         columns = TextColumn("{task.description}"), BarColumn(bar_width=24)
         times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
         self.bars = Bars(
-            *columns, *times, console=console, transient=True, speed_estimate_period=90
-        )
+            *columns, *times, console=console, transient=True, speed_estimate_period=90,
+            disable=not console.is_terminal,
+        )  # fmt: skip
         self.cells = self.bars.add_task("cells", total=sum(self.costs.values()) + self.total)
 
     def __enter__(self) -> Self:

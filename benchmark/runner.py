@@ -32,7 +32,8 @@ from benchmark.evaluation import (
     state_hash,
     survives,
 )
-from benchmark.lab import Lab, check_untouched
+from benchmark.lab import Lab
+from benchmark.models import check_untouched
 
 
 class Episode(NamedTuple):

@@ -18,7 +18,8 @@ from benchmark.core.records import Record
 from benchmark.core.store import read_record, record_path
 from benchmark.dataset_facts import DATASETS
 from benchmark.executors import Job, cores, fill
-from benchmark.lab import Lab, Place
+from benchmark.lab import Lab
+from benchmark.place import Place
 from benchmark.plan import Plan, make_plan, make_request, read_suite
 from benchmark.progress import Progress, Silent
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from benchmark.core.records import Cell, Record
 from benchmark.core.store import read_record, record_path
-from benchmark.lab import Lab, Place
+from benchmark.lab import Lab
+from benchmark.place import Place
 from benchmark.plan import Plan, Suite, make_plan, make_request
 from benchmark.runner import run_matrix
 

@@ -1,0 +1,114 @@
+"""Trained models: made once for a data set, network, defense and seed, then read from disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from attacks.strengths import strengths_of
+from baselines.networks import build_network
+from benchmark import evaluation, fingerprint
+from benchmark.core import store
+from benchmark.core.errors import AuditError
+from benchmark.core.records import Cell, short_hash
+from benchmark.core.seeding import stream
+from benchmark.core.types import Defense, Trained
+from benchmark.data import Dataset
+from benchmark.place import Place, Watch
+
+SEARCH = ("attacks.geometry", "attacks.search")
+TRAINING = ("baselines.networks", "baselines.training", "baselines.adaptation")
+PROBE = 100
+"""Validation images on which a new model is looked at."""
+
+
+class Model(NamedTuple):
+    """A trained model, ready to be evaluated and never to be written to."""
+
+    network: nn.Module
+    trained_on: frozenset[str] | None
+    hash: str
+    """Of weights and buffers."""
+    training: str
+    """Of everything training depended on, and of the code the weights run through."""
+    flags: list[str]
+
+
+def trained_model(
+    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch
+) -> Model:
+    """Read the model of a cell from the results folder, or train it and keep it there.
+
+    Raises:
+        AuditError: training diverged, or the model's logits are not finite.
+        UsageError: weights or a model brought along are not what they should be.
+    """
+    rng = stream("network", cell.network, cell.dataset, cell.seed)
+    network = build_network(cell.network, dataset.shape, dataset.classes, rng)
+    training = training_hash(cell, defense, dataset, place.device)
+    stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
+    path = place.results / "models" / f"{stem}-{training}.safetensors"
+    trained = _restore(path, network)
+    if trained is None:
+        trained = _fit(cell, defense, network.to(place.device), dataset, watch)
+        if trained.model is network:  # a model brought along stays where its owner keeps it
+            _save(path, trained)
+    model = evaluation.frozen(trained.model).to(place.device)
+    probe = dataset.validation.first(PROBE).batch().to(place.device)
+    evaluation.correct(model, probe)
+    flags = evaluation.suspicions(model, probe)
+    return Model(model, trained.trained_on, evaluation.state_hash(model), training, flags)
+
+
+def _fit(
+    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, watch: Watch
+) -> Trained:
+    progress = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+    rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
+    trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+    progress(1.0)
+    return trained
+
+
+def _save(path: Path, trained: Trained) -> None:
+    known = None if trained.trained_on is None else sorted(trained.trained_on)
+    notes = {"trained_on": json.dumps(known), "passes": str(trained.passes)}
+    store.write_weights(path, trained.model.state_dict(), notes)
+
+
+def _restore(path: Path, network: nn.Module) -> Trained | None:
+    saved = store.read_weights(path)
+    if saved is None:
+        return None
+    network.load_state_dict(saved.tensors)
+    families = json.loads(saved.notes["trained_on"])
+    known = None if families is None else frozenset(families)
+    return Trained(network, known, int(saved.notes["passes"]))
+
+
+def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -> str:
+    """Changes with whatever training depends on: options, attacks, data, files, code, device."""
+    used = defense.training_attacks(strengths_of(cell.dataset)) or ()
+    return short_hash(
+        cell.defense, cell.network, cell.seed, torch.device(device).type,
+        fingerprint.options_of_instance(defense),
+        *map(repr, used), *map(fingerprint.source_hash, used),
+        dataset.hash, defense.content(),
+        fingerprint.source_hash(defense, *TRAINING, *SEARCH),
+    )  # fmt: skip
+
+
+def is_spoiled(model: Model) -> bool:
+    """Whether weights, buffers or eval mode are not as they were."""
+    modes = any(module.training for module in model.network.modules())
+    return modes or evaluation.state_hash(model.network) != model.hash
+
+
+def check_untouched(model: Model) -> None:
+    """Raise AuditError if a cell wrote to the trained model it shares with others."""
+    if is_spoiled(model):
+        raise AuditError("the trained model changed while a cell was evaluated")

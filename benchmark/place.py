@@ -1,0 +1,35 @@
+"""Where a run happens, and who is told how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from benchmark.core.records import Cell
+from benchmark.core.types import Progress
+
+
+class Place(NamedTuple):
+    """Where a run happens."""
+
+    results: Path
+    data_dir: Path | None = None
+    download: bool = False
+    device: str = "cpu"
+    command: str = ""
+
+
+class Watch(Protocol):
+    """Who is told how far a run is."""
+
+    def training(self, what: str) -> Progress:
+        """Training begins; returns where to report its share done."""
+
+    def cell(self, cell: Cell) -> None:
+        """A cell begins."""
+
+    def finished(self, cell: Cell, status: str, reason: str | None) -> None:
+        """A cell has ended, or was found `cached`."""
+
+    def note(self, line: str) -> None:
+        """Something worth a line: a stale record, an unreadable file."""
