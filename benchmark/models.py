@@ -54,6 +54,7 @@ def trained_model(
     path = place.results / "models" / f"{stem}-{training}.safetensors"
     trained = _restore(path, network)
     if trained is None:
+        store.check_writable(place.results)  # better said now than after hours of training
         trained = _fit(cell, defense, network.to(place.device), dataset, watch)
         if trained.model is network:  # a model brought along stays where its owner keeps it
             _save(path, trained)

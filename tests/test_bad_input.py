@@ -1,0 +1,392 @@
+"""What a user can get wrong, and what can go wrong around him: one clear line, nothing lost."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from baselines.networks import build_network
+from benchmark import datasets, runner
+from benchmark.core import store
+from benchmark.core.seeding import stream
+from benchmark.core.store import read_records
+from benchmark.data import Split
+
+DEFENSE = "standard[epochs=1]"
+
+
+@pytest.fixture
+def run(command, tmp_path):
+    """A run of a second: one defense, one attack, the trained model only."""
+
+    def run(*words, attacks="fgsm", defense=DEFENSE, results=tmp_path / "results"):
+        small = ["--limit", 20, "--shots", 0, "--episodes", 1, "--jobs", 1]
+        what = ["--defense", defense, "--attacks", attacks, "--results", results]
+        return command("run", *what, *small, *words)
+
+    return run
+
+
+@pytest.fixture
+def finished(run, tmp_path):
+    """A folder that holds one finished record; afterwards it must hold it still, to the byte."""
+    assert run("--quiet").code == 0
+    (path,) = (tmp_path / "results" / "records").rglob("*.json")
+    before = path.read_bytes()
+    yield tmp_path / "results"
+    assert path.read_bytes() == before
+    assert not list((tmp_path / "results").rglob("*.tmp"))
+
+
+def refused(ended, *expected):
+    """Exit code 2, nothing on standard output, one line that says all of this."""
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.line.startswith("error: ")
+    for part in expected:
+        assert part in ended.line
+
+
+# Names, options, numbers.
+
+WRONG = [
+    ("run --defense standart", "unknown defense 'standart'; did you mean standard?", "meta_adv"),
+    ("run --attacks pgd_lin", "unknown attack 'pgd_lin'; did you mean pgd_linf", "square"),
+    ("run --attacks 'zzz*'", "unknown attack 'zzz*'", "Known: ", "pgd_linf"),
+    ("run --attacks family:linf", "unknown family of attacks 'linf'", "linf-gradient"),
+    ("run --dataset minst", "unknown data set 'minst'; did you mean mnist?", "digits"),
+    ("run --network resnet1", "unknown network 'resnet1'; did you mean resnet18", "small_cnn"),
+    ("run --suite mein", "unknown suite 'mein'; did you mean main?"),
+    ("run --suite ../main", "unknown suite '../main'"),
+    ("run --adapt fintune", "unknown adaptation method 'fintune'; did you mean finetune", "norm"),
+    ("run --knowledge simulate", "unknown knowledge 'simulate'; did you mean simulated?"),
+    ("run --defense 'meta_adv[attacks=pgd]'", "unknown attack 'pgd'"),
+    ("run --defense 'checkpoint[path=x,trained_on=linf]'", "unknown family", "linf-gradient"),
+    ("run --attacks 'fgsm[epsilon=0.1]'", "unknown option of fgsm 'epsilon'", "Known: eps, loss"),
+    ("run --attacks 'fgsm[eps=big]'", "fgsm[eps=big]: expected float, got 'big'"),
+    ("run --attacks 'fgsm[eps=8/0]'", "fgsm[eps=8/0]: expected float, got '8/0'"),
+    ("run --attacks 'fgsm[eps=inf]'", "a finite number is needed"),
+    ("run --attacks 'fgsm[eps=-1]'", "fgsm[eps=-1.0]: expected at least 0"),
+    ("run --attacks 'fgsm[loss=mse]'", "expected one of ce, dlr, got 'mse'"),
+    ("run --attacks 'pgd_l2[steps=0.5]'", "pgd_l2[steps=0.5]: expected int, got '0.5'"),
+    ("run --attacks 'pgd_l2[restarts=0]'", "pgd_l2[restarts=0]: expected at least 1"),
+    ("run --attacks 'gaussian_noise[draws=0]'", "expected at least 1"),
+    ("run --attacks 'fgsm[eps=0.1'", "cannot read 'fgsm[eps=0.1'; expected name or name[option="),
+    ("run --attacks 'fgsm[eps=0.1]]'", "cannot read 'fgsm[eps=0.1]]'"),
+    ("run --attacks 'fgsm[eps]'", "cannot read option 'eps' in 'fgsm[eps]'; expected option=value"),
+    ("run --attacks 'fgsm[eps=0.1,eps=0.2]'", "option 'eps' is given twice", "keep one"),
+    ("run --defense 'standard[epochs=-1]'", "standard[epochs=-1]: expected at least 0"),
+    ("run --defense checkpoint", "checkpoint needs path", "checkpoint[path=VALUE]"),
+    ("run --defense ''", "--defense names no defense; expected names"),
+    ("run --attacks ''", "names no attack; expected names, all or unseen"),
+    ("run --adapt ''", "--adapt: expected names, got ''"),
+    ("run --knowledge ,", "--knowledge: expected names, got ','"),
+    ("run --shots -1", "--shots: expected greater than or equal to 0, got -1"),
+    ("run --shots 1000", "--shots 1000: digits has 40 validation images per class", "at most 40"),
+    ("run --shots 1,,2", "--shots: expected whole numbers such as 0,1,5, got '1,,2'"),
+    ("run --seeds x", "--seeds: expected whole numbers such as 0,1,5, got 'x'"),
+    ("run --seeds -1", "--seeds: expected greater than or equal to 0, got -1"),
+    ("run --limit 0", "--limit: expected greater than or equal to 1, got 0"),
+    ("run --episodes 0", "--episodes: expected greater than or equal to 1, got 0"),
+    ("run --adapt-steps -1", "--adapt-steps: expected greater than or equal to 0, got -1"),
+    ("run --adapt-lr 0", "--adapt-lr: expected greater than 0, got 0.0"),
+    ("run --adapt-lr inf", "--adapt-lr: expected a finite number, got inf"),
+    ("run --device cuda:99", "--device cuda:99: ", "expected auto, cpu or cuda"),
+    ("run --device gpu", "--device gpu: ", "expected auto, cpu or cuda"),
+    ("run --threads 0", "--threads: expected at least 1, got 0"),
+    ("run --jobs 0", "--jobs: expected at least 1, got 0"),
+    ("run --episodes many", "'--episodes'", "(see --help)"),
+    ("run --epochs 3", "No such option: --epochs", "(see --help)"),
+    ("run --defense", "--defense", "requires an argument"),
+    ("runn", "No such command 'runn'"),
+    ("list", "Missing argument"),
+    ("list attack", "unknown list 'attack'; did you mean attacks?", "suites"),
+    ("report --results nowhere", "expected records below nowhere, got none", "benchmark run"),
+    ("contract", "expected one of --attack NAME and --defense NAME"),
+    ("contract --attack fgsm --defense standard", "expected one of --attack NAME"),
+    ("contract --attack fgm", "unknown attack 'fgm'; did you mean fgsm"),
+    ("contract --defense standart", "unknown defense 'standart'; did you mean standard?"),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), [(words, rest) for words, *rest in WRONG])
+def test_wrong_use_is_one_line(command, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    refused(command(words), *expected)
+    assert not list(tmp_path.iterdir()), "nothing is written before the request is understood"
+
+
+# A user's own file.
+
+FILES = [
+    ("import nothing_of_that_name", "Net", "fails on import: ModuleNotFoundError", "imported"),
+    ("raise ValueError('first\\nsecond')", "Net", "fails on import: ValueError: first second"),
+    ("def broken(:", "Net", "fails on import: SyntaxError"),
+    ("import sys; sys.exit(0)", "Net", "fails on import: SystemExit"),
+    ("class Net(nn.Module): pass", "Nett", "unknown name in", "did you mean Net?"),
+    ("Net = 3", "Net", "expected a Defense class, an nn.Module or a function", "got int"),
+    ("def Net(): return 3", "Net", "expected an nn.Module or a function that returns one, got int"),
+    ("Net = nn.Flatten", "Net[depth=3]", "only a Defense class takes options"),
+    ("Net = nn.Flatten(); Net.trained_on = 'noise'", "Net", "expected trained_on to be a set"),
+    (
+        "Net = nn.Flatten(); Net.trained_on = {'nois'}",
+        "Net",
+        "unknown family",
+        "did you mean noise",
+    ),
+    ("class Net(Defense): pass", "Net", "expected a dataclass with a method fit"),
+    ("class Net(Standard):\n  def fit(self, *_): raise UsageError('a\\nb')", "Net", "error: a b"),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "expected"), [(a, b, rest) for a, b, *rest in FILES])
+def test_a_file_that_does_not_fit(finished, run, tmp_path, text, name, expected):
+    file = tmp_path / "mine.py"
+    imports = (
+        "from torch import nn",
+        "from baselines.standard import Standard",
+        "from benchmark.core.errors import UsageError",
+        "from benchmark.core.types import Defense",
+    )
+    file.write_text("\n".join([*imports, text]))
+    refused(run(defense=f"{file}:{name}"), *expected)
+
+
+def test_a_file_that_is_not_there(run, tmp_path):
+    refused(run(defense=f"{tmp_path}/mine.py:Net"), "no file", "path/to/file.py:NAME")
+
+
+BROKEN = """
+import torch
+from torch import nn
+
+class NotANumber(nn.Flatten):
+    def forward(self, images):
+        return super().forward(images)[:, :10] * float("nan")
+
+class AlwaysTraining(nn.Flatten):
+    def train(self, mode=True):
+        return super().train(True)
+
+class WrongShape(nn.Flatten):
+    def forward(self, images):
+        return super().forward(images)[:, 0]
+
+class Crashing(nn.Flatten):
+    def forward(self, images):
+        raise RuntimeError("out of\\nluck")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("NotANumber", "logits are not finite for 100 of 100 images"),
+        ("WrongShape", "expected logits (batch, classes) for 100 images, got shape (100,)"),
+        ("Crashing", "RuntimeError: out of luck (mine.py:"),
+    ],
+)
+def test_a_model_that_breaks_fails_its_cells_and_no_others(run, tmp_path, name, reason):
+    (tmp_path / "mine.py").write_text(BROKEN)
+    ended = run("--json", "--quiet", defense=f"{tmp_path}/mine.py:{name},{DEFENSE}")
+    assert ended.code == 1
+    failed, said = ended.err.splitlines()
+    assert failed.startswith(f"failed: digits/small_cnn/mine.py:{name}/s0/fgsm/")
+    assert reason in failed
+    assert said.startswith("1 cells failed")
+    bad, good = json.loads(ended.out)["cells"]
+    assert (bad["status"], good["status"]) == ("failed", "done")
+    assert reason in bad["reason"]
+    assert [bad[key] for key in ("n", "clean", "robust", "inflation")] == [None] * 4
+
+
+def test_a_model_left_in_train_mode_is_refused(finished, run, tmp_path):
+    (tmp_path / "mine.py").write_text(BROKEN)
+    defense = f"{DEFENSE},{tmp_path}/mine.py:AlwaysTraining"
+    ended = run("--quiet", defense=defense, attacks="uniform_noise")
+    refused(ended, "the model stays in train mode after eval(); expected")
+    kept = [record.cell.attack for record in read_records(finished).records]
+    assert sorted(kept) == ["fgsm", "uniform_noise"], "what ended before it is kept"
+
+
+# Data.
+
+
+def test_a_folder_without_the_data(run, tmp_path):
+    ended = run("--dataset", "mnist", "--data-dir", tmp_path / "there")
+    refused(ended, "'mnist'", str(tmp_path / "there"), "--data-dir DIR", "--download")
+
+
+def test_no_network_for_a_download(run, tmp_path, monkeypatch):
+    def fetch(root, download):
+        print("Downloading from a place that is not there")
+        raise URLError("Name or service\nnot known")
+
+    fake = SimpleNamespace(datasets=SimpleNamespace(MNIST=fetch))
+    monkeypatch.setitem(sys.modules, "torchvision", fake)
+    ended = run("--dataset", "mnist", "--data-dir", tmp_path, "--download", "--quiet")
+    assert (ended.code, ended.out) == (2, "")
+    said, line = ended.err.splitlines()
+    assert said.startswith("Downloading"), "what the library prints stays off standard output"
+    assert line.startswith("error: could not download 'mnist'")
+    assert "Name or service not known" in line
+    assert "check the network" in line
+
+
+@pytest.mark.parametrize(
+    ("pixel", "label", "message"),
+    [
+        (16.0, 3, "images: expected values in [0, 1], got [0, 16]; scale them"),
+        (-0.5, 3, "images: expected values in [0, 1], got [-0.5, 1]"),
+        (float("nan"), 3, "images: expected finite values, got NaN"),
+        (0.5, 10, "labels: expected 0 to 9, got 0 to 10"),
+        (0.5, -1, "labels: expected 0 to 9, got -1 to 9"),
+    ],
+)
+def test_images_and_labels_out_of_range(finished, run, monkeypatch, pixel, label, message):
+    train, test = datasets._read_digits()
+    raw, labels = test.raw.clone(), test.labels.clone()
+    raw[7, 0, 4, 4], labels[7] = pixel, label
+    bad = Split(raw, labels, test.ids)
+    monkeypatch.setattr(datasets, "_read_digits", lambda: (train, bad))
+    refused(run(), message)
+
+
+# Checkpoints.
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def lenet():
+    return build_network("lenet5", (1, 28, 28), 10, stream("checkpoint")).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, ["no checkpoint", "expected a .safetensors, .pt or .pth file"]),
+        (b"no weights", ["weights.pt", "where you trust it"]),
+        ("malicious", ["refused", "weights.pt", "could run code"]),
+        ("lenet", ["weights.pt", "do not fit SmallCNN", "missing", "--network"]),
+    ],
+)
+def test_a_checkpoint_that_will_not_do(finished, run, tmp_path, content, expected):
+    file, trap = tmp_path / "weights.pt", tmp_path / "executed"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == "malicious":
+        file.write_bytes(pickle.dumps({"weight": Malicious(trap)}))
+    elif content == "lenet":
+        torch.save(lenet(), file)
+    refused(run(defense=f"checkpoint[path={file}]"), *expected)
+    assert not trap.exists()
+
+
+# The results folder.
+
+
+def test_a_results_folder_that_cannot_be_is_said_before_training(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr("baselines.standard.train", lambda *_: pytest.fail("has trained"))
+    ended = run(results=tmp_path / "file" / "results")
+    refused(ended, "cannot write", "Not a directory", "expected a writable folder")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_results_folder(finished, run):
+    folders = [path for path in finished.rglob("*") if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        refused(run(attacks="uniform_noise"), "cannot write", "Permission denied")
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_a_full_disk_keeps_what_is_done_and_the_next_run_goes_on(finished, run, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    refused(run(attacks="fgsm,uniform_noise"), "cannot write", "No space left on device", "free")
+    monkeypatch.undo()
+    assert len(read_records(finished).records) == 1
+    again = run("--json", attacks="fgsm,uniform_noise")
+    assert (again.code, len(json.loads(again.out)["cells"])) == (0, 2)
+    assert "trained" not in again.err, "the model of the first run was kept"
+
+
+def test_weights_that_do_not_fit_on_the_disk(run, tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        ended = run("--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    refused(ended, "cannot write", ".safetensors", "File too large")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# Ctrl-C.
+
+
+def test_an_interrupt_is_one_line_and_the_next_run_goes_on(finished, run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_cell", interrupted)
+    ended = run("--json", attacks="fgsm,uniform_noise")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.line.startswith("interrupted: every finished cell is kept; run the same command")
+    monkeypatch.undo()
+    again = run("--json", attacks="fgsm,uniform_noise")
+    assert again.code == 0
+    assert [cell["status"] for cell in json.loads(again.out)["cells"]] == ["done", "done"]
+
+
+def test_an_interrupt_before_the_first_cell_is_one_line(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.session.make_plan", interrupted)
+    ended = run()
+    assert (ended.code, ended.out, ended.line) == (1, "", "interrupted")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_on_a_real_run_of_two_processes(tmp_path):
+    """As a terminal does it: the signal goes to the whole group, workers included."""
+    attacks = "fgsm,pgd_linf[steps=1000000]"
+    words = f"run --defense {DEFENSE} --attacks {attacks} --shots 0 --jobs 2 --json --results"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *words.split(), tmp_path],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not (done := [*(tmp_path / "records").rglob("*.json")]):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate()
+    assert (run.returncode, out) == (1, "")
+    trained, interrupted = err.splitlines()
+    assert trained.startswith("trained ")
+    assert interrupted.startswith("interrupted: every finished cell is kept")
+    assert [*(tmp_path / "records").rglob("*.json")] == done
+    assert not read_records(tmp_path).problems
