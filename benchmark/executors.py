@@ -28,7 +28,7 @@ from benchmark.runner import run_matrix, settle
 MOST = 8
 """Processes at most where nobody says how many: each needs about half a gigabyte."""
 WORTHWHILE = 1_000_000
-"""Passes below which starting processes, some seconds each, would take longer than it saves."""
+"""Passes up to which starting processes, some seconds each, would take longer than it saves."""
 
 
 class Job(NamedTuple):
@@ -70,7 +70,7 @@ def fill(lab: Lab, job: Job, jobs: int) -> Counter[str]:
             ended["cached"] += 1
         else:
             pending.append(cell)
-    if sum(cost(cell, lab.attack(cell)) for cell in pending) < WORTHWHILE:
+    if sum(cost(cell, lab.attack(cell)) for cell in pending) <= WORTHWHILE:
         return ended + run_matrix(lab, pending)
     groups = [list(cells) for _, cells in groupby(pending, key=_shared)]
     groups.sort(key=lambda cells: -sum(cost(cell, lab.attack(cell)) for cell in cells))
