@@ -84,7 +84,7 @@ def descend(value: Tensor, optimizer: torch.optim.Optimizer, when: str) -> None:
     """One optimiser step down `value`; AuditError saying `when` if it is not finite."""
     if not value.isfinite():
         raise AuditError(
-            f"training diverged: the loss is {float(value)} at {when}; try a lower learning rate"
+            f"training diverged: the loss is {value.item()} at {when}; try a lower learning rate"
         )
     optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
