@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -52,13 +53,20 @@ class Ended(NamedTuple):
         (line,) = self.err.splitlines()
         return line
 
+    def refused(self, *expected):
+        """Exit code 2, nothing on standard output, one line that says all of this."""
+        assert (self.code, self.out) == (2, "")
+        assert self.line.startswith("error: ")
+        for part in expected:
+            assert part in self.line
+
 
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs `python -m benchmark` in this process: `command("list attacks")`, or word by word."""
     from benchmark import cli
 
-    def run(*words):
+    def call(*words):
         if len(words) == 1:
             words = shlex.split(words[0])
         monkeypatch.setattr(sys, "argv", ["reattack", *map(str, words)])
@@ -68,4 +76,35 @@ def command(monkeypatch, capsys):
         code = exit.value.code
         return Ended(0 if code is None else code, *capsys.readouterr())
 
-    return run
+    return call
+
+
+@pytest.fixture
+def run(command, tmp_path):
+    """A run of a second into `tmp_path / "results"`: one defense, one attack, no adaptation."""
+
+    def call(*words, attacks="fgsm", defense="standard[epochs=1]", results=tmp_path / "results"):
+        small = ["--limit", 20, "--shots", 0, "--episodes", 1, "--jobs", 1]
+        what = ["--defense", defense, "--attacks", attacks, "--results", results]
+        return command("run", *what, *small, *words)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """Where `finished` keeps the folder it copies."""
+    return tmp_path_factory.mktemp("finished") / "results"
+
+
+@pytest.fixture
+def finished(run, finished_once, tmp_path):
+    """A folder that holds one finished record; afterwards it must hold it still, to the byte."""
+    if not finished_once.exists():
+        assert run("--quiet", results=finished_once).code == 0
+    results = shutil.copytree(finished_once, tmp_path / "results")
+    (path,) = (results / "records").rglob("*.json")
+    before = path.read_bytes()
+    yield results
+    assert path.read_bytes() == before
+    assert not list(results.rglob("*.tmp"))

@@ -1,4 +1,4 @@
-"""What a user can get wrong, and what can go wrong around him: one clear line, nothing lost."""
+"""What can go wrong around a run: one clear line, an exit code, and nothing lost."""
 
 import errno
 import json
@@ -23,146 +23,7 @@ from benchmark.data import Split
 
 DEFENSE = "standard[epochs=1]"
 
-
-@pytest.fixture
-def run(command, tmp_path):
-    """A run of a second: one defense, one attack, the trained model only."""
-
-    def run(*words, attacks="fgsm", defense=DEFENSE, results=tmp_path / "results"):
-        small = ["--limit", 20, "--shots", 0, "--episodes", 1, "--jobs", 1]
-        what = ["--defense", defense, "--attacks", attacks, "--results", results]
-        return command("run", *what, *small, *words)
-
-    return run
-
-
-@pytest.fixture
-def finished(run, tmp_path):
-    """A folder that holds one finished record; afterwards it must hold it still, to the byte."""
-    assert run("--quiet").code == 0
-    (path,) = (tmp_path / "results" / "records").rglob("*.json")
-    before = path.read_bytes()
-    yield tmp_path / "results"
-    assert path.read_bytes() == before
-    assert not list((tmp_path / "results").rglob("*.tmp"))
-
-
-def refused(ended, *expected):
-    """Exit code 2, nothing on standard output, one line that says all of this."""
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.line.startswith("error: ")
-    for part in expected:
-        assert part in ended.line
-
-
-# Names, options, numbers.
-
-WRONG = [
-    ("run --defense standart", "unknown defense 'standart'; did you mean standard?", "meta_adv"),
-    ("run --attacks pgd_lin", "unknown attack 'pgd_lin'; did you mean pgd_linf", "square"),
-    ("run --attacks 'zzz*'", "unknown attack 'zzz*'", "Known: ", "pgd_linf"),
-    ("run --attacks family:linf", "unknown family of attacks 'linf'", "linf-gradient"),
-    ("run --dataset minst", "unknown data set 'minst'; did you mean mnist?", "digits"),
-    ("run --network resnet1", "unknown network 'resnet1'; did you mean resnet18", "small_cnn"),
-    ("run --suite mein", "unknown suite 'mein'; did you mean main?"),
-    ("run --suite ../main", "unknown suite '../main'"),
-    ("run --adapt fintune", "unknown adaptation method 'fintune'; did you mean finetune", "norm"),
-    ("run --knowledge simulate", "unknown knowledge 'simulate'; did you mean simulated?"),
-    ("run --defense 'meta_adv[attacks=pgd]'", "unknown attack 'pgd'"),
-    ("run --defense 'checkpoint[path=x,trained_on=linf]'", "unknown family", "linf-gradient"),
-    ("run --attacks 'fgsm[epsilon=0.1]'", "unknown option of fgsm 'epsilon'", "Known: eps, loss"),
-    ("run --attacks 'fgsm[eps=big]'", "fgsm[eps=big]: expected float, got 'big'"),
-    ("run --attacks 'fgsm[eps=8/0]'", "fgsm[eps=8/0]: expected float, got '8/0'"),
-    ("run --attacks 'fgsm[eps=inf]'", "a finite number is needed"),
-    ("run --attacks 'fgsm[eps=-1]'", "fgsm[eps=-1.0]: expected at least 0"),
-    ("run --attacks 'fgsm[loss=mse]'", "expected one of ce, dlr, got 'mse'"),
-    ("run --attacks 'pgd_l2[steps=0.5]'", "pgd_l2[steps=0.5]: expected int, got '0.5'"),
-    ("run --attacks 'pgd_l2[restarts=0]'", "pgd_l2[restarts=0]: expected at least 1"),
-    ("run --attacks 'gaussian_noise[draws=0]'", "expected at least 1"),
-    ("run --attacks 'fgsm[eps=0.1'", "cannot read 'fgsm[eps=0.1'; expected name or name[option="),
-    ("run --attacks 'fgsm[eps=0.1]]'", "cannot read 'fgsm[eps=0.1]]'"),
-    ("run --attacks 'fgsm[eps]'", "cannot read option 'eps' in 'fgsm[eps]'; expected option=value"),
-    ("run --attacks 'fgsm[eps=0.1,eps=0.2]'", "option 'eps' is given twice", "keep one"),
-    ("run --defense 'standard[epochs=-1]'", "standard[epochs=-1]: expected at least 0"),
-    ("run --defense checkpoint", "checkpoint needs path", "checkpoint[path=VALUE]"),
-    ("run --defense ''", "--defense names no defense; expected names"),
-    ("run --attacks ''", "names no attack; expected names, all or unseen"),
-    ("run --adapt ''", "--adapt: expected names, got ''"),
-    ("run --knowledge ,", "--knowledge: expected names, got ','"),
-    ("run --shots -1", "--shots: expected greater than or equal to 0, got -1"),
-    ("run --shots 1000", "--shots 1000: digits has 40 validation images per class", "at most 40"),
-    ("run --shots 1,,2", "--shots: expected whole numbers such as 0,1,5, got '1,,2'"),
-    ("run --seeds x", "--seeds: expected whole numbers such as 0,1,5, got 'x'"),
-    ("run --seeds -1", "--seeds: expected greater than or equal to 0, got -1"),
-    ("run --limit 0", "--limit: expected greater than or equal to 1, got 0"),
-    ("run --episodes 0", "--episodes: expected greater than or equal to 1, got 0"),
-    ("run --adapt-steps -1", "--adapt-steps: expected greater than or equal to 0, got -1"),
-    ("run --adapt-lr 0", "--adapt-lr: expected greater than 0, got 0.0"),
-    ("run --adapt-lr inf", "--adapt-lr: expected a finite number, got inf"),
-    ("run --device cuda:99", "--device cuda:99: ", "expected auto, cpu or cuda"),
-    ("run --device gpu", "--device gpu: ", "expected auto, cpu or cuda"),
-    ("run --threads 0", "--threads: expected at least 1, got 0"),
-    ("run --jobs 0", "--jobs: expected at least 1, got 0"),
-    ("run --episodes many", "'--episodes'", "(see --help)"),
-    ("run --epochs 3", "No such option: --epochs", "(see --help)"),
-    ("run --defense", "--defense", "requires an argument"),
-    ("runn", "No such command 'runn'"),
-    ("list", "Missing argument"),
-    ("list attack", "unknown list 'attack'; did you mean attacks?", "suites"),
-    ("report --results nowhere", "expected records below nowhere, got none", "benchmark run"),
-    ("contract", "expected one of --attack NAME and --defense NAME"),
-    ("contract --attack fgsm --defense standard", "expected one of --attack NAME"),
-    ("contract --attack fgm", "unknown attack 'fgm'; did you mean fgsm"),
-    ("contract --defense standart", "unknown defense 'standart'; did you mean standard?"),
-]
-
-
-@pytest.mark.parametrize(("words", "expected"), [(words, rest) for words, *rest in WRONG])
-def test_wrong_use_is_one_line(command, tmp_path, monkeypatch, words, expected):
-    monkeypatch.chdir(tmp_path)
-    refused(command(words), *expected)
-    assert not list(tmp_path.iterdir()), "nothing is written before the request is understood"
-
-
-# A user's own file.
-
-FILES = [
-    ("import nothing_of_that_name", "Net", "fails on import: ModuleNotFoundError", "imported"),
-    ("raise ValueError('first\\nsecond')", "Net", "fails on import: ValueError: first second"),
-    ("def broken(:", "Net", "fails on import: SyntaxError"),
-    ("import sys; sys.exit(0)", "Net", "fails on import: SystemExit"),
-    ("class Net(nn.Module): pass", "Nett", "unknown name in", "did you mean Net?"),
-    ("Net = 3", "Net", "expected a Defense class, an nn.Module or a function", "got int"),
-    ("def Net(): return 3", "Net", "expected an nn.Module or a function that returns one, got int"),
-    ("Net = nn.Flatten", "Net[depth=3]", "only a Defense class takes options"),
-    ("Net = nn.Flatten(); Net.trained_on = 'noise'", "Net", "expected trained_on to be a set"),
-    (
-        "Net = nn.Flatten(); Net.trained_on = {'nois'}",
-        "Net",
-        "unknown family",
-        "did you mean noise",
-    ),
-    ("class Net(Defense): pass", "Net", "expected a dataclass with a method fit"),
-    ("class Net(Standard):\n  def fit(self, *_): raise UsageError('a\\nb')", "Net", "error: a b"),
-]
-
-
-@pytest.mark.parametrize(("text", "name", "expected"), [(a, b, rest) for a, b, *rest in FILES])
-def test_a_file_that_does_not_fit(finished, run, tmp_path, text, name, expected):
-    file = tmp_path / "mine.py"
-    imports = (
-        "from torch import nn",
-        "from baselines.standard import Standard",
-        "from benchmark.core.errors import UsageError",
-        "from benchmark.core.types import Defense",
-    )
-    file.write_text("\n".join([*imports, text]))
-    refused(run(defense=f"{file}:{name}"), *expected)
-
-
-def test_a_file_that_is_not_there(run, tmp_path):
-    refused(run(defense=f"{tmp_path}/mine.py:Net"), "no file", "path/to/file.py:NAME")
-
+# Models.
 
 BROKEN = """
 import torch
@@ -212,7 +73,7 @@ def test_a_model_left_in_train_mode_is_refused(finished, run, tmp_path):
     (tmp_path / "mine.py").write_text(BROKEN)
     defense = f"{DEFENSE},{tmp_path}/mine.py:AlwaysTraining"
     ended = run("--quiet", defense=defense, attacks="uniform_noise")
-    refused(ended, "the model stays in train mode after eval(); expected")
+    ended.refused("the model stays in train mode after eval(); expected")
     kept = [record.cell.attack for record in read_records(finished).records]
     assert sorted(kept) == ["fgsm", "uniform_noise"], "what ended before it is kept"
 
@@ -222,7 +83,7 @@ def test_a_model_left_in_train_mode_is_refused(finished, run, tmp_path):
 
 def test_a_folder_without_the_data(run, tmp_path):
     ended = run("--dataset", "mnist", "--data-dir", tmp_path / "there")
-    refused(ended, "'mnist'", str(tmp_path / "there"), "--data-dir DIR", "--download")
+    ended.refused("'mnist'", str(tmp_path / "there"), "--data-dir DIR", "--download")
 
 
 def test_no_network_for_a_download(run, tmp_path, monkeypatch):
@@ -257,7 +118,7 @@ def test_images_and_labels_out_of_range(finished, run, monkeypatch, pixel, label
     raw[7, 0, 4, 4], labels[7] = pixel, label
     bad = Split(raw, labels, test.ids)
     monkeypatch.setattr(datasets, "_read_digits", lambda: (train, bad))
-    refused(run(), message)
+    run().refused(message)
 
 
 # Checkpoints.
@@ -292,7 +153,7 @@ def test_a_checkpoint_that_will_not_do(finished, run, tmp_path, content, expecte
         file.write_bytes(pickle.dumps({"weight": Malicious(trap)}))
     elif content == "lenet":
         torch.save(lenet(), file)
-    refused(run(defense=f"checkpoint[path={file}]"), *expected)
+    run(defense=f"checkpoint[path={file}]").refused(*expected)
     assert not trap.exists()
 
 
@@ -303,7 +164,7 @@ def test_a_results_folder_that_cannot_be_is_said_before_training(run, tmp_path, 
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr("baselines.standard.train", lambda *_: pytest.fail("has trained"))
     ended = run(results=tmp_path / "file" / "results")
-    refused(ended, "cannot write", "Not a directory", "expected a writable folder")
+    ended.refused("cannot write", "Not a directory", "expected a writable folder")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -312,7 +173,7 @@ def test_a_read_only_results_folder(finished, run):
     for folder in folders:
         folder.chmod(0o555)
     try:
-        refused(run(attacks="uniform_noise"), "cannot write", "Permission denied")
+        run(attacks="uniform_noise").refused("cannot write", "Permission denied")
     finally:
         for folder in folders:
             folder.chmod(0o755)
@@ -323,7 +184,7 @@ def test_a_full_disk_keeps_what_is_done_and_the_next_run_goes_on(finished, run, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(store.os, "fsync", full)
-    refused(run(attacks="fgsm,uniform_noise"), "cannot write", "No space left on device", "free")
+    run(attacks="fgsm,uniform_noise").refused("cannot write", "No space left on device", "free")
     monkeypatch.undo()
     assert len(read_records(finished).records) == 1
     again = run("--json", attacks="fgsm,uniform_noise")
@@ -339,7 +200,7 @@ def test_weights_that_do_not_fit_on_the_disk(run, tmp_path):
         ended = run("--quiet")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    refused(ended, "cannot write", ".safetensors", "File too large")
+    ended.refused("cannot write", ".safetensors", "File too large")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
