@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from attacks import ATTACKS
 from baselines import DEFENSES
 from benchmark import attack_contract, defense_contract
+from benchmark.cli import app
 from benchmark.contracts import of_attack, of_defense
 from benchmark.core.errors import UsageError
 from benchmark.defense_subject import network_for
@@ -50,3 +52,22 @@ def test_unknown_names_are_refused():
         list(of_attack("pgd_lin"))
     with pytest.raises(UsageError, match="did you mean standard"):
         list(of_defense("standart"))
+
+
+MODELS = """
+from torch import nn
+
+honest = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+softmax = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(dim=1))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("honest", 0), ("softmax", 1)])
+def test_the_command_prints_a_line_for_each_rule(tmp_path, name, code):
+    (tmp_path / "mine.py").write_text(MODELS)
+    done = CliRunner().invoke(app, ["contract", "--defense", f"{tmp_path}/mine.py:{name}"])
+    assert done.exit_code == code
+    lines = done.output.splitlines()
+    assert len(lines) == len(defense_contract.NEEDED + defense_contract.RULES)
+    assert {line[:8].strip() for line in lines} <= {"ok", "skipped", "FAILED"}
+    assert ("FAILED  gives logits not probabilities: expected logits" in done.output) == bool(code)
