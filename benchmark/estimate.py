@@ -35,7 +35,8 @@ def cost(cell: Cell, attack: Attack) -> int:
         return query * attack.passes
     support = cell.budget.shots * facts.classes
     simulated = cell.budget.knowledge == "simulated"
-    crafted = support * cell.budget.steps if simulated else max(support, POOL * facts.classes)
+    times = cell.budget.steps + 1  # and once to note the loss before adapting
+    crafted = support * times if simulated else max(support, POOL * facts.classes)
     adapting = 4 * support * cell.budget.steps
     return cell.episodes * ((crafted + query) * attack.passes + adapting)
 
