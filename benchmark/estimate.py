@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from torch.nn.functional import cross_entropy
 
@@ -66,15 +67,17 @@ def seconds_per_pass(plan: Plan, device: str) -> float:
 
 def table(plan: Plan, costs: list[int], seconds: float, results: Path) -> Table:
     """A line per cell."""
-    grid = Table("defense", "seed", "attack", "budget", "episodes", "images", "passes", "seconds",
-                 "record", box=None, header_style="bold")  # fmt: skip
+    grid = Table(box=None, header_style="bold")
+    for column in ("defense", "seed", "attack", "budget", "episodes", "images", "passes",
+                   "seconds", "record"):  # fmt: skip
+        grid.add_column(column, overflow="fold")
     for cell, passes in zip(plan.cells, costs, strict=True):
         size = DATASETS[cell.dataset].sizes[2]
         there = record_path(results, cell).is_file()
         grid.add_row(
-            cell.defense, str(cell.seed), cell.attack, str(cell.budget), str(cell.episodes),
-            str(min(cell.limit or size, size)), f"{passes:,}", f"{passes * seconds:.1f}",
-            "there" if there else "",
+            escape(cell.defense), str(cell.seed), escape(cell.attack), str(cell.budget),
+            str(cell.episodes), str(min(cell.limit or size, size)), f"{passes:,}",
+            f"{passes * seconds:.1f}", "there" if there else "",
         )  # fmt: skip
     return grid
 

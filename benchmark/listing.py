@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmark.core.errors import unknown
 
@@ -30,10 +32,14 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
     if json:
         print(json_module.dumps({what: rows}))
         return
-    grid = Table(*rows[0], box=None, header_style="bold", pad_edge=False)
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for column in rows[0]:
+        grid.add_column(column, no_wrap=column == "name")
     for row in rows:
-        grid.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(highlight=False).print(grid)
+        words = ("" if value is None else " ".join(str(value).split()) for value in row.values())
+        grid.add_row(*map(Text, words))  # brackets are options here, not markup
+    wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: one line a row
+    Console(highlight=False, width=wide).print(grid)
 
 
 def _first_line(component: object) -> str:
