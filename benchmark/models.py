@@ -21,7 +21,10 @@ from benchmark.data import Dataset
 from benchmark.place import Place, Watch
 
 SEARCH = ("attacks.geometry", "attacks.search")
-TRAINING = ("baselines.networks", "baselines.training", "baselines.adaptation")
+TRAINING = (
+    "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
+    "baselines.training", "baselines.adaptation",
+)  # fmt: skip
 PROBE = 100
 """Validation images on which a new model is looked at."""
 

@@ -16,6 +16,7 @@ from benchmark.core.records import (
     Status,
     Verdicts,
 )
+from reports.headline import headline
 
 N = 120
 
@@ -145,3 +146,29 @@ def matrix(
                 )
             )  # fmt: skip
     return records
+
+
+ATTACKS = ("fgsm", "pgd_linf", "pgd_l2", "square")
+"""Of the small matrices that tests make."""
+
+
+def line(frame, defense, shots, *, scope="all", over="family mean"):
+    found = headline(frame)
+    chosen = found[(found["defense"] == defense) & (found["shots"] == shots)]
+    (row,) = chosen[(chosen["scope"] == scope) & (chosen["over"] == over)].itertuples()
+    return row
+
+
+def without(records, defense, attack, shots):
+    return [
+        each for each in records
+        if (each.cell.defense, each.cell.attack, each.cell.budget.shots)
+        != (defense, attack, shots)
+    ]  # fmt: skip
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "a|b", "../../x", "\u202egnp.exe", "x" * 300, "two\nlines",
+    "[link](http://example.org)", "`code`", "**bold**", "\x1b[31mred", "$\\frac{1}{0}$", "\u4e2d",
+]  # fmt: skip
+"""Names that a page, a file name or a terminal must survive."""

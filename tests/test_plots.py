@@ -7,8 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from report_records import FAMILIES, matrix, record
-from test_tables import HOSTILE, without
+from report_records import FAMILIES, HOSTILE, matrix, record, without
 
 from reports.frame import from_records
 from reports.headline import views
