@@ -11,7 +11,8 @@ from typing import Any
 from attacks.from_torchattacks import Arguments, Call, Row, offer, stepped
 
 # 20 steps of 2.5 * eps / steps: twice the library's own number, and able to cross the ball 2.5
-# times; our own PGD makes 40. Where one step costs several gradients, fewer steps, never below the published 10.
+# times; our own PGD makes 40. Where one step costs several gradients, fewer steps, never below
+# the published 10.
 STEPS: dict[str, Any] = {"steps": 20, "step_size": None}
 FEW_STEPS: dict[str, Any] = {"steps": 10, "step_size": None}
 
