@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -147,8 +148,17 @@ class _Notes(Silent):
 
 def _start(job: Job, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _labs.append(Lab(make_plan(job.request, read_suite(job.suite)), job.place, _Notes()))
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers; records are atomic, so they may stop anywhere."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(cells: list[Cell]) -> list[Ended]:
