@@ -32,9 +32,9 @@ class Loud(Quantised):
 
 class Resizing(Quantised):
     def forward(self, images):
-        size = int(torch.randint(9, 13, ()))
-        small = interpolate(images, size=(size, size), mode="bilinear")
-        return self.network(interpolate(small, size=(8, 8), mode="bilinear"))
+        scale = float(1.1 + 0.5 * torch.rand(()))  # of few sizes, two passes may draw the same
+        large = interpolate(images, scale_factor=scale, mode="bilinear")
+        return self.network(interpolate(large, size=(8, 8), mode="bilinear"))
 
 
 class Softmaxed(Quantised):
