@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -97,8 +98,9 @@ def _share_out(lab: Lab, job: Job, groups: list[list[Cell]], jobs: int) -> Count
     ended: Counter[str] = Counter()
     with _pool(job, min(jobs, len(groups))) as pool:
         running: dict[Future[list[Ended]], list[Cell]] = {}
-        for cells in groups:
-            running[pool.submit(_work, cells)] = cells
+        with _uninterrupted():
+            for cells in groups:
+                running[pool.submit(_work, cells)] = cells
         for future in as_completed(running):
             lab.watch.cell(running[future][0])
             for end in _result(future, running[future]):
@@ -115,6 +117,19 @@ def _result(future: Future[list[Ended]], cells: list[Cell]) -> list[Ended]:
     except BrokenProcessPool:
         reason = "a worker process died (out of memory?); try again, with --jobs 1 if it stays"
         return [Ended(cell, "failed", reason, []) for cell in cells]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start: they inherit that, and the parent gets it after."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -148,6 +163,7 @@ class _Notes(Silent):
 
 def _start(job: Job, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    sys.stdout = sys.stderr  # standard output belongs to the parent, and to --json
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _labs.append(Lab(make_plan(job.request, read_suite(job.suite)), job.place, _Notes()))

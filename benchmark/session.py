@@ -6,6 +6,7 @@ import json as json_module
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ class Wish(NamedTuple):
 def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
     """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
     request = make_request(values)
-    plan = make_plan(request, read_suite(wish.suite))
+    with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
+        plan = make_plan(request, read_suite(wish.suite))
     place = Place(
         wish.results, wish.data_dir, wish.download, choose_device(wish.device),
         shlex.join(["python", "-m", "benchmark", *wish.words]),
@@ -53,7 +55,9 @@ def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_r
         return _show_plan(plan, place, json)
     try:
         with Silent() if quiet else Progress(plan, talk) as watch:
-            ended = fill(Lab(plan, place, watch), Job(request, wish.suite, place), jobs)
+            lab, job = Lab(plan, place, watch), Job(request, wish.suite, place)
+            with redirect_stdout(sys.stderr):
+                ended = fill(lab, job, jobs)
     except KeyboardInterrupt:
         print(
             "interrupted: every finished cell is kept; run the same command again to go on",
@@ -71,8 +75,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
+        if torch.device(name).type not in ("cpu", "cuda"):
+            raise RuntimeError("not a device this runs on")
+        torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"--device {name}: {first}; expected auto, cpu or cuda") from None
@@ -110,12 +115,12 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     from reports.report import write_if_older
 
     frame = from_records(_records(plan, place))
-    out = place.results / "report"
-    problems = write_if_older(place.results, out)
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:
         print_summary(frame, Console())
+    out = place.results / "report"
+    problems = write_if_older(place.results, out)
     talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     for problem in problems:
         talk.print(problem, markup=False)
