@@ -51,6 +51,7 @@ class AutoAttack(ThirdParty):
 
     modules: ClassVar[tuple[str, ...]] = ("pyautoattack",)
     origin: ClassVar[str] = f"pyautoattack {version('pyautoattack')}" if INSTALLED else ""
+    only_by_name: ClassVar[str] = "the authors' code, a reference for aa_linf and aa_l2"
     norms: ClassVar[dict[str, str]] = {"linf": "Linf", "l2": "L2"}
     eps: float
     iterations: int = 100

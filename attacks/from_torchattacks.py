@@ -77,13 +77,20 @@ class Row(NamedTuple):
     """Whether its loss is wrong for negative logits (torchattacks issue 184): shift them."""
     inexact: str = ""
     """See `Attack.inexact`."""
+    apart: bool = True
+    """See `ThirdParty.apart`, and the next."""
+    stops: bool = False
     run: Callable[[Any, Tensor, Tensor], Tensor] = plainly
 
 
 class FromTorchattacks(ThirdParty):
-    """An attack of torchattacks; subclasses are made from rows by `offer`."""
+    """An attack of torchattacks; subclasses are made from rows by `offer`.
+
+    The worst query counts (see `attacks.stand_in`), where the library may return a weaker one.
+    """
 
     row: ClassVar[Row]
+    watched: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
     @property
@@ -150,6 +157,8 @@ def offer(row: Row, module: str) -> None:
         "minimum_norm": row.minimum_norm,
         "positive": row.positive,
         "inexact": row.inexact,
+        "apart": row.apart,
+        "stops": row.stops,
         "origin": f"torchattacks {version('torchattacks')}",
     }
     options: list[tuple[str, Any] | tuple[str, Any, Any]] = [("eps", float)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from benchmark.core.streams import Streams
+
 TINY = 1e-12
 EDGE = 0.01
 """A pixel this near to 0 or 1 has no room left worth an L1 step."""
@@ -81,20 +83,21 @@ def ascent(gradient: Tensor, images: Tensor, norm: str, share: float = 0.05) -> 
     return (step / step.abs().sum(dim=1, keepdim=True).clamp_min(1.0)).view_as(gradient)
 
 
-def random_start(images: Tensor, eps: float, norm: str, rng: torch.Generator) -> Tensor:
+def random_start(images: Tensor, eps: float, norm: str, rng: Streams) -> Tensor:
     """A point drawn uniformly from the ball, the box not yet looked at.
 
     L2: a Gaussian direction with radius eps * u^(1/d). L1: exponential weights on the simplex with
     random signs; the extra coordinate makes it uniform inside (Barthe et al. 2005).
     """
-    shape, device, dimensions = images.shape, images.device, images.shape[1:].numel()
+    shape, dimensions = tuple(images.shape[1:]), images.shape[1:].numel()
     if norm == "linf":
-        return (eps * (2 * torch.rand(shape, generator=rng) - 1)).to(device)
-    if norm == "l2":
-        radius = torch.rand(len(images), generator=rng) ** (1 / dimensions)
-        direction = ascent(torch.randn(shape, generator=rng), images, "l2")
-        return (eps * _like(radius, direction) * direction).to(device)
-    weights = -torch.rand(len(images), dimensions + 1, generator=rng).clamp_min(TINY).log()
-    signs = torch.randint(2, (len(images), dimensions), generator=rng) * 2 - 1
-    simplex = weights[:, :-1] / weights.sum(dim=1, keepdim=True)
-    return (eps * simplex * signs).view(shape).to(device)
+        start = eps * (2 * rng.uniform(shape) - 1)
+    elif norm == "l2":
+        radius = rng.uniform() ** (1 / dimensions)
+        direction = ascent(rng.normal(shape), images, "l2")
+        start = eps * _like(radius, direction) * direction
+    else:
+        weights = -rng.uniform((dimensions + 1,)).clamp_min(TINY).log()
+        simplex = weights[:, :-1] / weights.sum(dim=1, keepdim=True)
+        start = (eps * simplex * rng.signs((dimensions,))).view(-1, *shape)
+    return start.to(images.device)

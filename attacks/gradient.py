@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from attacks import ATTACKS
 from attacks.geometry import ascent, project, random_start
-from attacks.search import Search
+from attacks.search import Search, own_loss
 from benchmark.core.specs import check_numbers
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall
 
 Loss = Literal["ce", "dlr"]
@@ -32,47 +32,31 @@ def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (other - own) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
 
 
-def attack_loss(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """The loss an attack climbs, (batch,)."""
-    if loss == "dlr":
-        return margin_loss(logits, labels)
-    return cross_entropy(logits, labels, reduction="none")
-
-
-def climb(
-    model: nn.Module, search: Search, delta: Tensor, attack: GradientAttack, steps: int, goal: Goal
-) -> None:
+def climb(search: Search, delta: Tensor, attack: GradientAttack, steps: int) -> None:
     """`steps` projected steps from `delta` (len(images), ...), noting every iterate.
 
     Each image keeps its own state, so leaving out the broken ones changes no verdict.
     """
-    active = search.remaining(goal)
-    images, labels = search.images[active], search.labels[active]
-    delta = project(delta[active], images, attack.eps, attack.norm)
-    for step in range(steps + 1):
-        if not len(active):
+    rows = search.remaining()
+    images, delta = search.images[rows], delta[rows]
+    delta = project(delta, images, attack.eps, attack.norm)
+    for _ in range(steps):
+        if not len(rows):
             return
-        last = step == steps
-        proposals = (images + delta).clamp(0, 1).requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
-            logits = model(proposals)
-            loss = attack_loss(logits, labels, attack.loss)
-        wrong = logits.detach().argmax(dim=1) != labels
-        search.note(active, proposals.detach(), loss.detach(), wrong)
-        if last:
-            return
-        (gradient,) = torch.autograd.grad(loss.sum(), proposals)
-        if goal == "verdict":
-            keep = ~wrong
-            active, images, labels = active[keep], images[keep], labels[keep]
-            delta, gradient = delta[keep], gradient[keep]
+        gradient = search.climb(rows, (images + delta).clamp(0, 1), attack.objective)
+        stay = search.leave(rows)
+        if stay is not None:
+            rows, images, delta, gradient = (x[stay] for x in (rows, images, delta, gradient))
         move = attack.stride * ascent(gradient, images + delta, attack.norm)
         delta = project(delta + move, images, attack.eps, attack.norm)
+    if len(rows):
+        search.ask(rows, (images + delta).clamp(0, 1), attack.objective)
 
 
 class GradientAttack(Attack):
     """What `climb` needs to know of an attack."""
 
+    by_rows: ClassVar[bool] = True
     eps: float
     loss: Loss
 
@@ -84,6 +68,10 @@ class GradientAttack(Attack):
     def stride(self) -> float:
         """Size of one step in the attack's norm."""
         raise NotImplementedError
+
+    def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss it climbs, (batch,)."""
+        return margin_loss(logits, labels) if self.loss == "dlr" else own_loss(logits, labels)
 
     @property
     def threat(self) -> NormBall:
@@ -117,13 +105,13 @@ class PGD(GradientAttack):
         return self.restarts * (2 * self.steps + 1)
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
         """See `Attack.perturb`. Starts are drawn for the whole batch, whoever is broken already."""
-        search = Search(images, labels)
+        search = Search(model, images, labels, goal)
         for _ in range(self.restarts):
             start = random_start(images, self.eps, self.norm, rng)
-            climb(model, search, start, self, self.steps, goal)
+            climb(search, start, self, self.steps)
         return search.best
 
 
@@ -145,11 +133,11 @@ class FGSM(GradientAttack):
         return 3
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
         """See `Attack.perturb`. Draws nothing from `rng`."""
-        search = Search(images, labels)
-        climb(model, search, torch.zeros_like(images), self, 1, goal)
+        search = Search(model, images, labels, goal)
+        climb(search, torch.zeros_like(images), self, 1)
         return search.best
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
 from attacks.geometry import ascent, project, random_start
 from attacks.search import Search
 from benchmark.core.specs import check_numbers
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall
 
 
@@ -20,6 +20,7 @@ class Noise(Attack):
     """`draws` independent draws per image; the most harmful one counts."""
 
     family: ClassVar[Family] = "noise"
+    by_rows: ClassVar[bool] = True
     eps: float
     draws: int = 20
 
@@ -37,21 +38,24 @@ class Noise(Attack):
         """One forward a draw."""
         return self.draws
 
-    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+    def draw(self, images: Tensor, rng: Streams) -> Tensor:
         """One perturbation per image."""
         raise NotImplementedError
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
-        """See `Attack.perturb`. Every draw is made for the whole batch, whoever is broken."""
-        search = Search(images, labels)
+        """See `Attack.perturb`. An image that leaves takes its stream along."""
+        search = Search(model, images, labels, goal)
+        rows = search.remaining()
         for _ in range(self.draws):
             delta = project(self.draw(images, rng), images, self.eps, self.norm)
-            active = search.remaining(goal)
-            if not len(active):
+            search.ask(rows, (images + delta).clamp(0, 1))
+            stay = search.leave(rows)
+            if stay is not None:
+                rows, images, rng = rows[stay], images[stay], rng.take(stay)
+            if not len(rows):
                 break
-            search.try_all(model, active, (images + delta)[active].clamp(0, 1))
         return search.best
 
 
@@ -63,7 +67,7 @@ class UniformNoise(Noise):
     name: ClassVar[str] = "uniform_noise"
     norm: ClassVar[str] = "linf"
 
-    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+    def draw(self, images: Tensor, rng: Streams) -> Tensor:
         """Uniform in the linf ball."""
         return random_start(images, self.eps, "linf", rng)
 
@@ -76,7 +80,7 @@ class GaussianNoise(Noise):
     name: ClassVar[str] = "gaussian_noise"
     norm: ClassVar[str] = "l2"
 
-    def draw(self, images: Tensor, rng: torch.Generator) -> Tensor:
+    def draw(self, images: Tensor, rng: Streams) -> Tensor:
         """Uniform on the l2 sphere."""
-        noise = torch.randn(images.shape, generator=rng).to(images.device)
+        noise = rng.normal(tuple(images.shape[1:])).to(images.device)
         return self.eps * ascent(noise, images, "l2")

@@ -17,6 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from attacks import ATTACKS
 from attacks.search import Search
 from benchmark.core.errors import UsageError
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, Threat
 
 TOLERANCE = 1e-5
@@ -108,6 +109,7 @@ class RotationTranslation(Attack):
     name: ClassVar[str] = "rotation_translation"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    by_rows: ClassVar[bool] = True
     degrees: float
     shift: int
     angles: int = 31
@@ -139,13 +141,16 @@ class RotationTranslation(Attack):
         return len(self.threat.grid())
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
         """See `Attack.perturb`. Draws nothing: the whole grid is tried."""
-        search = Search(images, labels)
+        search = Search(model, images, labels, goal)
+        rows = search.remaining()
         for pose in self.threat.grid():
-            active = search.remaining(goal)
-            if not len(active):
+            search.ask(rows, move(images, pose))
+            stay = search.leave(rows)
+            if stay is not None:
+                rows, images = rows[stay], images[stay]
+            if not len(rows):
                 break
-            search.try_all(model, active, move(images[active], pose))
         return search.best

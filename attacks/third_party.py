@@ -11,38 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.errors import AuditError
+from attacks.stand_in import Ended, StandIn, Watched
 from benchmark.core.seeding import global_state
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Attack, Goal, NormBall
-
-
-class StandIn(nn.Module):
-    """Gives the model's logits, but is not its parent: `train()` and `eval()` stop here.
-
-    Libraries switch modes and do not always switch back, and read the device from the first
-    parameter, which a model need not have: this one has `anchor`.
-    """
-
-    anchor: nn.Parameter
-
-    def __init__(self, model: nn.Module, device: torch.device, positive: bool = False) -> None:
-        """`positive` shifts each image's logits to be at least 1, which no margin notices."""
-        super().__init__()
-        self.held = (model,)  # nn.Module does not look for children inside a tuple
-        self.positive = positive
-        self.anchor = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes); AuditError if the model breaks down on images that are fine."""
-        logits: Tensor = self.held[0](images)
-        if not logits.isfinite().all():
-            broken = ~logits.isfinite().all(dim=1) & images.isfinite().flatten(1).all(dim=1)
-            if broken.any():
-                raise AuditError(f"logits are not finite for {int(broken.sum())} attacked images")
-        if self.positive:
-            logits = logits - logits.detach().amin(dim=1, keepdim=True) + 1
-        return logits
+from benchmark.core.streams import Streams
+from benchmark.core.types import Attack, Batch, Goal, NormBall
 
 
 @contextmanager
@@ -80,6 +53,13 @@ class ThirdParty(Attack):
     eps: float
     positive: ClassVar[bool] = False
     """Whether the library's loss is wrong for negative logits."""
+    watched: ClassVar[bool] = False
+    """Whether every query counts, not only what the library returns: see `Watched`."""
+    apart: ClassVar[bool] = True
+    """Whether the library treats each image of a batch by itself: then those that are broken may
+    be left out without changing what happens to the others."""
+    stops: ClassVar[bool] = False
+    """Whether the library leaves an image at its first success, whatever the goal."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that libraries would stumble over later, such as 0 steps."""
@@ -97,20 +77,34 @@ class ThirdParty(Attack):
         """What the library makes of at least one image; everything it may spoil is protected."""
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
-        """See `Attack.perturb`. `goal` changes nothing: libraries have no such distinction.
+        """See `Attack.perturb`. Libraries have no goals; what is `watched` can end early.
 
         Minimum-norm proposals are clamped to the box, which EAD leaves by up to 1.6e-5.
         """
         if not len(images):
             return images.clone()
         images = images.contiguous()  # libraries call `view`
-        stand_in = StandIn(model, images.device, self.positive)
-        with isolated(model, rng):
-            proposals = self.propose(stand_in, images, labels, rng).detach()
+        stand_in = self._stand_in(model, Batch(images, labels), goal)
+        dealer = rng.generator()  # libraries deal to the batch, not to each image
+        with isolated(model, dealer):
+            try:
+                proposals = self.propose(stand_in, images, labels, dealer).detach()
+            except Ended:
+                proposals = images
         proposals = unattacked_where_undefined(proposals, images)
-        return proposals.clamp(0, 1) if self.minimum_norm else proposals
+        proposals = proposals.clamp(0, 1) if self.minimum_norm else proposals
+        return stand_in.settle(proposals) if isinstance(stand_in, Watched) else proposals
+
+    def _stand_in(self, model: nn.Module, batch: Batch, goal: Goal) -> StandIn:
+        if not self.watched:
+            return StandIn(model, batch.images.device, self.positive)
+        verdict = goal == "verdict"
+        return Watched(
+            model, batch, self.threat, positive=self.positive, saves=verdict and self.apart,
+            ends=verdict or self.stops,
+        )  # fmt: skip
 
 
 def count_classes(model: nn.Module, images: Tensor) -> int:

@@ -6,7 +6,7 @@ here writes to the module: the trained model is untouched, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ from torch.func import grad as gradient_of
 from torch.nn.functional import cross_entropy
 
 from baselines.networks import head_parameters, norm_parameters
+from baselines.stacked import Parameters, Stacked, each, side_by_side, unstack
 from benchmark.core.records import Budget, Method
 from benchmark.core.types import Batch
 
-Parameters = dict[str, Tensor]
 Show = Callable[[Parameters], Batch]
 """What the defender looks at in one inner step, given the parameters it has by then."""
 
@@ -33,14 +33,24 @@ DEFAULTS: Mapping[Method, tuple[int, float]] = {
 """Steps and learning rate of each method, chosen on validation images (see README)."""
 
 
-class Adapted(NamedTuple):
-    """A model after adaptation."""
+MOST_BYTES = 256 << 20
+"""Of parameters adapted in one call; gradients and activations come on top."""
 
-    model: nn.Module
+
+class Adapted(NamedTuple):
+    """A model after adaptation: the trained one with other values for some of its parameters."""
+
+    trained: nn.Module
+    parameters: Parameters
     moved: float
     """||adapted - trained|| / ||trained|| over all parameters."""
     support_loss: tuple[float, float]
     """Cross-entropy on what was shown first, before and after."""
+
+    @property
+    def model(self) -> nn.Module:
+        """A module that owns its parameters, made on each call; 0 shots: the trained one."""
+        return with_parameters(self.trained, self.parameters) if self.parameters else self.trained
 
 
 def task_loss(model: nn.Module, parameters: Parameters, batch: Batch) -> Tensor:
@@ -84,23 +94,76 @@ def trainable(model: nn.Module, method: Method) -> list[str]:
     return [name for name, _ in model.named_parameters()]
 
 
-@torch.no_grad()
 def adapt(model: nn.Module, budget: Budget, show: Show) -> Adapted:
-    """Adapt a copy of `model` within `budget`; 0 shots, 0 steps or `none` give it back unchanged.
+    """Adapt `model` within `budget`; 0 shots, 0 steps or `none` give it back unchanged."""
+    return adapt_all(model, budget, [show])[0]
 
-    The model stays in eval mode: running statistics are data the defender did not pay for, and
-    they would make an episode depend on the one before.
+
+@torch.no_grad()
+def adapt_all(model: nn.Module, budget: Budget, shows: Sequence[Show]) -> list[Adapted]:
+    """Adapt `model` once for each of `shows`, in one `torch.func.vmap` call where that pays.
+
+    They may show different numbers of images (episodes of several budgets); method, steps and
+    learning rate are those of `budget`. The model stays in eval mode: running statistics are data
+    the defender did not pay for, and they would make an episode depend on the one before.
     """
-    if not budget.adapts:
-        return Adapted(model, 0.0, (0.0, 0.0))
     everything = dict(model.named_parameters())
     start = {name: everything[name].detach() for name in trainable(model, budget.method)}
-    first = show(start)
-    end = inner_loop(model, start, show, budget.steps, budget.lr)
-    moved = sum(float((end[name] - start[name]).double().square().sum()) for name in start)
-    size = sum(float(tensor.double().square().sum()) for tensor in everything.values())
-    losses = (float(task_loss(model, start, first)), float(task_loss(model, end, first)))
-    return Adapted(with_parameters(model, end), (moved / size) ** 0.5, losses)
+    adapted = [Adapted(model, {}, 0.0, (0.0, 0.0)) for _ in shows]
+    if not (budget.adapts and start):
+        return adapted
+    first = [show(start) for show in shows]
+    for group in groups(first, sum(tensor.nbytes for tensor in start.values())):
+        some = [shows[index] for index in group], side_by_side([first[index] for index in group])
+        for index, one in zip(group, _together(model, start, budget, *some), strict=True):
+            adapted[index] = one
+    return adapted
+
+
+def groups(batches: Sequence[Batch], parameters: int) -> list[list[int]]:
+    """Which batches go into one call, for `parameters` bytes each: as many as memory allows.
+
+    A GPU takes batches of different sizes, the shorter ones filled up; on a CPU that is work.
+    """
+    found: dict[int, list[int]] = {}
+    for index, batch in enumerate(batches):
+        size = len(batch.labels) if batch.images.device.type == "cpu" else 0
+        found.setdefault(size, []).append(index)
+    most = max(1, MOST_BYTES // max(1, parameters))
+    return [same[first : first + most] for same in found.values()
+            for first in range(0, len(same), most)]  # fmt: skip
+
+
+def _together(
+    model: nn.Module, start: Parameters, budget: Budget, shows: Sequence[Show], first: Batch
+) -> list[Adapted]:
+    def losses(many: Parameters) -> list[float]:
+        found: Tensor = each(lambda one, *rows: task_loss(model, one, Batch(*rows)), many, *first)
+        return found.tolist()
+
+    def update(one: Parameters, *rows: Tensor) -> Parameters:
+        return inner_update(model, one, Batch(*rows), budget.lr, first_order=True)
+
+    trained = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
+    many = trained
+    for _ in range(budget.steps):
+        shown = side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
+        many = each(update, many, *shown)
+    size = sum(float(tensor.double().square().sum()) for tensor in model.parameters())
+    steps = [(many[name] - trained[name]).double().flatten(1).square().sum(1) for name in many]
+    moved = (torch.stack(steps).sum(dim=0) / size).sqrt().tolist()
+    before, after = losses(trained), losses(many)
+    return [
+        Adapted(model, unstack(many, index), moved[index], (before[index], after[index]))
+        for index in range(len(shows))
+    ]
+
+
+def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:
+    """The adapted models as one module, each answering `rows` rows of the batch, in order."""
+    if len(adapted) == 1:
+        return adapted[0].model
+    return Stacked.of(adapted[0].trained, [one.parameters for one in adapted], rows)
 
 
 def with_parameters(model: nn.Module, parameters: Parameters) -> nn.Module:

@@ -23,16 +23,17 @@ from attacks import ATTACKS
 from attacks.strengths import build_attack
 from baselines import DEFENSES
 from baselines.adaptation import (
-    Parameters,
     adapt,
     inner_loop,
     inner_update,
     task_loss,
     with_parameters,
 )
+from baselines.stacked import Parameters
 from baselines.training import Ledger, Schedule, classification_loss, descend, train
 from benchmark.core.records import Budget
 from benchmark.core.specs import Spec, check_numbers, options_of
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data import Split, balanced
 from benchmark.evaluation import Meter, frozen, metered, survives
@@ -124,7 +125,8 @@ def meta_test(
 ) -> float:  # fmt: skip
     """Adapt to a new attack by the inner update, attack the adapted model, return its accuracy."""
     adapted = adapt(frozen(model), budget, lambda _: shown)
-    verdicts, _ = survives(attack, adapted.model, query, Meter(), rng)
+    dealt = Streams.dealt(rng, len(query.labels))
+    verdicts, _ = survives(attack, adapted.model, query, Meter(), dealt)
     return float(verdicts.float().mean())
 
 

@@ -29,13 +29,14 @@ class LeNet5(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
         self.linear1 = nn.Linear(64 * 7 * 7, 200)
         self.linear2 = nn.Linear(200, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, 1, 28, 28)."""
-        hidden = functional.max_pool2d(self.conv1(images).relu(), 2)
-        hidden = functional.max_pool2d(self.conv2(hidden).relu(), 2)
+        hidden = self.pool(self.conv1(images).relu())
+        hidden = self.pool(self.conv2(hidden).relu())
         logits: Tensor = self.linear2(self.linear1(hidden.flatten(1)).relu())
         return logits
 

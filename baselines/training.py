@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.core.errors import AuditError
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Progress, Trained
 from benchmark.data import Split, minibatches
 from benchmark.evaluation import Meter, metered
@@ -46,7 +47,8 @@ class Ledger:
         training = model.training
         model.eval()
         try:
-            images = attack.perturb(model, batch.images, batch.labels, "examples", rng)
+            dealt = Streams.dealt(rng, len(batch.labels))
+            images = attack.perturb(model, batch.images, batch.labels, "examples", dealt)
         finally:
             model.train(training)
         return Batch(images.detach(), batch.labels)

@@ -146,12 +146,13 @@ def no_budget_gives_back_the_input(subject: Subject) -> None:
 
 
 def never_helps(subject: Subject) -> None:
-    """What is wrong stays wrong, and the loss does not fall on average."""
+    """What is wrong stays wrong, unless the attack is inexact; the mean loss never falls."""
     model, batch = subject.network()
     checked, _ = audit(subject.attack, batch.images, subject.seen.proposed)
     attacked = Batch(checked, batch.labels)
     helped = int((correct(model, attacked) & ~correct(model, batch)).sum())
-    expect(not helped, "wrong images to stay wrong", f"{helped} made right")
+    allowed = not helped or bool(subject.attack.inexact)
+    expect(allowed, "wrong images to stay wrong", f"{helped} made right")
     before, after = _loss(model, batch), _loss(model, attacked)
     expect(after >= before - ROUNDING, f"a loss of at least {before:.4g}", f"{after:.4g}")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmark.checking import NotApplicable
 from benchmark.core.seeding import global_hash, global_state, stream
 from benchmark.core.specs import options_of
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal, NormBall
 from benchmark.data import Shape
 from benchmark.evaluation import Meter, correct, run_attack, state_hash
@@ -75,9 +76,8 @@ class Subject:
     def solved(self) -> tuple[LinearTask, Tensor]:
         """The linear toy, and which of its images the audited attack breaks."""
         task = self.linear()
-        images = run_attack(
-            self.strong, task.model, task.batch, "examples", Meter(), stream("contract", "linear")
-        ).images
+        rng = Streams.named(len(task.batch.labels), "contract", "linear")
+        images = run_attack(self.strong, task.model, task.batch, "examples", Meter(), rng).images
         return task, ~correct(task.model, Batch(images, task.batch.labels))
 
 
@@ -108,5 +108,6 @@ def observe(attack: Attack, model: nn.Module, batch: Batch, goal: Goal, turn: in
     handed = deepcopy(batch)
     with global_state(stream("contract", "global", turn)):
         before = traces(model)
-        proposed = attack.perturb(model, handed.images, handed.labels, goal, stream("contract"))
+        rng = Streams.named(len(batch.labels), "contract")
+        proposed = attack.perturb(model, handed.images, handed.labels, goal, rng)
         return Seen(batch, handed, proposed, before, traces(model))

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from benchmark import fingerprint
-from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
-from benchmark.core.store import read_record, record_path
+from benchmark.core.store import read_record, record_path, write_record
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 
@@ -30,6 +30,19 @@ def is_finished(lab: Lab, cell: Cell) -> bool:
     if stale and found.status != "failed":
         lab.watch.note(f"stale, run again: {cell} ({', '.join(stale)} changed)")
     return not stale and found.status != "failed"
+
+
+def keep(lab: Lab, cell: Cell, result: Record | None) -> str:
+    """Write the record of a cell that ended and tell whoever watches; None was `cached`.
+
+    Returns the status. UsageError: the disk is full, or nobody may write.
+    """
+    if result is None:
+        lab.watch.finished(cell, "cached", None)
+        return "cached"
+    write_record(lab.place.results, result)
+    lab.watch.finished(cell, result.status, result.reason)
+    return result.status
 
 
 def record(
@@ -53,7 +66,7 @@ def record(
     )
 
 
-def failed_record(lab: Lab, cell: Cell, meter: Meter, error: Exception) -> Record:
+def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> Record:
     """The record of a cell that raised; it claims nothing but the reason."""
     return _blank(lab, cell, meter).model_copy(update={"reason": describe(error)})
 
@@ -90,10 +103,10 @@ def device_name(device: str) -> str:
     return str(device)
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """One line: what went wrong and, for a crash, where."""
     text = " ".join(str(error).split())
-    if isinstance(error, AuditError | UsageError):
+    if isinstance(error, AuditError | UsageError | OverLimit):
         return text
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

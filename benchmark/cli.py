@@ -1,4 +1,4 @@
-"""The command line: run, list, report, contract. Heavy imports wait until a command needs them."""
+"""The command line: run, list, report, contract, cache. Heavy imports wait until needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from benchmark import cache_commands
+from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 
 RUN_EXAMPLES = """\b
@@ -31,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(cache_commands.app, name="cache")
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for a flag or a command it does not know: the UsageError of its click."""
@@ -83,9 +87,37 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         bool, typer.Option("--download", help="Fetch the data set if it is not there.")
     ] = False,
     results: Results = Path("results"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of crafted examples. [`cache` in the results]")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep and read no crafted examples.")
+    ] = False,
+    cache_limit: Annotated[
+        str, typer.Option(help="Least recently used examples go beyond that.")
+    ] = LIMIT,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(help="Of the passes attacks make: float32, or bfloat16 with float32 proof."),
+    ] = "float32",
+    executor: Annotated[
+        str, typer.Option(help="Where cells run: auto, here, processes or ray.")
+    ] = "auto",
     jobs: Annotated[
         int | None, typer.Option(help="Processes. [as many as cores for tiny images, else 1]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray that runs, or auto. [one of its own]")
+    ] = None,
+    gpus_per_task: Annotated[
+        float | None, typer.Option(help="Share of a GPU for each task of Ray. [by image size]")
+    ] = None,
+    cell_time: Annotated[
+        float | None, typer.Option(help="Seconds a cell may take; over them it is failed.")
+    ] = None,
+    cell_memory: Annotated[
+        float | None, typer.Option(help="Gigabytes its process may hold; likewise.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch in each. [1 for tiny images]")
@@ -100,6 +132,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Train defenses, attack them, adapt to a few attacked images, and attack again."""
     from benchmark import session
+    from benchmark.executors import Team
+    from benchmark.limits import Limits
 
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
@@ -107,7 +141,12 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         "episodes": episodes, "limit": limit, "steps": adapt_steps, "lr": adapt_lr,
         "methods": _words("--adapt", adapt), "knowledge": _words("--knowledge", knowledge),
     }  # fmt: skip
-    wish = session.Wish(suite, results, data_dir, download, device, jobs, threads, sys.argv[1:])
+    team = Team(executor, jobs, address, gpus_per_task)
+    limits = Limits(cell_time, cell_memory)
+    wish = session.Wish(
+        suite, results, data_dir, download, device, precision, team, threads, limits,
+        sys.argv[1:], cache, no_cache, cache_limit,
+    )  # fmt: skip
     raise typer.Exit(session.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
 
 

@@ -1,53 +1,42 @@
-"""Where cells run: in this process, or shared out among several on this machine."""
+"""Where cells run: in this process, in several on this machine, or on Ray."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections import Counter, OrderedDict
 from itertools import groupby
 from typing import NamedTuple
 
-import torch
-
-from benchmark.bookkeeping import is_finished
-from benchmark.core.errors import UsageError
+from benchmark.bookkeeping import is_finished, keep
+from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import Cell
 from benchmark.estimate import cost
 from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.plan import Request, make_plan, read_suite
-from benchmark.progress import Silent
-from benchmark.runner import run_matrix, settle
+from benchmark.on_ray import OnRay, check_ray
+from benchmark.processes import Processes, warm_up
+from benchmark.runner import run_matrix
+from benchmark.sharing import Queue, share_out
+from benchmark.work import Job, Parcel, anywhere, pack
 
+EXECUTORS = ("auto", "here", "processes", "ray")
 MOST = 8
 """Processes at most where nobody says how many: each needs about half a gigabyte."""
 WORTHWHILE = 1_000_000
 """Passes up to which starting processes, some seconds each, would take longer than it saves."""
+TOGETHER = 16
+"""Trained models whose groups are sorted by cost together: so many are held in memory at once."""
 
 
-class Job(NamedTuple):
-    """What a worker needs to plan the same cells: components are built anew in every process."""
+class Team(NamedTuple):
+    """Who computes."""
 
-    request: Request
-    suite: str
-    place: Place
-
-
-class Ended(NamedTuple):
-    """How a cell ended in a worker, and what it had to say on the way."""
-
-    cell: Cell
-    status: str
-    reason: str | None
-    notes: list[str]
+    executor: str = "auto"
+    jobs: int | None = None
+    """Processes, or tasks of Ray at once; None is as many as there is room for."""
+    address: str | None = None
+    """Of a Ray that runs; None starts one on this machine."""
+    gpus: float | None = None
+    """Share of a GPU for each task of Ray; None chooses."""
 
 
 def cores() -> int:
@@ -55,133 +44,111 @@ def cores() -> int:
     return min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
-def fill(lab: Lab, job: Job, jobs: int) -> Counter[str]:
-    """Run the matrix in `jobs` processes; how many cells ended in which way.
+def check_team(team: Team) -> None:
+    """Raise UsageError for an executor nobody knows, or flags that do not go together."""
+    if team.executor not in EXECUTORS:
+        raise unknown("executor", team.executor, EXECUTORS)
+    if team.executor == "here" and team.jobs not in (None, 1):
+        raise UsageError(
+            f"--jobs {team.jobs} with --executor here, which is one process; "
+            "expected --executor processes, or no --jobs"
+        )
+    if team.executor != "ray":
+        for flag, value in (("--address", team.address), ("--gpus-per-task", team.gpus)):
+            if value is not None:
+                raise UsageError(f"{flag} is for --executor ray; expected that too, or neither")
+        return
+    if team.gpus is not None and not 0 <= team.gpus < float("inf"):
+        raise UsageError(f"--gpus-per-task: expected a number from 0, got {team.gpus:g}")
+    check_ray(team.address)
 
-    The parent trains, so that no two processes train the same model; workers take the cells of one
-    attack at a time, since those share its static examples, the most expensive first.
+
+def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
+    """Run the matrix; how many cells ended in which way.
+
+    The driver trains, so that no two workers train the same model, and writes the records.
     """
-    if jobs == 1:
-        return run_matrix(lab)
+    if team.executor == "here" or (team.executor == "auto" and team.jobs == 1):
+        return _here(lab, lab.plan.cells)
+    if team.executor != "ray":
+        warm_up()
+    ended, pending = _look(lab)
+    if not pending:
+        return ended
+    small = sum(cost(cell, lab.attack(cell)) for cell in pending) <= WORTHWHILE
+    if team.executor == "auto" and small:
+        return ended + _here(lab, pending)
+    groups, parcel = in_order(lab, pending), _Parcels(lab)
+    jobs = min(team.jobs or cores(), len(groups))
+    if team.executor == "ray":
+        with OnRay(anywhere(job), team.address, team.jobs, team.gpus or 0.0, parcel) as ray:
+            return ended + share_out(lab, groups, ray)
+    with Processes(job, jobs, parcel) as processes:
+        return ended + share_out(lab, groups, processes)
+
+
+def _here(lab: Lab, cells: list[Cell]) -> Counter[str]:
     ended: Counter[str] = Counter()
-    pending = []
-    for cell in lab.plan.cells:
-        lab.watch.cell(cell)
-        if _cached(lab, cell):
-            lab.watch.finished(cell, "cached", None)
-            ended["cached"] += 1
-        else:
-            pending.append(cell)
-    if sum(cost(cell, lab.attack(cell)) for cell in pending) <= WORTHWHILE:
-        return ended + run_matrix(lab, pending)
-    groups = [list(cells) for _, cells in groupby(pending, key=_shared)]
-    groups.sort(key=lambda cells: -sum(cost(cell, lab.attack(cell)) for cell in cells))
-    return ended + _share_out(lab, job, groups, jobs)
-
-
-def _cached(lab: Lab, cell: Cell) -> bool:
-    lab.dataset(cell)
-    try:
-        lab.model(cell)
-        return is_finished(lab, cell)
-    except UsageError:
-        raise
-    except Exception:  # training failed: the cell says so when a worker comes to it
-        return False
-
-
-def _shared(cell: Cell) -> tuple[str, int, str]:
-    return cell.defense, cell.seed, cell.attack
-
-
-def _share_out(lab: Lab, job: Job, groups: list[list[Cell]], jobs: int) -> Counter[str]:
-    ended: Counter[str] = Counter()
-    with _pool(job, min(jobs, len(groups))) as pool:
-        running: dict[Future[list[Ended]], list[Cell]] = {}
-        with _uninterrupted():
-            for cells in groups:
-                running[pool.submit(_work, cells)] = cells
-        for future in as_completed(running):
-            lab.watch.cell(running[future][0])
-            for end in _result(future, running[future]):
-                for line in end.notes:
-                    lab.watch.note(line)
-                lab.watch.finished(end.cell, end.status, end.reason)
-                ended[end.status] += 1
+    for group in Queue(lab, by_attack(cells)).each():
+        ended += run_matrix(lab, group.cells)
     return ended
 
 
-def _result(future: Future[list[Ended]], cells: list[Cell]) -> list[Ended]:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        reason = "a worker process died (out of memory?); try again, with --jobs 1 if it stays"
-        return [Ended(cell, "failed", reason, []) for cell in cells]
+def _look(lab: Lab) -> tuple[Counter[str], list[Cell]]:
+    """Train what is not trained; how cells ended that need no worker, and the others."""
+    ended: Counter[str] = Counter()
+    pending = []
+    for cell in lab.plan.cells:
+        lab.dataset(cell)
+        lab.watch.cell(cell)
+        try:
+            lab.model(cell)
+            finished = is_finished(lab, cell)
+        except UsageError:
+            raise
+        except Exception:  # training failed: its cells say so
+            ended += run_matrix(lab, [cell])
+            continue
+        if finished:
+            ended[keep(lab, cell, None)] += 1
+        else:
+            pending.append(cell)
+    return ended, pending
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back while workers start: they inherit that, and the parent gets it after."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def by_attack(cells: list[Cell]) -> list[list[Cell]]:
+    """The cells of one trained model under one attack, together: they share static examples."""
+    return [
+        list(group) for _, group in groupby(cells, key=lambda cell: (*_trained(cell), cell.attack))
+    ]
 
 
-@contextmanager
-def _pool(job: Job, jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Workers that are stopped at once when the run is interrupted."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, _start, (job, torch.get_num_threads()))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    pool.shutdown()
+def in_order(lab: Lab, cells: list[Cell]) -> list[list[Cell]]:
+    """Groups, the most expensive first; those of a few trained models before those of the next."""
+    groups = by_attack(cells)
+    models = list(dict.fromkeys(_trained(cell) for cell in cells))
+    place = {model: number // TOGETHER for number, model in enumerate(models)}
+
+    def rank(group: list[Cell]) -> tuple[int, int]:
+        return place[_trained(group[0])], -sum(cost(cell, lab.attack(cell)) for cell in group)
+
+    return sorted(groups, key=rank)
 
 
-_labs: list[Lab] = []  # one in a worker, none in the parent
+def _trained(cell: Cell) -> tuple[str, str, str, int]:
+    return cell.dataset, cell.network, cell.defense, cell.seed
 
 
-class _Notes(Silent):
-    """Keeps what a worker has to say until the parent can show it."""
+class _Parcels:
+    """Packs each trained model once, and keeps the last few."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.kept = lab, OrderedDict[object, Parcel]()
 
-    def note(self, line: str) -> None:
-        """Keep it."""
-        self.lines.append(line)
-
-
-def _start(job: Job, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    sys.stdout = sys.stderr  # standard output belongs to the parent, and to --json
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    _labs.append(Lab(make_plan(job.request, read_suite(job.suite)), job.place, _Notes()))
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers; records are atomic, so they may stop anywhere."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(cells: list[Cell]) -> list[Ended]:
-    (lab,) = _labs
-    ends = []
-    for cell in cells:
-        notes = lab.watch = _Notes()
-        status, reason = settle(lab, cell)
-        ends.append(Ended(cell, status, reason, notes.lines))
-    return ends
+    def __call__(self, cell: Cell) -> tuple[object, Parcel]:
+        key = _trained(cell)
+        if key not in self.kept:
+            self.kept[key] = pack(self.lab.dataset(cell), self.lab.model(cell))
+        while len(self.kept) > TOGETHER:
+            self.kept.popitem(last=False)
+        return key, self.kept[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import platform
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 from benchmark.core.records import short_hash
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "pyautoattack", "numpy")
+OURS = ("benchmark", "baselines", "attacks", "reports")
 
 
 @cache
@@ -39,9 +41,13 @@ def _is_text(node: Any) -> bool:
 
 
 def source_hash(component: object, *modules: str) -> str:
-    """Hash of the code a component is made of: the modules of its classes, and `modules`."""
+    """Hash of the code a component is made of: the modules of its classes, and `modules`.
+
+    An attack names in `code` what else it calls.
+    """
     names = {parent.__module__ for parent in type(component).__mro__} - {"builtins", "abc"}
-    return short_hash(*(module_hash(name) for name in sorted(names | set(modules))))
+    names.update(modules, getattr(component, "code", ()))
+    return short_hash(*(module_hash(name) for name in sorted(names)))
 
 
 def options_of_instance(component: Any) -> dict[str, Any]:
@@ -71,6 +77,19 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def code_version() -> str:
+    """This code and what it runs on, in one line: the same here and in every worker, or refused."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for package in OURS:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root).as_posix()).encode())
+            digest.update(path.read_bytes())
+    found = versions()
+    return f"code {digest.hexdigest()[:12]}, torch {found['torch']}, Python {found['python']}"
 
 
 @cache

@@ -6,36 +6,32 @@ model is alive at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark import data, datasets, evaluation, fingerprint
+from benchmark.cache import Cache
 from benchmark.core.records import Cell, short_hash
-from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
+from benchmark.crafting import Crafted, craft
 from benchmark.data import Dataset, Split
 from benchmark.models import SEARCH, Model, is_spoiled, trained_model
 from benchmark.place import Place, Watch
 from benchmark.plan import Plan
+from benchmark.precision import in_precision
 
 T = TypeVar("T")
+PIXELS = 64 << 20
+"""Of query images attacked in one batch: a quarter of a gigabyte."""
 POOL = 10
 """Shown images per class that are crafted at once, see `Lab.shown`."""
 PROTOCOL = (
-    "benchmark.runner", "benchmark.lab", "benchmark.evaluation", "benchmark.data",
-    "baselines.adaptation",
+    "benchmark.runner", "benchmark.lab", "benchmark.evaluation", "benchmark.crafting",
+    "benchmark.data", "benchmark.precision", "baselines.adaptation", "baselines.stacked",
 )  # fmt: skip
-
-
-class Static(NamedTuple):
-    """What an attack does to the trained model: crafted once, used by every budget."""
-
-    images: Tensor
-    clean: Tensor
-    robust: Tensor
-    outside: int
 
 
 class Lab:
@@ -43,7 +39,15 @@ class Lab:
 
     def __init__(self, plan: Plan, place: Place, watch: Watch) -> None:
         self.plan, self.place, self.watch = plan, place, watch
+        limit = place.cache_limit
+        self.cache = Cache(place.cache, limit, self._note) if place.cache else None
         self._kept: dict[str, tuple[object, object]] = {}
+        self._planned: list[Cell] | None = None
+        self._siblings: dict[Cell, list[Cell]] = {}
+
+    def _note(self, line: str) -> None:
+        """To whoever watches now: workers change that from cell to cell."""
+        self.watch.note(line)
 
     def _keep(self, kind: str, key: object, make: Callable[[], T]) -> T:
         """The last thing of a kind, made again only when its key changes; failures are kept too."""
@@ -60,12 +64,11 @@ class Lab:
 
     def dataset(self, cell: Cell) -> Dataset:
         """The data set, split by the seed of the cell."""
-        place, key = self.place, (cell.dataset, cell.seed)
-        return self._keep(
-            "dataset",
-            key,
-            lambda: datasets.load(cell.dataset, place.data_dir, place.download, cell.seed),
-        )
+        return self._keep("dataset", (cell.dataset, cell.seed), lambda: self._load(cell))
+
+    def _load(self, cell: Cell) -> Dataset:
+        place = self.place
+        return datasets.load(cell.dataset, place.data_dir, place.download, cell.seed)
 
     def query(self, cell: Cell) -> Batch:
         """The scored images: the first `limit` of the test split, in published order."""
@@ -93,9 +96,8 @@ class Lab:
         dataset = self.dataset(cell)
         drawn = data.support_and_query(dataset, size, cell.seed, episode, cell.limit)
         pool = drawn.support.batch().to(self.place.device)
-        rng = stream("attack", "shown", cell.attack, cell.seed, episode)
-        attack, network = self.attack(cell), self.model(cell).network
-        return evaluation.run_attack(attack, network, pool, "examples", meter, rng).images
+        rng = Streams.named(len(pool.labels), "attack", "shown", cell.attack, cell.seed, episode)
+        return self._craft(cell, f"support of episode {episode}", pool, meter, rng).images
 
     def _pool_size(self, cell: Cell) -> int:
         """Shots of the pool: the next of 10, 20, 40, ..., or all that the rarest class has."""
@@ -111,6 +113,29 @@ class Lab:
         model = self.model(cell)
         return model.hash, model.training, cell.attack, cell.seed, cell.limit
 
+    def episodes(self, cell: Cell, make: Callable[[list[Cell]], dict[Cell, T]]) -> T:
+        """What `make` finds for a cell, made together with its siblings in the plan.
+
+        Those that differ in the number of shots only: they adapt and are attacked as one batch.
+        All of them, finished or not, since the last bits of a logit depend on what else is in the
+        batch: the same command gives the same verdicts, wherever it was interrupted.
+        """
+        if self._planned is not self.plan.cells:
+            self._planned, self._siblings = self.plan.cells, but_for_shots(self.plan.cells)
+        siblings = self._siblings[_shared(cell)]
+        made = self._keep("episodes", siblings, lambda: make(siblings))
+        return made[cell]
+
+    def models_at_once(self, cell: Cell) -> int:
+        """How many adapted models are attacked in one batch."""
+        if not self.attack(cell).by_rows:
+            return 1
+        return max(1, PIXELS // max(1, self.query(cell).images.numel()))
+
+    def quick(self, model: nn.Module) -> nn.Module:
+        """The model as attacks ask it, in the precision of this run."""
+        return in_precision(model, self.place.precision)
+
     def attack(self, cell: Cell) -> Attack:
         """The attack of the cell."""
         return self.plan.attacks[cell.attack]
@@ -118,13 +143,11 @@ class Lab:
     def model(self, cell: Cell) -> Model:
         """The trained model: read from the results folder, or trained and kept there."""
         key = (cell.dataset, cell.network, cell.defense, cell.seed)
-        return self._keep(
-            "model",
-            key,
-            lambda: trained_model(
-                cell, self.plan.defenses[cell.defense], self.dataset(cell), self.place, self.watch
-            ),
-        )
+        return self._keep("model", key, lambda: self._train(cell))
+
+    def _train(self, cell: Cell) -> Model:
+        defense, dataset = self.plan.defenses[cell.defense], self.dataset(cell)
+        return trained_model(cell, defense, dataset, self.place, self.watch)
 
     def drop_spoiled_model(self) -> None:
         """Forget a trained model that a failed cell wrote to: the next cell gets it as it was."""
@@ -142,17 +165,36 @@ class Lab:
             "data": self.dataset(cell).hash,
             "training": self.model(cell).training,
             "weights": self.model(cell).hash,
-            "protocol code": fingerprint.source_hash(self, *PROTOCOL),
+            "precision": self.place.precision,
+            "protocol code": fingerprint.source_hash(None, *PROTOCOL),
         }
 
-    def static(self, cell: Cell, meter: evaluation.Meter) -> Static:
+    def static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:
         """The query under attack, crafted against the trained model at full strength."""
         return self._keep("static", self._attacked(cell), lambda: self._static(cell, meter))
 
-    def _static(self, cell: Cell, meter: evaluation.Meter) -> Static:
-        attack, model, query = self.attack(cell), self.model(cell).network, self.query(cell)
-        rng = stream("attack", "static", cell.attack, cell.seed)
-        clean = evaluation.correct(model, query)
-        attacked = evaluation.run_attack(attack, model, query, "examples", meter, rng)
-        robust = clean & evaluation.correct(model, Batch(attacked.images, query.labels))
-        return Static(attacked.images, clean, robust, attacked.outside)
+    def _static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:
+        query = self.query(cell)
+        rng = Streams.named(len(query.labels), "attack", "static", cell.attack, cell.seed)
+        return self._craft(cell, "query", query, meter, rng)
+
+    def _craft(
+        self, cell: Cell, what: str, batch: Batch, meter: evaluation.Meter, rng: Streams
+    ) -> Crafted:
+        """Through the cache, if there is one; what it is said to hold is for people only."""
+        trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
+        about = {"what": what, "trained": trained, "attack": cell.attack}
+        return craft(self.cache, self.attack(cell), self.model(cell), batch, about, meter, rng)
+
+
+def but_for_shots(cells: Sequence[Cell]) -> dict[Cell, list[Cell]]:
+    """The cells that adapt, together with those that differ in the number of shots only."""
+    found: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        if cell.budget.adapts:
+            found.setdefault(_shared(cell), []).append(cell)
+    return found
+
+
+def _shared(cell: Cell) -> Cell:
+    return cell.model_copy(update={"budget": cell.budget.model_copy(update={"shots": 1})})

@@ -6,13 +6,16 @@ import json as json_module
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchmark.core.errors import unknown
+
+if TYPE_CHECKING:
+    from benchmark.core.types import Attack
 
 Row = dict[str, Any]
 
@@ -46,6 +49,10 @@ def _first_line(component: object) -> str:
     return (component.__doc__ or "").strip().split("\n")[0]
 
 
+def _only_by_name(attack: type[Attack]) -> str:
+    return f" Not in `all`: {attack.only_by_name}." if attack.only_by_name else ""
+
+
 def attacks() -> list[Row]:
     """Every attack with its family and strength on the data sets, then those left out."""
     from attacks import ATTACKS
@@ -69,7 +76,7 @@ def attacks() -> list[Row]:
                 "threat (digits)": str(threat),
                 "origin": component.origin,
                 "needs": "; ".join(sorted(reason.split(",")[0] for reason in needs)) or None,
-                "about": _first_line(component),
+                "about": _first_line(component) + _only_by_name(component),
             }
         )
     for name, reason in sorted(ATTACKS.unavailable.items()):

@@ -12,6 +12,7 @@ from torch import nn
 from attacks.strengths import strengths_of
 from baselines.networks import build_network
 from benchmark import evaluation, fingerprint
+from benchmark.claims import alone
 from benchmark.core import store
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Cell, short_hash
@@ -19,11 +20,15 @@ from benchmark.core.seeding import stream
 from benchmark.core.types import Defense, Trained
 from benchmark.data import Dataset
 from benchmark.place import Place, Watch
+from benchmark.precision import difference, in_precision
 
-SEARCH = ("attacks.geometry", "attacks.search")
+SEARCH = (
+    "attacks.geometry", "attacks.search", "attacks.stand_in", "benchmark.core.streams",
+    "benchmark.core.asking",
+)  # fmt: skip
 TRAINING = (
     "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
-    "baselines.training", "baselines.adaptation",
+    "baselines.training", "baselines.adaptation", "baselines.stacked",
 )  # fmt: skip
 PROBE = 100
 """Validation images on which a new model is looked at."""
@@ -33,6 +38,8 @@ class Model(NamedTuple):
     """A trained model, ready to be evaluated and never to be written to."""
 
     network: nn.Module
+    searched: nn.Module
+    """The network as attacks ask it: itself, or in low precision."""
     trained_on: frozenset[str] | None
     hash: str
     """Of weights and buffers."""
@@ -58,14 +65,18 @@ def trained_model(
     trained = _restore(path, network)
     if trained is None:
         store.check_writable(place.results)  # better said now than after hours of training
-        trained = _fit(cell, defense, network.to(place.device), dataset, watch)
-        if trained.model is network:  # a model brought along stays where its owner keeps it
-            _save(path, trained)
+        with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
+            trained = _restore(path, network)  # what the other run has trained by now
+            if trained is None:
+                trained = _fit(cell, defense, network.to(place.device), dataset, watch)
+                if trained.model is network:  # a model brought along stays with its owner
+                    _save(path, trained)
     model = evaluation.frozen(trained.model).to(place.device)
     probe = dataset.validation.first(PROBE).batch().to(place.device)
     evaluation.correct(model, probe)
-    flags = evaluation.suspicions(model, probe)
-    return Model(model, trained.trained_on, evaluation.state_hash(model), training, flags)
+    searched = in_precision(model, place.precision)
+    flags = [*evaluation.suspicions(model, probe), *difference(searched, probe)]
+    return Model(model, searched, trained.trained_on, evaluation.state_hash(model), training, flags)
 
 
 def _fit(

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from benchmark.core.records import Cell
 from benchmark.core.types import Progress
+from benchmark.limits import Limits
 
 
 class Place(NamedTuple):
@@ -17,6 +18,14 @@ class Place(NamedTuple):
     download: bool = False
     device: str = "cpu"
     command: str = ""
+    cache: Path | None = None
+    """Where crafted examples are kept; None keeps none."""
+    cache_limit: int = 0
+    """Bytes."""
+    precision: str = "float32"
+    """Of the passes attacks make; what counts as broken is always seen in float32."""
+    limits: Limits = Limits()
+    """Of each cell."""
 
 
 class Watch(Protocol):

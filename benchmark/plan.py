@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -109,6 +109,11 @@ def _merge(*layers: Request) -> dict[str, Any]:
     return merged
 
 
+def defense_texts(request: Request, suite: Suite) -> list[str]:
+    """The defenses a plan names, as the user wrote them."""
+    return split(_merge(BASE, suite, request)["defenses"])
+
+
 def make_plan(request: Request, suite: Suite) -> Plan:
     """All cells: flags, then the suite, then the defaults; the scope of one attack likewise.
 
@@ -123,25 +128,45 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     if network not in NETWORKS:
         raise unknown("network", network, NETWORKS)
     check_shots(wanted["shots"], wanted["dataset"])
-    defenses = dict(build_defense(text) for text in split(wanted["defenses"]))
+    defenses = dict(build_defense(text) for text in defense_texts(request, suite))
     if not defenses:
         raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
-    attacks: dict[str, Attack] = {}
-    cells: list[Cell] = []
-    for seed in dict.fromkeys(wanted["seeds"]):
-        for name, defense in defenses.items():
-            for spec in select(wanted["attacks"], defense.families(strengths)):
-                attacks[str(spec)] = build_attack(spec, strengths)
+    rows: dict[str, list[_Row]] = {}
+    known: dict[Spec, _Row] = {}
+    for name, defense in defenses.items():
+        specs = list(select(wanted["attacks"], defense.families(strengths)))
+        for spec in specs:
+            if spec not in known:
                 scope = _scope(wanted, suite.attack.get(spec.name, Scope()), request)
-                cells += [
-                    Cell(
-                        dataset=wanted["dataset"], network=network, defense=name, seed=seed,
-                        attack=str(spec), budget=budget, limit=scope.get("limit"),
-                        episodes=scope["episodes"] if budget.adapts else 1,
-                    )
-                    for budget in budgets(scope)
-                ]  # fmt: skip
+                known[spec] = _row(build_attack(spec, strengths), str(spec), scope)
+        rows[name] = [known[spec] for spec in specs]
+    cells = [
+        Cell(
+            dataset=wanted["dataset"], network=network, defense=name, seed=seed,
+            attack=row.name, budget=budget, limit=row.limit,
+            episodes=row.episodes if budget.adapts else 1,
+        )
+        for seed in dict.fromkeys(wanted["seeds"])
+        for name in defenses
+        for row in rows[name]
+        for budget in row.budgets
+    ]  # fmt: skip
+    attacks = {row.name: row.attack for row in known.values()}
     return Plan(cells=cells, attacks=attacks, defenses=defenses)
+
+
+class _Row(NamedTuple):
+    """One attack and how it is scored: the same for every defense and seed."""
+
+    attack: Attack
+    name: str
+    limit: int | None
+    episodes: int
+    budgets: list[Budget]
+
+
+def _row(attack: Attack, name: str, scope: Mapping[str, Any]) -> _Row:
+    return _Row(attack, name, scope.get("limit"), scope["episodes"], budgets(scope))
 
 
 def check_shots(shots: Iterable[int], dataset: str) -> None:
@@ -184,7 +209,8 @@ def select(expression: str, trained_on: frozenset[str] | None) -> Iterator[Spec]
     """The attacks an expression stands for, each once, in the order named.
 
     Parts: a name with or without options, a wildcard (`pgd_*`), `all`, `family:NAME`, or `unseen`:
-    the families the defense was not trained on (all of them when nobody knows what it was).
+    the families the defense was not trained on (all of them when nobody knows what it was). Those
+    that only repeat others (`Attack.only_by_name`) are had by a name or a wildcard.
     """
     seen: set[str] = set()
     for part in split(expression):
@@ -197,7 +223,8 @@ def select(expression: str, trained_on: frozenset[str] | None) -> Iterator[Spec]
 
 
 def _select_part(part: str, trained_on: frozenset[str]) -> Iterable[Spec]:
-    families = {name: ATTACKS.get(name).family for name in ATTACKS.names()}
+    found = {name: ATTACKS.get(name) for name in ATTACKS.names()}
+    families = {name: one.family for name, one in found.items() if not one.only_by_name}
     if part == "all":
         return [Spec(name) for name in families]
     if part == "unseen":

@@ -24,6 +24,9 @@ from benchmark.plan import Plan
 class Silent:
     """Tells of failures only."""
 
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
     def __enter__(self) -> Self:
         return self
 
@@ -43,7 +46,12 @@ class Silent:
             self.note(f"failed: {cell}: {reason}")
 
     def note(self, line: str) -> None:
-        """To standard error."""
+        """What several workers have to say alike is said once."""
+        if line not in self.said:
+            self.said.add(line)
+            self._show(line)
+
+    def _show(self, line: str) -> None:
         print(line, file=sys.stderr)
 
 
@@ -51,6 +59,7 @@ class Progress(Silent):
     """Bars: what is trained, which cell of how many, time left (weighted by what cells cost)."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
+        super().__init__()
         self.console, self.total = console, len(plan.cells)
         self.costs = dict(zip(map(str, plan.cells), estimate.costs(plan), strict=True))
         self.done = 0
@@ -96,6 +105,6 @@ class Progress(Silent):
         if status == "failed" or (status == "skipped" and first_of_attack):
             self.note(f"{status}: {cell}: {reason}")
 
-    def note(self, line: str) -> None:
-        """A line above the bars."""
+    def _show(self, line: str) -> None:
+        """Above the bars."""
         self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)

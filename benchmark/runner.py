@@ -2,7 +2,8 @@
 
 run_matrix    every planned cell ends done, skipped or failed, and is written down
 run_cell      the trained model under attack, then its episodes
-run_episode   show a few attacked images, adapt, and attack the ADAPTED model again
+run_episodes  show a few attacked images, adapt, all episodes and budgets at once
+attack_again  attack the ADAPTED models again
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.adaptation import Adapted, Parameters, Show, adapt, trainable, with_parameters
-from benchmark.bookkeeping import failed_record, is_finished, record
-from benchmark.core.errors import AuditError, UsageError
+from baselines.adaptation import (
+    Adapted,
+    Show,
+    adapt_all,
+    as_one,
+    trainable,
+    with_parameters,
+)
+from baselines.stacked import Parameters
+from benchmark.bookkeeping import failed_record, is_finished, keep, record
+from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Outcome, Record, Verdicts
 from benchmark.core.seeding import stream
-from benchmark.core.store import write_record
+from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.data import minibatches
 from benchmark.evaluation import (
@@ -33,7 +42,8 @@ from benchmark.evaluation import (
     survives,
 )
 from benchmark.lab import Lab
-from benchmark.models import check_untouched
+from benchmark.limits import limited
+from benchmark.models import Model, check_untouched
 
 
 class Episode(NamedTuple):
@@ -55,33 +65,32 @@ def run_matrix(lab: Lab, cells: Sequence[Cell] | None = None) -> Counter[str]:
     for cell in lab.plan.cells if cells is None else cells:
         lab.dataset(cell)
         lab.watch.cell(cell)
-        status, reason = settle(lab, cell)
-        lab.watch.finished(cell, status, reason)
-        ended[status] += 1
+        ended[keep(lab, cell, settle(lab, cell))] += 1
     return ended
 
 
-def settle(lab: Lab, cell: Cell) -> tuple[str, str | None]:
+def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Record | None:
     """Bring one cell to its end. What raises in it becomes `failed`: a crash is never robustness.
 
-    Only a UsageError goes on to the user: nothing that follows could do better.
+    Only a UsageError goes on to the user: nothing that follows could do better. None if the record
+    that is wanted lies on the disk already; whoever knows better does not `look`.
     """
     meter = Meter()
     try:
-        if is_finished(lab, cell):
-            return "cached", None
+        if look and is_finished(lab, cell):
+            return None
         reason = cannot_run(lab, cell)
-        if reason is None:
-            result = run_cell(lab, cell, meter)
-        else:
-            result = record(lab, cell, "skipped", meter, reason=reason)
+        if reason is not None:
+            return record(lab, cell, "skipped", meter, reason=reason)
+        lab.model(cell)  # training is not the cell's time
+        with limited(lab.place.limits):
+            return run_cell(lab, cell, meter)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, OverLimit) as error:
         result = failed_record(lab, cell, meter, error)
         lab.drop_spoiled_model()
-    write_record(lab.place.results, result)
-    return result.status, result.reason
+        return result
 
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:
@@ -97,9 +106,10 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
     trained = lab.model(cell)
     before = lab.static(cell, meter)
     if cell.budget.adapts:
-        episodes = [run_episode(lab, cell, index, meter) for index in range(cell.episodes)]
+        episodes = lab.episodes(cell, lambda cells: run_episodes(lab, cells, meter))
+        check_adapted(trained, episodes)
     else:  # nothing adapts: the adapted model is the trained one, and so are its verdicts
-        unchanged = Adapted(trained.network, 0.0, (0.0, 0.0))
+        unchanged = Adapted(trained.network, {}, 0.0, (0.0, 0.0))
         episodes = [Episode(before.clean, before.robust, before.robust, unchanged, 0)]
     check_untouched(trained)
     outcome = Outcome(
@@ -115,20 +125,52 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
     return record(lab, cell, "done", meter, outcome=outcome)
 
 
-def run_episode(lab: Lab, cell: Cell, index: int, meter: Meter) -> Episode:
-    """Show a few attacked images, adapt, score the stored examples, attack again."""
-    query, attack, trained = lab.query(cell), lab.attack(cell), lab.model(cell)
-    adapted = adapt(trained.network, cell.budget, defender(lab, cell, index, meter))
-    if adapted.moved <= 1e-8 or state_hash(adapted.model) == trained.hash:
-        raise AuditError("adaptation changed nothing: the adapted model is the trained one")
-    static = Batch(lab.static(cell, meter).images, query.labels)
-    rng = stream("attack", "again", cell.attack, cell.seed, index)
-    reattacked, again = survives(attack, adapted.model, query, meter, rng)
-    check_reattack(again, adapted.model)
-    return Episode(
-        correct(adapted.model, query), correct(adapted.model, static), reattacked, adapted,
-        again.outside,
-    )  # fmt: skip
+def run_episodes(lab: Lab, cells: Sequence[Cell], meter: Meter) -> dict[Cell, list[Episode]]:
+    """Every episode of every budget: show a few attacked images, adapt all models, attack again."""
+    draws = [(cell, index) for cell in cells for index in range(cell.episodes)]
+    shows = [defender(lab, cell, index, meter) for cell, index in draws]
+    adapted = adapt_all(lab.model(cells[0]).network, cells[0].budget, shows)
+    ended: dict[Cell, list[Episode]] = {cell: [] for cell in cells}
+    size = lab.models_at_once(cells[0])
+    for first in range(0, len(draws), size):
+        some = slice(first, first + size)
+        episodes = attack_again(lab, draws[some], adapted[some], meter)
+        for (cell, _), episode in zip(draws[some], episodes, strict=True):
+            ended[cell].append(episode)
+    return ended
+
+
+def attack_again(
+    lab: Lab, draws: Sequence[tuple[Cell, int]], adapted: Sequence[Adapted], meter: Meter
+) -> list[Episode]:
+    """Attack the ADAPTED models, all in one batch; score clean and stored examples beside it."""
+    cell = draws[0][0]
+    query, stored = lab.query(cell), lab.static(cell, meter).images
+    target, everyone = as_one(adapted, len(query.labels)), query.repeat(len(draws))
+    rng = Streams.joined(
+        [
+            Streams.named(len(query.labels), "attack", "again", cell.attack, cell.seed, index)
+            for _, index in draws
+        ]
+    )
+    reattacked, again = survives(lab.attack(cell), lab.quick(target), everyone, meter, rng)
+    check_reattack(again, target)
+    clean = correct(target, everyone)
+    static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
+    rows = [verdicts.view(len(draws), -1) for verdicts in (clean, static, reattacked)]
+    outside = again.outside.view(len(draws), -1).sum(dim=1).tolist()
+    return [
+        Episode(rows[0][i], rows[1][i], rows[2][i], one, outside[i])
+        for i, one in enumerate(adapted)
+    ]
+
+
+def check_adapted(trained: Model, episodes: Sequence[Episode]) -> None:
+    """Raise AuditError if an adaptation changed nothing, whatever it says it moved."""
+    for episode in episodes:
+        adapted = episode.adapted
+        if adapted.moved <= 1e-8 or state_hash(adapted.model) == trained.hash:
+            raise AuditError("adaptation changed nothing: the adapted model is the trained one")
 
 
 def defender(lab: Lab, cell: Cell, index: int, meter: Meter) -> Show:
@@ -139,13 +181,13 @@ def defender(lab: Lab, cell: Cell, index: int, meter: Meter) -> Show:
     """
     attack, model = lab.attack(cell), lab.model(cell).network
     support = lab.support(cell, index).batch().to(lab.place.device)
-    rng = stream("attack", "simulated", cell.attack, cell.seed, index)
+    rng = Streams.named(len(support.labels), "attack", "simulated", cell.attack, cell.seed, index)
     clean, simulated = clean_images(lab, cell, index), cell.budget.knowledge == "simulated"
     captured = None if simulated else lab.shown(cell, index, meter)
 
     def craft(target: torch.nn.Module) -> Tensor:
         with torch.enable_grad():
-            return run_attack(attack, target, support, "examples", meter, rng).images
+            return run_attack(attack, lab.quick(target), support, "examples", meter, rng).images
 
     def show(parameters: Parameters) -> Batch:
         shown = captured

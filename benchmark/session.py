@@ -13,18 +13,26 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from benchmark import estimate
+from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
-from benchmark.core.store import read_record, record_path
+from benchmark.core.store import read_record, record_path, sweep
 from benchmark.dataset_facts import DATASETS
-from benchmark.executors import Job, cores, fill
+from benchmark.dry_run import show as show_plan
+from benchmark.executors import Team, check_team, cores, fill
 from benchmark.lab import Lab
+from benchmark.limits import Limits, check_limits
+from benchmark.memory import keep_memory
 from benchmark.place import Place
-from benchmark.plan import Plan, make_plan, make_request, read_suite
+from benchmark.plan import Plan, defense_texts, make_plan, make_request, read_suite
+from benchmark.precision import check_precision
 from benchmark.progress import Progress, Silent
+from benchmark.units import size_in_bytes
+from benchmark.work import Job
 
 TINY = 16 * 16
+SHARES = {1: 0.25, 3: 0.5}
+"""By channels, what one task of Ray takes of a GPU if nobody says: small networks leave it idle."""
 
 
 class Wish(NamedTuple):
@@ -35,29 +43,43 @@ class Wish(NamedTuple):
     data_dir: Path | None
     download: bool
     device: str
-    jobs: int | None
+    precision: str
+    team: Team
     threads: int | None
+    limits: Limits
     words: list[str]
+    cache: Path | None = None
+    """Folder of crafted examples; None is `cache` in the results folder."""
+    no_cache: bool = False
+    cache_limit: str = LIMIT
 
 
 def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
     """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
-    request = make_request(values)
+    request, suite = make_request(values), read_suite(wish.suite)
+    check_team(wish.team)
+    check_limits(wish.limits)
+    check_precision(wish.precision, choose_device(wish.device))
     with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
-        plan = make_plan(request, read_suite(wish.suite))
+        plan = make_plan(request, suite)
     place = Place(
         wish.results, wish.data_dir, wish.download, choose_device(wish.device),
-        shlex.join(["python", "-m", "benchmark", *wish.words]),
+        shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
+        precision=wish.precision, limits=wish.limits,
     )  # fmt: skip
-    jobs = share_cores(plan, place.device, wish.jobs, wish.threads)
+    keep_memory()
+    team, threads = share_cores(plan, place.device, wish.team, wish.threads)
+    job = Job(place, tuple(defense_texts(request, suite)), threads)
     talk = Console(stderr=True, quiet=quiet)
     if dry_run:
-        return _show_plan(plan, place, json)
+        show_plan(plan, place, json)
+        return 0
+    for part in ("records", "models", "cache", "report"):
+        sweep(place.results / part)
     try:
-        with Silent() if quiet else Progress(plan, talk) as watch:
-            lab, job = Lab(plan, place, watch), Job(request, wish.suite, place)
-            with redirect_stdout(sys.stderr):
-                ended = fill(lab, job, jobs)
+        watcher = Silent() if quiet else Progress(plan, talk)
+        with watcher as watch, redirect_stdout(sys.stderr):
+            ended = fill(Lab(plan, place, watch), job, team)
     except KeyboardInterrupt:
         print(
             "interrupted: every finished cell is kept; run the same command again to go on",
@@ -84,24 +106,37 @@ def choose_device(name: str) -> str:
     return name
 
 
-def share_cores(plan: Plan, device: str, jobs: int | None, threads: int | None) -> int:
-    """Set torch's threads and say how many processes to use.
+def choose_cache(wish: Wish) -> tuple[Path | None, int]:
+    """The folder for crafted examples and its limit in bytes; None where none are kept."""
+    if wish.no_cache and wish.cache:
+        raise UsageError("expected --cache DIR or --no-cache, got both; drop one")
+    limit = size_in_bytes("--cache-limit", wish.cache_limit)
+    folder = (wish.cache or wish.results / "cache").absolute()  # workers may stand elsewhere
+    return None if wish.no_cache else folder, limit
+
+
+def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tuple[Team, int]:
+    """Set torch's threads here; the team with its number of processes, and threads for each worker.
 
     On images as small as the digits a second thread costs more than it brings, a second process
-    does not: one thread each, and as many processes as there are cores.
+    does not: one thread each, and as many processes as there are cores. Larger ones get all cores
+    in one process, or equal shares of them in several; the driver, which trains while no worker
+    runs, keeps all of them.
     """
-    for flag, value in (("--jobs", jobs), ("--threads", threads)):
+    for flag, value in (("--jobs", team.jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"{flag}: expected at least 1, got {value}")
-    _, height, width = DATASETS[plan.cells[0].dataset].shape
-    tiny = height * width < TINY and torch.device(device).type == "cpu"
-    if jobs is None:
-        jobs = cores() if tiny else 1
-    if threads is None and (tiny or jobs > 1):
-        threads = 1 if tiny else max(1, cores() // jobs)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return jobs
+    shape = DATASETS[plan.cells[0].dataset].shape
+    on_cpu = torch.device(device).type == "cpu"
+    tiny = shape[1] * shape[2] < TINY and on_cpu
+    if team.executor == "auto" and team.jobs is None:
+        team = team._replace(jobs=cores() if tiny else 1)
+    if team.executor == "ray" and team.gpus is None and not on_cpu:
+        team = team._replace(gpus=SHARES[shape[0]])
+    if threads is not None or tiny:
+        torch.set_num_threads(threads or 1)
+    several = 1 if team.executor == "ray" else max(1, cores() // (team.jobs or cores()))
+    return team, threads or (1 if tiny else several)
 
 
 def _records(plan: Plan, place: Place) -> list[Record]:
@@ -125,19 +160,3 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     for problem in problems:
         talk.print(problem, markup=False)
     talk.print(f"records: {place.results / 'records'}\ntables and plots: {out}", markup=False)
-
-
-def _show_plan(plan: Plan, place: Place, json: bool) -> int:
-    costs = estimate.costs(plan)
-    seconds = estimate.seconds_per_pass(plan, place.device)
-    if json:
-        cells = [
-            {**cell.model_dump(), "passes": cost, "seconds": round(cost * seconds, 3)}
-            for cell, cost in zip(plan.cells, costs, strict=True)
-        ]
-        print(json_module.dumps({"cells": cells}))
-        return 0
-    console = Console()
-    console.print(estimate.table(plan, costs, seconds, place.results))
-    console.print(estimate.total(costs, seconds))
-    return 0

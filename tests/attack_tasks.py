@@ -9,6 +9,7 @@ from torch import nn
 
 from attacks.strengths import build_attack
 from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 
 
 def network(channels: int, seed: int = 0) -> nn.Module:
@@ -73,6 +74,13 @@ def linear_task(norm: str, classes: int = 2) -> LinearTask:
 def broken_by(spec: str, task: LinearTask) -> torch.Tensor:
     """Which images the attack really breaks inside the budget, bool (40,)."""
     attack = build_attack(spec, {norm: {"eps": eps} for norm, eps in EPS.items()})
-    perturbed = attack.perturb(task.model, task.images, task.labels, "verdict", stream("linear"))
+    perturbed = attack.perturb(
+        task.model, task.images, task.labels, "verdict", dealt(task.labels, "linear")
+    )
     inside = attack.threat.inside(task.images, perturbed)
     return inside & (task.model(perturbed).argmax(dim=1) != task.labels)
+
+
+def dealt(images, *names):
+    """A stream for each image of a batch (or each label)."""
+    return Streams.named(len(images), *names)

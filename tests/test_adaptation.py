@@ -190,7 +190,7 @@ def budget(method="finetune", **changes):
 CHANGES = {
     "finetune": lambda name: True,
     "head": lambda name: name.startswith("network.head."),
-    "norm": lambda name: name.split(".")[2] in ("1", "4"),
+    "norm": lambda name: name.split(".")[2] == "2",
 }
 
 

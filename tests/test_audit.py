@@ -78,7 +78,7 @@ def test_the_audit_refuses(change, message):
 )
 def test_the_audit_lets_through_what_is_inside(change):
     checked, over = audit(Fixed(), images(), change(images()))
-    assert over == 0
+    assert not over.any()
     assert torch.equal(checked, change(images()).detach())
     assert not checked.requires_grad
 
@@ -100,7 +100,7 @@ def test_a_minimum_norm_attack_over_budget_gets_the_original_back():
     proposed = images() + 0.05
     proposed[2] += 0.1
     checked, over = audit(Seeking(), images(), proposed)
-    assert over == 1
+    assert over.tolist() == [False, False, True, False, False, False]
     assert torch.equal(checked[2], images()[2])
     assert torch.equal(checked[[0, 1, 3, 4, 5]], proposed[[0, 1, 3, 4, 5]])
 
@@ -113,4 +113,4 @@ def test_a_minimum_norm_attack_is_forgiven_nothing_else(change):
 
 def test_nothing_is_a_proposal_too():
     checked, over = audit(Fixed(), images(0), images(0))
-    assert (checked.shape, over) == ((0, *SHAPE), 0)
+    assert (checked.shape, len(over)) == ((0, *SHAPE), 0)

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 import torch
-from attack_tasks import broken_by, images_for, linear_task, network
+from attack_tasks import broken_by, dealt, images_for, linear_task, network
 from torch import nn
 
 from attacks.strengths import build_attack, strengths_of
 from attacks.third_party import StandIn
-from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 
 QUICK = "iterations=5,queries=20"
 NAMES = ["autoattack", "autoattack_l2"]
@@ -52,7 +52,7 @@ def test_stays_in_the_rules_and_leaves_no_trace(name, channels, capfd):
     random_state = torch.get_rng_state()
 
     first, second = (
-        attack.perturb(model, images, labels, "verdict", stream("attack")) for _ in range(2)
+        attack.perturb(model, images, labels, "verdict", dealt(labels, "attack")) for _ in range(2)
     )
 
     assert torch.equal(first, second)
@@ -95,7 +95,7 @@ def test_the_checks_of_the_library_leave_nothing_behind(capfd, caplog):
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        attack.perturb(model, images, labels, "verdict", stream("attack"))
+        attack.perturb(model, images, labels, "verdict", dealt(labels, "attack"))
         assert sys.gettrace() is trace
     finally:
         sys.settrace(before)
@@ -117,7 +117,10 @@ def test_too_few_classes_are_a_reason_not_a_crash(classes, reason):
 def test_no_images_are_no_problem():
     attack = build_attack("autoattack", strengths_of("digits"))
     empty, labels = torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64)
-    assert attack.perturb(network(1), empty, labels, "verdict", stream("none")).shape == empty.shape
+    assert (
+        attack.perturb(network(1), empty, labels, "verdict", Streams.named(0, "none")).shape
+        == empty.shape
+    )
 
 
 def test_travels_between_processes():

@@ -162,7 +162,9 @@ def test_methods_knowledge_and_seeds_multiply(run):
             assert cell["reason"] == "small_cnn has no parameters for adaptation method norm"
         else:
             assert cell["status"] == "done"
-    moved = [cell["moved"] for cell in cells if cell["shots"] and cell["status"] == "done"]
+    adapted = [cell for cell in cells if cell["shots"] and cell["status"] == "done"]
+    # simulated may craft what was captured: FGSM sees only signs, which two steps need not turn
+    moved = [cell["moved"] for cell in adapted if cell["knowledge"] == "captured"]
     assert len(set(moved)) == len(moved), "each is an adaptation of its own"
 
 

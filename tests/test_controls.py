@@ -30,9 +30,10 @@ def untouched_copy(model, parameters):
     return deepcopy(model)
 
 
-def trained_one(model, budget, show):
-    """Says that it moved, gives back the trained model."""
-    return Adapted(model, 0.1, (1.0, 0.5))
+def trained_ones(model, budget, shows):
+    """Says that they moved, gives back the trained model."""
+    parameters = dict(model.named_parameters())
+    return [Adapted(model, parameters, 0.1, (1.0, 0.5)) for _ in shows]
 
 
 def test_a_learning_rate_too_small_to_move_anything_fails(tmp_path):
@@ -43,7 +44,7 @@ def test_a_learning_rate_too_small_to_move_anything_fails(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "name", "fake"),
-    [(adaptation, "with_parameters", untouched_copy), (runner, "adapt", trained_one)],
+    [(adaptation, "with_parameters", untouched_copy), (runner, "adapt_all", trained_ones)],
 )
 def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module, name, fake):
     monkeypatch.setattr(module, name, fake)
@@ -60,14 +61,14 @@ def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch)
     genuine, plan = runner.survives, tiny_plan()
     trained = {}
 
-    def keep(model, budget, show):
+    def keep(model, budget, shows):
         trained["model"] = model
-        return adaptation.adapt(model, budget, show)
+        return adaptation.adapt_all(model, budget, shows)
 
     def static_again(attack, model, batch, meter, rng):
         return genuine(attack, trained["model"], batch, meter, rng)
 
-    monkeypatch.setattr(runner, "adapt", keep)
+    monkeypatch.setattr(runner, "adapt_all", keep)
     monkeypatch.setattr(runner, "survives", static_again)
     done = run(plan, tmp_path)
     assert done.ended == {"done": 1, "failed": 1}

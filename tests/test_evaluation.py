@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 import torch
+from attack_tasks import dealt
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDLinf
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation import (
     Attacked,
     Meter,
     check_reattack,
-    chunks,
     correct,
     frozen,
     metered,
+    pieces,
     run_attack,
     state_hash,
     survives,
@@ -84,7 +87,14 @@ def test_an_attack_may_not_meddle_with_the_model(meddle, message):
     model = conv_net(SHAPE, 10)
     batch = some_images(model, SHAPE, 6)
     with pytest.raises(AuditError, match=message):
-        run_attack(Meddling(meddle=meddle), model, batch, "examples", Meter(), stream("x"))
+        run_attack(
+            Meddling(meddle=meddle),
+            model,
+            batch,
+            "examples",
+            Meter(),
+            dealt(batch.labels, "x"),
+        )
 
 
 def test_an_attack_gets_copies():
@@ -92,22 +102,29 @@ def test_an_attack_gets_copies():
     batch = some_images(model, SHAPE, 6)
     before = batch.images.clone()
     attack = Fixed(change=lambda given: given.sub_(0.05).clamp_(0, 1))
-    attacked = run_attack(attack, model, batch, "examples", Meter(), stream("x"))
+    attacked = run_attack(attack, model, batch, "examples", Meter(), dealt(batch.labels, "x"))
     assert torch.equal(batch.images, before)
     assert torch.equal(attacked.images, (before - 0.05).clamp(0, 1))
 
 
 def test_large_batches_go_in_pieces_and_come_back_in_order():
     big = Batch(torch.rand(2300, 1, 2, 2), torch.arange(2300))
-    pieces = list(chunks(big))
-    assert [len(piece.labels) for piece in pieces] == [1000, 1000, 300]
-    assert torch.equal(torch.cat([piece.labels for piece in pieces]), big.labels)
+    parts = list(pieces(big.images))
+    assert [len(rows) for rows in parts] == [1000, 1000, 300]
+    assert torch.cat(parts).tolist() == list(range(2300))
     wide = Batch(torch.rand(3, 3, 500, 500), torch.arange(3))
-    assert [len(piece.labels) for piece in chunks(wide)] == [1, 1, 1]
+    assert [len(rows) for rows in pieces(wide.images)] == [1, 1, 1]
     model = conv_net(SHAPE, 10)
     batch = some_images(model, SHAPE, 1500)
     attacked = run_attack(
-        Fixed(change=lambda x: (x - 0.05).clamp(0, 1)), model, batch, "examples", Meter(), stream()
+        Fixed(change=lambda x: (x - 0.05).clamp(0, 1)),
+        model,
+        batch,
+        "examples",
+        Meter(),
+        Streams.named(
+            len(batch.labels),
+        ),
     )
     assert torch.equal(attacked.images, (batch.images - 0.05).clamp(0, 1))
 
@@ -160,11 +177,11 @@ def test_survivors_were_right_before_and_after_and_the_wrong_are_left_alone():
         return part + EPS
 
     verdicts, attacked = survives(
-        Fixed(change=brighten), Told().eval(), Batch(given, labels), Meter(), stream()
+        Fixed(change=brighten), Told().eval(), Batch(given, labels), Meter(), dealt(labels)
     )
     assert verdicts.tolist() == [True, False, False, True]
     assert seen == [3], "the wrong one is broken already, and an attack would have helped it"
-    assert attacked.outside == 0
+    assert attacked.outside.tolist() == [False] * 4
 
 
 def test_a_reattack_is_of_the_adapted_model():
@@ -228,7 +245,16 @@ def test_attacks_cost_what_they_say(steps, restarts):
     model, meter = conv_net(SHAPE, 10), Meter()
     batch = some_images(model, SHAPE, 9)
     attack = PGDLinf(EPS, steps=steps, restarts=restarts)
-    run_attack(attack, model, batch, "examples", meter, stream())
+    run_attack(
+        attack,
+        model,
+        batch,
+        "examples",
+        meter,
+        Streams.named(
+            len(batch.labels),
+        ),
+    )
     assert meter.forwards + meter.backwards == 9 * attack.passes
     assert meter.backwards == 9 * steps * restarts
 
@@ -267,3 +293,18 @@ def flags_of(change):
 )
 def test_what_is_suspicious(change, flags):
     assert [flag.partition(":")[0] for flag in flags_of(change)] == flags
+
+
+def test_the_fast_layout_changes_no_value():
+    """Convolutions with channels last for max pooling, but not around a GroupNorm."""
+    images = torch.rand(20, 3, 8, 8, generator=stream("layout"))
+    norms, pools = (nn.BatchNorm2d(12), nn.GroupNorm(3, 12)), (nn.MaxPool2d(2), nn.AvgPool2d(2))
+    for norm, pool in product(norms, pools):
+        last = norm is norms[0] and pool is pools[0]
+        network = nn.Sequential(nn.Conv2d(3, 12, 3), norm, pool, nn.Flatten()).eval()
+        copy = frozen(network)
+        weight = copy[0].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) is last
+        assert network[0].weight.is_contiguous(), "the model itself is left as it is"
+        assert state_hash(copy) == state_hash(network)
+        assert torch.allclose(copy(images), network(images), atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from attack_tasks import dealt
 from scipy import optimize, stats
 
 from attacks.geometry import ascent, project, random_start
@@ -107,7 +108,7 @@ def test_a_zero_gradient_moves_nothing():
 def test_starts_are_uniform_in_the_ball(norm):
     """The size of a uniform draw has distribution (size / eps)^dimensions; signs are fair."""
     images = torch.zeros(4000, 1, 2, 3)
-    delta = random_start(images, 0.5, norm, stream("starts"))
+    delta = random_start(images, 0.5, norm, dealt(images, "starts"))
     sizes = distance(images, delta, norm).numpy() / 0.5
     assert stats.kstest(sizes**6, "uniform").pvalue > 1e-3
     assert abs(float(delta.sign().mean())) < 0.02
@@ -119,7 +120,9 @@ def test_starts_are_uniform_in_the_ball(norm):
 @pytest.mark.parametrize("norm", NORMS)
 def test_starts_follow_the_stream(norm):
     images = torch.zeros(3, 1, 2, 2)
-    first, same, other = (random_start(images, 1.0, norm, stream(s)) for s in ("a", "a", "b"))
+    first, same, other = (
+        random_start(images, 1.0, norm, dealt(images, s)) for s in ("a", "a", "b")
+    )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
-    assert random_start(images[:0], 1.0, norm, stream("a")).shape == (0, 1, 2, 2)
+    assert random_start(images[:0], 1.0, norm, dealt(images[:0], "a")).shape == (0, 1, 2, 2)

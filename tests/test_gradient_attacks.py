@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attack_tasks import dealt
 from tiny_runs import lab_for, tiny_plan
 
 from attacks.gradient import FGML2, PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin, margin_loss
@@ -23,7 +24,14 @@ PGDS = {"linf": PGDLinf, "l2": PGDL2, "l1": PGDL1}
 
 
 def broken(attack, task, goal):
-    images = run_attack(attack, task.model, task.batch, goal, Meter(), stream("closed")).images
+    images = run_attack(
+        attack,
+        task.model,
+        task.batch,
+        goal,
+        Meter(),
+        dealt(task.batch.labels, "closed"),
+    ).images
     return ~correct(task.model, Batch(images, task.batch.labels))
 
 
@@ -96,7 +104,9 @@ def test_examples_and_verdicts_break_the_same_images(attack):
         ~correct(
             model,
             Batch(
-                run_attack(attack, model, batch, goal, Meter(), stream("goals")).images,
+                run_attack(
+                    attack, model, batch, goal, Meter(), dealt(batch.labels, "goals")
+                ).images,
                 batch.labels,
             ),
         )
@@ -112,7 +122,7 @@ def test_a_verdict_costs_less_where_images_break():
     costs = {}
     for goal in ("examples", "verdict"):
         meter = Meter()
-        run_attack(attack, model, batch, goal, meter, stream("goals"))
+        run_attack(attack, model, batch, goal, meter, dealt(batch.labels, "goals"))
         costs[goal] = meter.forwards + meter.backwards
     assert costs["examples"] == 100 * attack.passes
     assert costs["verdict"] < costs["examples"] / 2
@@ -122,7 +132,13 @@ def test_more_restarts_break_no_fewer():
     model = conv_net((1, 8, 8), 10)
     batch = some_images(model, (1, 8, 8), 100)
     one, five = (
-        survives(UniformNoise(0.2, draws=draws), model, batch, Meter(), stream("draws"))[0]
+        survives(
+            UniformNoise(0.2, draws=draws),
+            model,
+            batch,
+            Meter(),
+            dealt(batch.labels, "draws"),
+        )[0]
         for draws in (1, 5)
     )
     assert not (five & ~one).any()
@@ -152,7 +168,9 @@ def test_robust_accuracy_agrees_with_torchattacks(trained, ours, theirs):
     model, batch = trained
     accuracy = []
     for spec in (ours, theirs):
-        verdicts, _ = survives(build_attack(spec, {}), model, batch, Meter(), stream(spec))
+        verdicts, _ = survives(
+            build_attack(spec, {}), model, batch, Meter(), dealt(batch.labels, spec)
+        )
         accuracy.append(float(verdicts.float().mean()))
     assert accuracy[0] == pytest.approx(accuracy[1], abs=0.02)
     assert 0.05 < accuracy[0] < float(correct(model, batch).float().mean()) - 0.05
@@ -161,7 +179,11 @@ def test_robust_accuracy_agrees_with_torchattacks(trained, ours, theirs):
 def test_stronger_budgets_break_more(trained):
     model, batch = trained
     accuracy = [
-        float(survives(PGDLinf(eps), model, batch, Meter(), stream("eps"))[0].float().mean())
+        float(
+            survives(PGDLinf(eps), model, batch, Meter(), dealt(batch.labels, "eps"))[0]
+            .float()
+            .mean()
+        )
         for eps in (0.0, 0.03, 0.06, 0.12, 0.5)
     ]
     assert accuracy == sorted(accuracy, reverse=True)

@@ -32,7 +32,7 @@ class Loud(Quantised):
 
 class Resizing(Quantised):
     def forward(self, images):
-        scale = float(1.1 + 0.5 * torch.rand(()))  # of few sizes, two passes may draw the same
+        scale = float(1.1 + 0.5 * torch.rand(()))  # of few sizes, passes may draw the same
         large = interpolate(images, scale_factor=scale, mode="bilinear")
         return self.network(interpolate(large, size=(8, 8), mode="bilinear"))
 

@@ -16,6 +16,7 @@ from baselines.training import Ledger, classification_loss
 from benchmark import datasets
 from benchmark.core.records import Budget
 from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation import correct, frozen, state_hash
 from benchmark.toys import conv_net
@@ -132,7 +133,13 @@ def test_the_outer_loss_is_its_formula():
             for tensor, gradient in zip(plain.parameters(), gradients, strict=True):
                 tensor.sub_(settings.inner_lr * gradient)
     rng = stream("outer")
-    attacked = task.attack.perturb(plain, task.query.images, task.query.labels, "examples", rng)
+    attacked = task.attack.perturb(
+        plain,
+        task.query.images,
+        task.query.labels,
+        "examples",
+        Streams.dealt(rng, len(task.query.labels)),
+    )
     expected = classification_loss(plain, Batch(attacked, task.query.labels))
     expected += settings.clean_weight * classification_loss(plain, task.query)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -163,6 +170,12 @@ def test_meta_test_adapts_attacks_again_and_scores():
     accuracy = meta_adv.meta_test(model, attack, shown, query, budget, stream("test"))
     assert state_hash(model) == before
     adapted = adapt(frozen(model), budget, lambda _: shown).model
-    images = attack.perturb(adapted, query.images, query.labels, "examples", stream("test"))
+    images = attack.perturb(
+        adapted,
+        query.images,
+        query.labels,
+        "examples",
+        Streams.dealt(stream("test"), len(query.labels)),
+    )
     right = correct(adapted, Batch(images, query.labels)) & correct(adapted, query)
     assert accuracy == pytest.approx(float(right.float().mean()))

@@ -6,6 +6,7 @@ from torch import nn
 
 from baselines.networks import (
     NETWORKS,
+    Blocks,
     Normalise,
     build_network,
     default_network,
@@ -113,3 +114,12 @@ def test_every_data_set_has_a_network_that_takes_it(dataset):
         torch.rand(1, *facts.shape)
     )
     assert logits.shape == (1, facts.classes)
+
+
+@pytest.mark.parametrize("size", [(5, 3, 8, 6), (0, 1, 8, 8)])
+def test_blocks_of_pixels_are_torchs_own_and_empty_batches_pass(size):
+    images = torch.rand(size)
+    blocks = Blocks()(images)
+    assert blocks.shape == (size[0], 4 * size[1], size[2] // 2, size[3] // 2)
+    if size[0]:
+        assert torch.equal(blocks, nn.PixelUnshuffle(2)(images))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from attack_tasks import dealt
 from scipy.ndimage import affine_transform
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
@@ -96,7 +97,7 @@ def test_a_dot_is_moved_onto_or_off_the_pixel_that_is_read(shift, goal):
     labels = torch.tensor([1, 0, 0, 0, 0])
     away = [max(abs(row - 4), abs(column - 4)) for row, column in dots]
     attack = RotationTranslation(0, shift, shifts=2 * shift + 1)
-    moved = attack.perturb(CentrePixel(), batch, labels, goal, stream(0))
+    moved = attack.perturb(CentrePixel(), batch, labels, goal, dealt(labels, 0))
     broken = CentrePixel()(moved).argmax(dim=1) != labels
     assert broken.tolist() == [shift > 0, *(distance <= shift for distance in away[1:])]
     assert attack.threat.inside(batch, moved).all()
@@ -113,7 +114,7 @@ def linear(classes=4):
 def test_examples_are_the_worst_pose_by_brute_force():
     attack, model, batch = RotationTranslation(5, 0), linear(), images(40)
     labels = model(batch).argmax(dim=1)
-    found = attack.perturb(model, batch, labels, "examples", stream(0))
+    found = attack.perturb(model, batch, labels, "examples", dealt(labels, 0))
     broken = []
     for image, label, example in zip(batch, labels, found, strict=True):
         ranked = []
@@ -135,7 +136,7 @@ def test_both_goals_break_the_same_images_and_a_verdict_is_cheaper():
     broken, cost = {}, {}
     for goal in ("examples", "verdict"):
         passes.clear()
-        moved = attack.perturb(model, batch, labels, goal, stream(0))
+        moved = attack.perturb(model, batch, labels, goal, dealt(labels, 0))
         cost[goal] = sum(passes)
         broken[goal] = (model(moved).argmax(dim=1) != labels).tolist()
     assert broken["examples"] == broken["verdict"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,17 @@ def test_reading_records_needs_no_torch():
     code = "import sys, benchmark.core.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert store.SCHEMA == 1
+
+
+def test_a_sweep_takes_what_a_kill_left_long_ago_and_nothing_else(tmp_path):
+    path = write_record(tmp_path, record())
+    litter = {name: path.parent / f".reattack-{name}.tmp" for name in ("new", "old")}
+    others = [tmp_path / ".other.tmp", tmp_path / ".reattack-notes"]
+    for other in (*litter.values(), *others):
+        other.write_text("half")
+    for old in (path, litter["old"], *others):
+        os.utime(old, (0, 0))
+    assert store.sweep(tmp_path) == 1
+    assert not litter["old"].exists()
+    assert all(kept.exists() for kept in (path, litter["new"], *others))
+    assert store.sweep(tmp_path / "none") == 0

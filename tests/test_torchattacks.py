@@ -10,13 +10,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from attack_tasks import images_for, network
+from attack_tasks import dealt, images_for, network
 
 from attacks import ATTACKS
+from attacks.from_torchattacks import Call
+from attacks.stand_in import StandIn
 from attacks.strengths import build_attack, strengths_of
-from attacks.third_party import StandIn
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack
 
 # Options that make an attack cheap without changing what it is.
@@ -77,7 +79,7 @@ def test_stays_in_the_rules_and_leaves_no_trace(name, channels):
     python_state = random.getstate()
 
     assert attack.cannot_run((channels, 8, 8), 10) is None
-    perturbed = attack.perturb(model, images, labels, "verdict", stream("attack"))
+    perturbed = attack.perturb(model, images, labels, "verdict", dealt(images, "attack"))
 
     assert (perturbed.shape, perturbed.dtype) == (images.shape, images.dtype)
     assert not perturbed.requires_grad
@@ -100,7 +102,7 @@ def test_the_same_rng_gives_the_same_images(name):
     images, labels = images_for(model, 3)
     model.requires_grad_(False)
     first, second = (
-        quick(name).perturb(model, images, labels, "examples", stream("attack", 1))
+        quick(name).perturb(model, images, labels, "examples", dealt(images, "attack", 1))
         for _ in range(2)
     )
     assert torch.equal(first, second)
@@ -113,7 +115,7 @@ def test_another_rng_gives_other_images(name):
     model = network(1)
     images, labels = images_for(model, 1, n=6)
     first, second = (
-        quick(name).perturb(model, images, labels, "examples", stream("attack", seed))
+        quick(name).perturb(model, images, labels, "examples", dealt(images, "attack", seed))
         for seed in (0, 1)
     )
     assert not torch.equal(first, second)
@@ -132,7 +134,7 @@ def test_an_attack_that_raises_restores_everything():
     two_channels = torch.rand(2, 2, 8, 8, generator=stream("wrong"))
     with pytest.raises(RuntimeError, match="channels"):
         quick("ta_pgd_linf").perturb(
-            model, two_channels, torch.tensor([0, 1]), "verdict", stream("raise")
+            model, two_channels, torch.tensor([0, 1]), "verdict", Streams.named(2, "raise")
         )
     assert all(p.requires_grad for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
@@ -142,7 +144,7 @@ def test_an_attack_that_raises_restores_everything():
 def test_no_images_are_no_problem(name):
     empty = torch.zeros(0, 1, 8, 8)
     labels = torch.zeros(0, dtype=torch.int64)
-    perturbed = quick(name).perturb(network(1), empty, labels, "verdict", stream("empty"))
+    perturbed = quick(name).perturb(network(1), empty, labels, "verdict", dealt(empty, "empty"))
     assert perturbed.shape == empty.shape
 
 
@@ -189,3 +191,13 @@ def test_attacks_travel_between_processes(name):
     assert pickle.loads(pickle.dumps(attack)) == attack
     assert attack.passes > 0
     assert type(attack).__doc__.endswith("From torchattacks.")
+
+
+@pytest.mark.parametrize(("queries", "compressed"), [(500, True), (5000, False)])
+def test_square_gets_to_its_small_squares_however_few_the_queries(queries, compressed):
+    """AutoAttack's schedule is for 5,000; the size of the last squares must not depend on it."""
+    attack = build_attack(f"square[queries={queries}]", strengths_of("mnist"))
+    arguments = attack.row.arguments(attack, Call((1, 28, 28), 10, 0))
+    library = pytest.importorskip("torchattacks").Square(network(1), **arguments)
+    assert library.rescale_schedule == compressed
+    assert library.p_selection(queries - 1) <= 0.8 / 128

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_tasks import broken_by, images_for, linear_task, network
+from attack_tasks import broken_by, dealt, images_for, linear_task, network
 from torch import nn
 
 from attacks.strengths import build_attack, strengths_of
 from attacks.third_party import unattacked_where_undefined
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, distance
 
 
@@ -65,7 +66,7 @@ def test_sparse_attacks_count_pixels(spec, limit):
     """eps is a number of pixels; JSMA moves them in pairs, so 3 pixels are one pair."""
     model = network(1)
     images, labels = images_for(model, 1)
-    perturbed = on_digits(spec).perturb(model, images, labels, "examples", stream("sparse"))
+    perturbed = on_digits(spec).perturb(model, images, labels, "examples", dealt(images, "sparse"))
     moved = distance(images, perturbed, "l0")
     assert 1 <= moved.max() <= limit
 
@@ -77,7 +78,7 @@ def test_jsma_in_vain_spends_the_pairs_of_pixels_it_may(eps, pixels):
         model[1].bias[0] = 1000.0
     images, labels = images_for(model, 1)
     attack = on_digits(f"jsma[eps={eps}]")
-    perturbed = attack.perturb(model, images, labels, "examples", stream("vain"))
+    perturbed = attack.perturb(model, images, labels, "examples", dealt(images, "vain"))
     assert distance(images, perturbed, "l0").max() == pixels
 
 
@@ -90,7 +91,7 @@ def test_jsma_aims_at_the_likeliest_wrong_class_whatever_the_number_of_classes()
     images = torch.full((1, 1, 8, 8), 0.5)
     images[..., 0, :2] = 0.0
     labels = model(images).argmax(dim=1)
-    perturbed = on_digits("jsma").perturb(model, images, labels, "examples", stream("jsma"))
+    perturbed = on_digits("jsma").perturb(model, images, labels, "examples", dealt(images, "jsma"))
     assert labels.tolist() == [2]
     assert model(perturbed).argmax(dim=1).tolist() == [1]
 
@@ -112,7 +113,7 @@ def test_margin_losses_survive_negative_logits(spec):
     images, labels = images_for(network(1), 1, n=6)
     attack = on_digits(spec)
     high, low = (
-        attack.perturb(Shifted(by).eval(), images, labels, "examples", stream("shift"))
+        attack.perturb(Shifted(by).eval(), images, labels, "examples", dealt(images, "shift"))
         for by in (0.0, -64.0)
     )
     assert (high != images).flatten(1).any(dim=1).any()
@@ -131,7 +132,7 @@ def test_an_image_without_gradient_comes_back_unattacked_and_alone():
             return model(batch) * factor
 
     perturbed = on_digits("mifgsm[steps=5]").perturb(
-        Blind(), images, labels, "examples", stream("blind")
+        Blind(), images, labels, "examples", dealt(images, "blind")
     )
     assert torch.equal(perturbed[0], images[0])
     assert (perturbed[1:] != images[1:]).flatten(1).any(dim=1).all()
@@ -155,7 +156,7 @@ def test_a_model_that_breaks_down_is_an_error_not_robustness():
     images = torch.full((2, 1, 8, 8), 0.49)
     with pytest.raises(AuditError, match="logits are not finite for 2 attacked images"):
         on_digits("bim[eps=0.3,steps=5]").perturb(
-            Fragile(), images, torch.tensor([0, 1]), "verdict", stream("nan")
+            Fragile(), images, torch.tensor([0, 0]), "verdict", Streams.named(2, "nan")
         )
 
 
@@ -173,5 +174,5 @@ def test_passes_are_what_the_network_sees():
     for spec in ("ta_fgsm", "bim", "vmifgsm", "apgd_linf", "tpgd", "square[queries=50]", "spsa"):
         seen.clear()
         attack = build_attack(spec, {"linf": {"eps": 0.01}})
-        attack.perturb(model, images, labels, "verdict", stream("count"))
+        attack.perturb(model, images, labels, "verdict", dealt(images, "count"))
         assert abs(sum(seen) - attack.passes) <= 3, spec

@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from attack_tasks import dealt
 from torch import nn
 
 from attacks.strengths import build_attack, strengths_of
@@ -102,7 +103,7 @@ def test_adversarial_training_is_more_robust_than_standard():
     robust = []
     for text in ("standard[epochs=8]", "pgd_at[epochs=8,attack_steps=3]"):
         model = frozen(fit(text, 1000).model)
-        verdicts, _ = survives(attack, model, test, Meter(), stream("compare"))
+        verdicts, _ = survives(attack, model, test, Meter(), dealt(test.labels, "compare"))
         robust.append(float(verdicts.float().mean()))
     assert robust[1] > robust[0] + 0.1
 

@@ -14,6 +14,13 @@ class AuditError(RuntimeError):
     """An attack or an adaptation broke the rules: its cell becomes `failed`, never a score."""
 
 
+class OverLimit(BaseException):
+    """A cell took more time or memory than it may: it becomes `failed`, and the run goes on.
+
+    No `Exception`, so that code which catches those cannot swallow it, nor anybody keep it.
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """An unknown name, with the closest known ones and the list.
 

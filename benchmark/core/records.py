@@ -112,7 +112,10 @@ class Outcome(_Frozen):
 
 
 class Cost(_Frozen):
-    """What the cell took. Passes count images; shared work is booked on the cell that did it."""
+    """What the cell took. Passes count images; shared work is booked on the cell that did it.
+
+    Examples that were found in the cache cost no passes: they were booked when they were crafted.
+    """
 
     seconds: float = Field(default=0.0, ge=0)
     forwards: int = Field(default=0, ge=0)

@@ -7,6 +7,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from benchmark.core.errors import UsageError, unknown
@@ -90,6 +91,12 @@ def options_of(component: type) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(component) if field.init}
 
 
+@cache
+def _hints(component: type) -> dict[str, Any]:
+    """Types of the fields; slow to find, since annotations are text that is evaluated."""
+    return get_type_hints(component)
+
+
 def check_numbers(component: Any, least: int) -> None:
     """Raise UsageError for an option that is an int below `least`, or a float < 0 or not finite."""
     for name in options_of(type(component)):
@@ -105,7 +112,8 @@ def build(component: type, spec: Spec, defaults: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: an unknown option, a value of the wrong kind, or a required option nobody gave.
     """
-    allowed, hints = options_of(component), get_type_hints(component)
+    allowed = options_of(component)
+    hints = _hints(component) if spec.options else {}
     arguments = {key: value for key, value in defaults.items() if key in allowed}
     for key, text in spec.options:
         if key not in allowed:

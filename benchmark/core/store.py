@@ -13,8 +13,10 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +27,17 @@ from benchmark.core.records import SCHEMA, Cell, Record, short_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PREFIX, TEMPORARY = ".reattack-", ".tmp"
+"""How names of files begin and end that are not finished yet."""
+LITTER_AGE = 3600.0
+"""Seconds since its last write after which a temporary file is litter of a killed process.
+
+No lock and no process id says so on every file system and machine that may share a folder. Files
+here take seconds to write, so an hour of silence does; the worst a wrong guess could do is to make
+the rename fail, in one line.
+"""
 
 
 class Loaded(NamedTuple):
@@ -41,6 +54,7 @@ class Weights(NamedTuple):
     notes: dict[str, str]
 
 
+@cache
 def slug(name: str) -> str:
     """A file name that cannot leave its folder; a hash keeps different names apart.
 
@@ -55,15 +69,22 @@ def slug(name: str) -> str:
 
 def record_path(root: Path, cell: Cell) -> Path:
     """Where the record of a cell lives."""
-    limit = cell.limit or "all"
-    folder = root / "records" / slug(cell.dataset) / slug(cell.network) / slug(cell.defense)
-    name = f"{slug(str(cell.budget))}-e{cell.episodes}-n{limit}.json"
-    return folder / f"s{cell.seed}" / slug(cell.attack) / name
+    folder = _folder(root, cell.dataset, cell.network, cell.defense, cell.seed)
+    name = f"{slug(str(cell.budget))}-e{cell.episodes}-n{cell.limit or 'all'}.json"
+    return Path(f"{folder}/{slug(cell.attack)}/{name}")
+
+
+@lru_cache(maxsize=16)  # plans go through them one after the other
+def _folder(root: Path, dataset: str, network: str, defense: str, seed: int) -> Path:
+    return root / "records" / slug(dataset) / slug(network) / slug(defense) / f"s{seed}"
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `target` that replaces it on success and vanishes on failure.
+
+    What is not `durable` may be lost or damaged when the power fails; it costs no wait for the
+    disk, which is most of what writing a small file costs.
 
     Raises:
         UsageError: the folder is read-only, full, or not a folder.
@@ -72,17 +93,42 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         with _writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=TEMPORARY)
             os.close(handle)
             temporary = Path(name)
             yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            if durable:
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(target)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def is_litter(written: float) -> bool:
+    """Whether a temporary file last written then, in seconds since 1970, was left by a kill."""
+    return time.time() - written > LITTER_AGE
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is that of a file not finished yet."""
+    return name.startswith(PREFIX) and name.endswith(TEMPORARY)
+
+
+def sweep(root: Path) -> int:
+    """Remove the litter of killed processes below a folder; returns how many files that were."""
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if is_temporary(name):
+                with suppress(OSError):  # gone already, or a folder that may not be written
+                    if is_litter(path.stat().st_mtime):
+                        path.unlink()
+                        removed += 1
+    return removed
 
 
 def check_writable(folder: Path) -> None:
@@ -150,13 +196,15 @@ def read_records(root: Path) -> Loaded:
     return Loaded(records, problems)
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
-    """Save a model as safetensors, with notes in the header."""
+def write_weights(
+    path: Path, tensors: dict[str, Tensor], notes: dict[str, str], durable: bool = True
+) -> None:
+    """Save tensors as safetensors, with notes in the header; `durable` as in `atomic_path`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         try:
             save_file(contiguous, temporary, metadata=notes)
         except SafetensorError as error:  # what the library makes of a full disk

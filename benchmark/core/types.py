@@ -2,7 +2,8 @@
 
 Shapes and units everywhere: `images` float32 (batch, channels, height, width) in [0, 1];
 `labels` int64 (batch,); `logits` (batch, classes); `eps` in units of [0, 1]. Normalisation
-lives inside the network. `rng` is always the last argument and always passed.
+lives inside the network. `rng` is always the last argument and always passed: a stream per image
+(`Streams`) for an attack, a torch.Generator for the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from benchmark.core.streams import Streams
 
 Family = Literal[
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",
@@ -44,6 +47,11 @@ class Batch(NamedTuple):
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
         return Batch(self.images.to(device), self.labels.to(device))
+
+    def repeat(self, times: int) -> Batch:
+        """The batch so many times over, one after the other."""
+        images = self.images.repeat(times, *[1] * (self.images.dim() - 1))
+        return Batch(images, self.labels.repeat(times))
 
 
 class Threat(ABC):
@@ -99,6 +107,14 @@ class Attack(ABC):
     """Whether it seeks the smallest perturbation, however large: judged by `threat`, not failed."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Installed packages the attack needs beyond our own."""
+    code: ClassVar[tuple[str, ...]] = ()
+    """Modules of ours it calls, beyond those its classes are in: a record depends on them."""
+    only_by_name: ClassVar[str] = ""
+    """Why `--attacks all`, `unseen` and `family:NAME` leave it out; it runs where it is named, or
+    matched by a wildcard."""
+    by_rows: ClassVar[bool] = False
+    """Whether `perturb` asks the model through `benchmark.core.asking.rows_of`, as `Search` does:
+    then many adapted models can be attacked in one batch."""
     inexact: ClassVar[str] = ""
     """Why a gradient attack with steps need not find the optimum of a linear model; contracts
     hold every other one to it."""
@@ -119,12 +135,13 @@ class Attack(ABC):
 
     @abstractmethod
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: torch.Generator
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
         """Attacked images, same shape, dtype and device, inside [0, 1] and the threat.
 
         `model` is in eval mode and must not change. What is returned is only a proposal: the
-        benchmark checks it and decides what counts (`benchmark.evaluation`).
+        benchmark checks it and decides what counts (`benchmark.evaluation`). `rng` holds a stream
+        per image.
         """
 
 

@@ -1,0 +1,138 @@
+"""W1: the few-shot matrix with re-attack on MNIST; ours, and the script anybody would write.
+
+One defense, five gradient attacks, K of {0, 1, 5, 10}, E episodes, n query images. Both adapt by
+ten steps of gradient descent on K attacked and K clean images per class, both attack every adapted
+model again, and both score the stored examples too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from racing import THREADS, run_lap
+from torch.nn.functional import cross_entropy
+
+from benchmark.core.store import read_record, record_path
+from benchmark.core.types import Batch
+from benchmark.data import support_and_query
+from benchmark.lab import Lab
+from benchmark.place import Place
+from benchmark.plan import Suite, make_plan, make_request
+from benchmark.progress import Silent
+
+SHOTS = [0, 1, 5, 10]
+STEPS, LR = 10, 0.02
+EPS = {"linf": 0.3, "l2": 2.0}
+ATTACKS = ("fgsm", "pgd_linf[steps=20]", "pgd_l2[steps=20]", "bim[steps=20]", "mifgsm[steps=20]")
+Work = Callable[[], Any]
+
+
+def lab(defense: str, episodes: str, n: str, folder: str, models: str) -> Lab:
+    """The plan, with the trained model (made once, kept in `models`) in place."""
+    suite = Suite(description="", dataset="mnist", shots=SHOTS, episodes=int(episodes))
+    wanted = {
+        "defenses": defense, "attacks": ",".join(ATTACKS), "limit": int(n), "network": "small_cnn",
+        "steps": STEPS, "lr": LR,
+    }  # fmt: skip
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    Path(models).mkdir(parents=True, exist_ok=True)
+    if not (place / "models").exists():
+        (place / "models").symlink_to(Path(models).resolve())
+    plan = make_plan(make_request(wanted), suite)
+    made = Lab(plan, Place(place, Path(os.environ["REATTACK_DATA"])), Silent())
+    made.model(plan.cells[0])
+    return made
+
+
+def reattack(defense: str, episodes: str, n: str, folder: str, models: str) -> Work:
+    """Ours, as the command line runs it: a process for each core, records written and all."""
+    from benchmark.executors import Team, fill
+    from benchmark.memory import keep_memory
+    from benchmark.work import Job
+
+    keep_memory()
+    shutil.rmtree(folder + "/ours", ignore_errors=True)
+    prepared = lab(defense, episodes, n, folder + "/ours", models)
+    team = Team("here") if THREADS == 1 else Team("processes", THREADS)
+
+    def work() -> Any:
+        ended = fill(prepared, Job(prepared.place, (defense,)), team)
+        assert set(ended) == {"done"}, ended
+        found = {}
+        for cell in prepared.plan.cells:
+            outcome = read_record(record_path(prepared.place.results, cell)).outcome
+            assert outcome is not None
+            verdicts = outcome.reattacked if cell.budget.adapts else outcome.before
+            key = f"{cell.attack} {cell.budget.shots}"
+            found[key] = verdicts.unpack().astype(int).tolist()
+        return found
+
+    return work
+
+
+def script(defense: str, episodes: str, n: str, folder: str, models: str) -> Work:
+    """deepcopy, a loop of SGD, and torchattacks on each adapted model."""
+    import torchattacks as ta
+
+    prepared = lab(defense, episodes, n, folder + "/script", models)
+    cell = prepared.plan.cells[0]
+    trained, dataset, query = (
+        prepared.model(cell).network,
+        prepared.dataset(cell),
+        prepared.query(cell),
+    )
+    linf, l2 = EPS["linf"], EPS["l2"]
+    attacks = {
+        ATTACKS[0]: lambda m: ta.FGSM(m, linf),
+        ATTACKS[1]: lambda m: ta.PGD(m, linf, 2.5 * linf / 20, 20),
+        ATTACKS[2]: lambda m: ta.PGDL2(m, l2, 2.5 * l2 / 20, 20),
+        ATTACKS[3]: lambda m: ta.BIM(m, linf, 2.5 * linf / 20, 20),
+        ATTACKS[4]: lambda m: ta.MIFGSM(m, linf, 2.5 * linf / 20, 20),
+    }
+
+    def right(model: torch.nn.Module, images: torch.Tensor) -> list[int]:
+        with torch.no_grad():
+            return (model(images).argmax(dim=1) == query.labels).int().tolist()
+
+    def adapted(shown: Batch, clean: Batch) -> torch.nn.Module:
+        model = deepcopy(trained).requires_grad_()
+        optimizer = torch.optim.SGD(model.parameters(), lr=LR)
+        images = torch.cat([shown.images, clean.images])
+        labels = torch.cat([shown.labels, clean.labels])
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            cross_entropy(model(images), labels).backward()
+            optimizer.step()
+        return model.eval().requires_grad_(False)
+
+    def work() -> Any:
+        found: dict[str, list[list[int]]] = {}
+        for name, build in attacks.items():
+            stored = build(trained)(query.images, query.labels)
+            found[f"{name} 0"] = [right(trained, stored)]
+            for shots in SHOTS[1:]:
+                rows = []
+                for episode in range(int(episodes)):
+                    support = support_and_query(dataset, shots, 0, episode, int(n)).support.batch()
+                    shown = Batch(build(trained)(*support), support.labels)
+                    clean = dataset.train.first(len(support.labels)).batch()
+                    model = adapted(shown, clean)
+                    right(model, query.images), right(model, stored)
+                    rows.append(right(model, build(model)(query.images, query.labels)))
+                found[f"{name} {shots}"] = rows
+        return found
+
+    return work
+
+
+CONTENDERS: dict[str, Callable[..., Work]] = {"reattack": reattack, "script": script}
+
+if __name__ == "__main__":
+    run_lap(CONTENDERS)

@@ -1,0 +1,167 @@
+"""The watched stand-in: what counts as broken, who is left out, when a run ends."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attack_tasks import dealt, images_for, network
+from torch import nn
+
+from attacks import ATTACKS
+from attacks.stand_in import Ended, Watched
+from attacks.strengths import build_attack, strengths_of
+from attacks.third_party import ThirdParty
+from benchmark.core.types import Batch, NormBall
+
+THREAT = NormBall("linf", 0.1)
+
+
+class Bright(nn.Module):
+    """Class 1 where the mean pixel exceeds 0.5, class 0 elsewhere; counts what it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, images):
+        self.asked += len(images)
+        margin = images.flatten(1).mean(dim=1) - 0.5
+        return torch.stack([-margin, margin], dim=1)
+
+
+def watched(n=3, saves=True, ends=False):
+    images = torch.full((n, 1, 2, 2), 0.45)
+    batch = Batch(images, torch.zeros(n, dtype=torch.int64))
+    return Watched(Bright(), batch, THREAT, positive=False, saves=saves, ends=ends), images
+
+
+@pytest.mark.parametrize(
+    ("moved", "counts"), [(0.08, True), (0.02, False), (0.2, False), (float("nan"), False)]
+)
+def test_a_query_counts_if_it_is_misclassified_inside_the_threat(moved, counts):
+    stand_in, images = watched()
+    query = images.clone()
+    query[1] += moved
+    if moved == moved:
+        stand_in(query)
+    else:
+        stand_in.batch.images[1] += 0.04
+        query[1, 0, 0, 0] = moved
+        stand_in(query)
+    assert stand_in.broken.tolist() == [False, counts, False]
+    settled = stand_in.settle(images)
+    assert torch.equal(settled[1], query[1] if counts else images[1])
+    assert torch.equal(settled[[0, 2]], images[[0, 2]])
+
+
+def test_pixels_outside_the_box_do_not_count():
+    stand_in, images = watched(n=1)
+    stand_in.batch.images.fill_(0.98)
+    stand_in.batch.labels.fill_(0)
+    stand_in(torch.full_like(images, 1.02))
+    assert not stand_in.broken.any()
+    stand_in(torch.full_like(images, 1.0))
+    assert stand_in.broken.all()
+
+
+def test_broken_images_are_not_asked_about_again():
+    stand_in, images = watched(n=3)
+    query = images.clone()
+    query[1] += 0.08
+    broke = stand_in(query)[1]
+    stand_in.held[0].asked = 0
+    query = (images + 0.01).requires_grad_()
+    logits = stand_in(query)
+    assert stand_in.held[0].asked == 2
+    assert torch.equal(logits[1], broke)
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), query)
+    assert gradient.flatten(1).abs().sum(dim=1).gt(0).tolist() == [True, False, True]
+    (expected,) = torch.autograd.grad(Bright()(query)[:, 1].sum(), query)
+    assert torch.equal(gradient[[0, 2]], expected[[0, 2]])
+
+
+def test_for_examples_everything_is_asked_and_the_library_is_believed_first():
+    stand_in, images = watched(n=3, saves=False)
+    query = images.clone()
+    query[:2] += 0.06
+    stand_in(query)
+    stand_in.held[0].asked = 0
+    stand_in(images)
+    assert stand_in.held[0].asked == 3
+    proposals = torch.stack([images[0] + 0.09, images[1] + 0.01, images[2] + 0.01])
+    settled = stand_in.settle(proposals)
+    assert torch.equal(settled[0], proposals[0])  # broken by the library too
+    assert torch.equal(settled[1], query[1])  # the library's does not break it
+    assert torch.equal(settled[2], proposals[2])  # never broken
+
+
+def test_versions_of_the_batch_one_after_the_other():
+    """As SPSA asks: all images, then all again. The first version that breaks an image is kept."""
+    stand_in, images = watched(n=2)
+    query = torch.cat([images, images, images])
+    query[2] += 0.06  # image 0, second version
+    query[4] += 0.08  # image 0, third version
+    stand_in(query)
+    assert stand_in.broken.tolist() == [True, False]
+    assert torch.equal(stand_in.proofs[0], query[2])
+    stand_in.held[0].asked = 0
+    stand_in(torch.cat([images, images]))
+    assert stand_in.held[0].asked == 2
+
+
+def test_a_query_of_another_length_is_answered_and_not_watched():
+    stand_in, images = watched(n=3)
+    assert torch.equal(stand_in(images[:2] + 0.08), Bright()(images[:2] + 0.08))
+    assert not stand_in.broken.any()
+
+
+def test_it_ends_when_nothing_stands():
+    stand_in, images = watched(n=2, ends=True)
+    stand_in(images + torch.tensor([0.08, 0.0]).view(2, 1, 1, 1))
+    with pytest.raises(Ended):
+        stand_in(images + torch.tensor([0.0, 0.08]).view(2, 1, 1, 1))
+    assert torch.equal(stand_in.settle(images), images + 0.08)
+
+
+def test_low_precision_is_not_believed():
+    """The model misclassifies in its own precision, float32 does not: nothing is broken."""
+
+    class Low(Bright):
+        exact = Bright()
+
+        def forward(self, images):
+            return super().forward(images + 0.1)
+
+    images = torch.full((1, 1, 2, 2), 0.45)
+    batch = Batch(images, torch.tensor([0]))
+    stand_in = Watched(Low(), batch, THREAT, positive=False, saves=True, ends=True)
+    assert stand_in(images).argmax() == 1
+    assert not stand_in.broken.any()
+
+
+QUICK = {
+    "steps": 4, "queries": 30, "samples": 8, "searches": 2, "population": 20, "tries": 10,
+    "targets": 3,
+}  # fmt: skip
+WATCHED = [
+    name for name in ATTACKS.names()
+    if issubclass(ATTACKS.get(name), ThirdParty) and ATTACKS.get(name).watched
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_both_goals_break_the_same_images_and_what_is_proved_is_broken(name):
+    """Budgets at which some images break early and some never; the draws are the same."""
+    kind = ATTACKS.get(name)
+    cuts = {**QUICK, "steps": 60} if name == "cw" else QUICK
+    options = [f"{key}={value}" for key, value in cuts.items() if hasattr(kind, key)]
+    eps = {"linf": 0.03, "l2": 0.15, "l1": 0.6, "l0": 2}[kind.norm]
+    attack = build_attack(f"{name}[{','.join([*options, f'eps={eps}'])}]", strengths_of("digits"))
+    model = network(3)
+    images, labels = images_for(model, 3, n=16)
+    broken = []
+    for goal in ("examples", "verdict"):
+        proposals = attack.perturb(model, images, labels, goal, dealt(images, "goals"))
+        inside = attack.threat.inside(images, proposals)
+        broken.append(inside & (model(proposals).argmax(dim=1) != labels))
+    assert torch.equal(*broken)
