@@ -146,13 +146,21 @@ class _Guard(threading.Thread):
         return None
 
     def stop(self) -> None:
-        """End the guard, and take back what it raised that has not arrived yet."""
-        while True:
+        """End the guard, and wait for what it raised and has not arrived yet.
+
+        It cannot be taken back: raising nothing leaves the interpreter's flag up, and with that
+        CPython 3.11 hangs in the first call under `sys.settrace`.
+        """
+        settled = False
+        while not settled:
             try:
                 with self.lock:
                     self.ended.set()
-                _raise_in(self.guarded, None)
-                return
+                settled = True
+                if self.told:
+                    _raise_in(self.guarded, OverLimit)  # takes the place of the one on its way
+                    while True:
+                        time.sleep(0)
             except OverLimit:
                 continue
 
@@ -167,6 +175,5 @@ def _importing(thread: int) -> bool:
     return False
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    kind = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), kind)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,14 @@ def _folder(variable):
     if not os.environ.get(variable):
         pytest.skip(f"{variable} names no folder")
     return Path(os.environ[variable])
+
+
+@pytest.fixture
+def interruptible():
+    """Lets a program of the test get Ctrl-C, even where a shell started us in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

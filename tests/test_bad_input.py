@@ -233,7 +233,7 @@ def test_an_interrupt_before_the_first_cell_is_one_line(run, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_on_a_real_run_of_two_processes(tmp_path):
+def test_ctrl_c_on_a_real_run_of_two_processes(tmp_path, interruptible):
     """As a terminal does it: the signal goes to the whole group, workers included."""
     attacks = "fgsm,pgd_linf[steps=1000000]"
     words = f"run --defense {DEFENSE} --attacks {attacks} --shots 0 --jobs 2 --json --results"
@@ -245,7 +245,7 @@ def test_ctrl_c_on_a_real_run_of_two_processes(tmp_path):
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)
-    out, err = run.communicate()
+    out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (1, "")
     trained, interrupted = err.splitlines()
     assert trained.startswith("trained ")

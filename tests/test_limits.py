@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -37,6 +39,29 @@ def test_what_is_in_time_is_left_alone():
         with limited(Limits(30.0, resident() + 5)):
             spin(0.01)
     time.sleep(2 * limits.PERIOD)  # nothing arrives late
+
+
+TRACED = """
+import sys
+from benchmark.core.errors import OverLimit
+from benchmark.limits import Limits, limited
+
+try:
+    with limited(Limits({seconds})):
+        while {busy}:
+            pass
+except OverLimit:
+    pass
+sys.settrace(lambda *_: None)
+(lambda: None)()
+"""
+
+
+@pytest.mark.parametrize(("seconds", "busy"), [(30.0, False), (0.1, True)])
+def test_a_debugger_or_pyautoattack_may_trace_what_comes_after(seconds, busy):
+    """What a guard leaves behind in the interpreter must not hang CPython 3.11 under a trace."""
+    program = TRACED.format(seconds=seconds, busy=busy)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
 
 
 def test_an_error_of_the_cell_stays_what_it_is():

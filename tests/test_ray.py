@@ -137,7 +137,7 @@ def test_no_ray_installed_says_how_to_install_it(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_on_a_run_with_its_own_ray(tmp_path):
+def test_ctrl_c_on_a_run_with_its_own_ray(tmp_path, interruptible):
     words = (
         "run --defense standard[epochs=1] --attacks fgsm,pgd_linf[steps=1000000] --limit 20 "
         "--shots 0 --executor ray --jobs 2 --json --results"
