@@ -150,6 +150,7 @@ class MetaAdv(Defense):
     outer_lr: float = 1e-3
     first_order: bool = False
     clean_weight: float = 0.5
+    start: str = ""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers."""

@@ -27,6 +27,8 @@ class PGDTraining(Defense):
     lr: float = 3e-3
     batch_size: int = 64
     attack_steps: int = 7
+    passes: int = 0
+    start: str = ""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers."""
@@ -47,6 +49,6 @@ class PGDTraining(Defense):
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             return classification_loss(model, ledger.perturb(attack, model, batch, rng))
 
-        schedule = Schedule(self.epochs, self.lr, self.batch_size)
+        schedule = Schedule(self.epochs, self.lr, self.batch_size, self.passes)
         train(network, train_split, loss, schedule, ledger, progress, rng)
         return ledger.trained(network)

@@ -25,6 +25,8 @@ class Standard(Defense):
     epochs: int = 40
     lr: float = 3e-3
     batch_size: int = 64
+    passes: int = 0
+    start: str = ""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers."""
@@ -36,6 +38,6 @@ class Standard(Defense):
     ) -> Trained:  # fmt: skip
         """See `Defense.fit`."""
         ledger = Ledger()
-        schedule = Schedule(self.epochs, self.lr, self.batch_size)
+        schedule = Schedule(self.epochs, self.lr, self.batch_size, self.passes)
         train(network, train_split, classification_loss, schedule, ledger, progress, rng)
         return ledger.trained(network)

@@ -1,16 +1,22 @@
-"""The one training loop: the defense gives the loss, the ledger writes down what it really used."""
+"""The one training loop: the defense gives the loss, the ledger writes down what it really used.
+
+How long training lasts is counted in epochs, or in passes of images: `passes` is the budget under
+which defenses compare, since one epoch costs one of them ten times what it costs another.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.core.errors import AuditError
+from benchmark.core.records import Effort
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Progress, Trained
 from benchmark.data import Split, minibatches
@@ -27,14 +33,41 @@ class Schedule:
     epochs: int
     lr: float = 3e-3
     batch_size: int = 64
+    passes: int = 0
+    """Passes of images, forward and backward, after which training ends; 0: after `epochs`."""
+    replays: int = 1
+    """Updates on each batch, one after the other."""
 
 
 @dataclass
 class Ledger:
-    """What training used: families of attacks, and passes in images."""
+    """What training used: families of attacks, passes and labelled images, updates."""
 
     families: set[str] = field(default_factory=set)
     meter: Meter = field(default_factory=Meter)
+    images: int = 0
+    updates: int = 0
+    probes: dict[str, float | None] = field(default_factory=dict)
+    """Numbers for the record that are no cost."""
+
+    @property
+    def passes(self) -> int:
+        """Of images so far, forward and backward."""
+        return self.meter.forwards + self.meter.backwards
+
+    @property
+    def cost(self) -> Effort:
+        """All of it so far."""
+        meter = self.meter
+        return Effort(
+            seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards,
+            images=self.images, updates=self.updates,
+        )  # fmt: skip
+
+    def update(self, images: int) -> None:
+        """Book one step of the optimiser on so many labelled images."""
+        self.images += images
+        self.updates += 1
 
     def perturb(
         self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator
@@ -55,31 +88,56 @@ class Ledger:
 
     def trained(self, model: nn.Module) -> Trained:
         """The finished model with what the ledger holds."""
-        passes = self.meter.forwards + self.meter.backwards
-        return Trained(model.eval(), frozenset(self.families), passes)
+        return Trained(model.eval(), frozenset(self.families), self.cost, dict(self.probes))
 
 
 def train(
     model: nn.Module, data: Split, loss: Loss, schedule: Schedule, ledger: Ledger,
     progress: Progress, rng: torch.Generator,
 ) -> None:  # fmt: skip
-    """Minimise `loss` over `schedule.epochs` epochs of `data`; leaves the model in train mode.
+    """Minimise `loss` on `data` for as long as the schedule says; leaves the model in train mode.
+
+    A budget of passes ends with the first update that reaches it: less than one batch over.
 
     Raises:
         AuditError: the loss is not finite; says at which epoch.
     """
     device = next(model.parameters()).device
-    updates = schedule.epochs * math.ceil(len(data) / schedule.batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(updates, 1))
+    done = clock(schedule, len(data), ledger)
     model.train()
-    for epoch in range(schedule.epochs):
-        for batch in minibatches(data, schedule.batch_size, rng):
+    epoch = 0
+    while done() < 1:
+        epoch += 1
+        for batch in replayed(minibatches(data, schedule.batch_size, rng), schedule.replays):
+            if done() >= 1:
+                break
+            fall_along_cosine(optimizer, schedule.lr, done())
             with metered(model, ledger.meter):
-                value = loss(model, batch.to(device))
-                descend(value, optimizer, f"epoch {epoch + 1}")
-            scheduler.step()
-        progress((epoch + 1) / schedule.epochs)
+                descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
+            ledger.update(len(batch.labels))
+        progress(min(done(), 1.0))
+
+
+def clock(schedule: Schedule, size: int, ledger: Ledger) -> Callable[[], float]:
+    """Says which share of the schedule is over, on `size` images, from what the ledger holds."""
+    passes, updates = ledger.passes, ledger.updates
+    planned = schedule.epochs * math.ceil(size / schedule.batch_size) * schedule.replays
+    if schedule.passes:
+        return lambda: (ledger.passes - passes) / schedule.passes
+    return lambda: (ledger.updates - updates) / planned if planned else 1.0
+
+
+def replayed(batches: Iterable[Batch], times: int) -> Iterator[Batch]:
+    """Each batch so many times before the next."""
+    for batch in batches:
+        yield from repeat(batch, times)
+
+
+def fall_along_cosine(optimizer: torch.optim.Optimizer, lr: float, share: float) -> None:
+    """The rate is lr * (1 + cos(pi * share)) / 2, `share` being over (Loshchilov & Hutter 2017)."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * (1 + math.cos(math.pi * share)) / 2
 
 
 def descend(value: Tensor, optimizer: torch.optim.Optimizer, when: str) -> None:

@@ -59,6 +59,8 @@ def record(
             "unseen": None if known is None else attack.family not in known,
             "trained_on": None if known is None else sorted(known),
             "query": lab.dataset(cell).test.hash,
+            "training": model.cost,
+            "probes": dict(model.probes),
             "outcome": outcome,
             "flags": model.flags,
             "fingerprint": lab.fingerprint(cell),

@@ -11,6 +11,7 @@ from typing import get_args
 import torch
 
 from baselines.adaptation import adapt, trainable
+from baselines.warm_start import families
 from benchmark.checking import Check, NotApplicable, check_all, expect
 from benchmark.core.records import Budget
 from benchmark.core.specs import coerce
@@ -117,7 +118,7 @@ def says_what_it_was_trained_on(subject: Subject) -> str:
 
 def plans_what_it_trains_on(subject: Subject) -> None:
     """`families` says beforehand what `Trained.trained_on` says afterwards."""
-    planned, found = subject.defense.families(subject.strengths), subject.trained.trained_on
+    planned, found = families(subject.defense, subject.strengths), subject.trained.trained_on
     expect(planned == found, f"families {_names(planned)}, as planned", _names(found))
 
 

@@ -88,6 +88,7 @@ def defenses() -> list[Row]:
     """Every defense with the families it trains on and its options."""
     from attacks.strengths import strengths_of
     from baselines import DEFENSES
+    from baselines.warm_start import families
     from benchmark.core.specs import Spec, options_of
 
     rows: list[Row] = []
@@ -95,11 +96,11 @@ def defenses() -> list[Row]:
         component = DEFENSES.get(name)
         options = options_of(component)
         given = (("path", "FILE"),) if "path" in options else ()
-        families = DEFENSES.build(Spec(name, given)).families(strengths_of("digits"))
+        used = families(DEFENSES.build(Spec(name, given)), strengths_of("digits"))
         rows.append(
             {
                 "name": name,
-                "trains on": "unknown" if families is None else ", ".join(sorted(families)),
+                "trains on": "unknown" if used is None else ", ".join(sorted(used)),
                 "options": ", ".join(options),
                 "about": _first_line(component),
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,12 @@ from torch import nn
 
 from attacks.strengths import strengths_of
 from baselines.networks import build_network
+from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
 from benchmark.claims import alone
 from benchmark.core import store
 from benchmark.core.errors import AuditError
-from benchmark.core.records import Cell, short_hash
+from benchmark.core.records import Cell, Effort, short_hash
 from benchmark.core.seeding import stream
 from benchmark.core.types import Defense, Trained
 from benchmark.data import Dataset
@@ -28,7 +30,7 @@ SEARCH = (
 )  # fmt: skip
 TRAINING = (
     "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
-    "baselines.training", "baselines.adaptation", "baselines.stacked",
+    "baselines.training", "baselines.adaptation", "baselines.stacked", "baselines.warm_start",
 )  # fmt: skip
 PROBE = 100
 """Validation images on which a new model is looked at."""
@@ -46,6 +48,10 @@ class Model(NamedTuple):
     training: str
     """Of everything training depended on, and of the code the weights run through."""
     flags: list[str]
+    cost: Effort = Effort()
+    """Of training, what it started from included."""
+    probes: Mapping[str, float | None] = {}
+    """See `Trained.probes`."""
 
 
 def trained_model(
@@ -57,6 +63,21 @@ def trained_model(
         AuditError: training diverged, or the model's logits are not finite.
         UsageError: weights or a model brought along are not what they should be.
     """
+    trained = _trained(cell, defense, dataset, place, watch)
+    model = evaluation.frozen(trained.model).to(place.device)
+    probe = dataset.validation.first(PROBE).batch().to(place.device)
+    evaluation.correct(model, probe)
+    searched = in_precision(model, place.precision)
+    flags = [*evaluation.suspicions(model, probe), *difference(searched, probe)]
+    training = training_hash(cell, defense, dataset, place.device)
+    return Model(
+        model, searched, trained.trained_on, evaluation.state_hash(model), training, flags,
+        trained.cost, dict(trained.probes),
+    )  # fmt: skip
+
+
+def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch) -> Trained:
+    """From the folder, or trained now, what it starts from first: one lock inside the other."""
     rng = stream("network", cell.network, cell.dataset, cell.seed)
     network = build_network(cell.network, dataset.shape, dataset.classes, rng)
     training = training_hash(cell, defense, dataset, place.device)
@@ -68,30 +89,39 @@ def trained_model(
         with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
             trained = _restore(path, network)  # what the other run has trained by now
             if trained is None:
-                trained = _fit(cell, defense, network.to(place.device), dataset, watch)
+                trained = _fit(cell, defense, network.to(place.device), dataset, place, watch)
                 if trained.model is network:  # a model brought along stays with its owner
                     _save(path, trained)
-    model = evaluation.frozen(trained.model).to(place.device)
-    probe = dataset.validation.first(PROBE).batch().to(place.device)
-    evaluation.correct(model, probe)
-    searched = in_precision(model, place.precision)
-    flags = [*evaluation.suspicions(model, probe), *difference(searched, probe)]
-    return Model(model, searched, trained.trained_on, evaluation.state_hash(model), training, flags)
+    return trained
 
 
 def _fit(
-    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, watch: Watch
-) -> Trained:
-    progress = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
-    rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
-    trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
-    progress(1.0)
-    return trained
+    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, place: Place, watch: Watch
+) -> Trained:  # fmt: skip
+    def fit(network: nn.Module) -> Trained:
+        progress = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
+        trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+        progress(1.0)
+        return trained
+
+    found = start_of(defense)
+    start = found and _trained(starting(cell, found[0]), found[1], dataset, place, watch)
+    return fit_from(start, network, fit)
+
+
+def starting(cell: Cell, defense: str) -> Cell:
+    """The cell of the defense that this one's training starts from."""
+    return cell.model_copy(update={"defense": defense})
 
 
 def _save(path: Path, trained: Trained) -> None:
     known = None if trained.trained_on is None else sorted(trained.trained_on)
-    notes = {"trained_on": json.dumps(known), "passes": str(trained.passes)}
+    notes = {
+        "trained_on": json.dumps(known),
+        "cost": trained.cost.model_dump_json(),
+        "probes": json.dumps(dict(trained.probes)),
+    }
     store.write_weights(path, trained.model.state_dict(), notes)
 
 
@@ -102,17 +132,23 @@ def _restore(path: Path, network: nn.Module) -> Trained | None:
     network.load_state_dict(saved.tensors)
     families = json.loads(saved.notes["trained_on"])
     known = None if families is None else frozenset(families)
-    return Trained(network, known, int(saved.notes["passes"]))
+    cost = Effort.model_validate_json(saved.notes["cost"])
+    return Trained(network, known, cost, json.loads(saved.notes["probes"]))
 
 
 def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -> str:
-    """Changes with whatever training depends on: options, attacks, data, files, code, device."""
+    """Changes with whatever training depends on: options, attacks, data, files, code, device.
+
+    And with all of that for the defense it starts from.
+    """
     used = defense.training_attacks(strengths_of(cell.dataset)) or ()
+    start = start_of(defense)
+    begun = training_hash(starting(cell, start[0]), start[1], dataset, device) if start else ""
     return short_hash(
         cell.defense, cell.network, cell.seed, torch.device(device).type,
         fingerprint.options_of_instance(defense),
         *map(repr, used), *map(fingerprint.source_hash, used),
-        dataset.hash, defense.content(),
+        dataset.hash, defense.content(), begun,
         fingerprint.source_hash(defense, *TRAINING, *SEARCH),
     )  # fmt: skip
 

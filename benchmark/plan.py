@@ -14,6 +14,7 @@ from attacks.strengths import build_attack, strengths_of
 from baselines.adaptation import DEFAULTS
 from baselines.from_file import build_defense
 from baselines.networks import NETWORKS, default_network
+from baselines.warm_start import families
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import Budget, Cell, Knowledge, Method
 from benchmark.core.specs import Spec, split
@@ -134,7 +135,7 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     rows: dict[str, list[_Row]] = {}
     known: dict[Spec, _Row] = {}
     for name, defense in defenses.items():
-        specs = list(select(wanted["attacks"], defense.families(strengths)))
+        specs = list(select(wanted["attacks"], families(defense, strengths)))
         for spec in specs:
             if spec not in known:
                 scope = _scope(wanted, suite.attack.get(spec.name, Scope()), request)

@@ -30,6 +30,7 @@ from benchmark.core.types import Batch, NormBall, distance
         ("a[]", "a", ()),
         ("dir/file.py:Net[width=2]", "dir/file.py:Net", (("width", "2"),)),
         ("c[path=a=b]", "c", (("path", "a=b"),)),
+        ("a[x=b[y=1,z=c[w=2]],v=3]", "a", (("v", "3"), ("x", "b[y=1,z=c[w=2]]"))),
     ],
 )
 def test_specs_are_read(text, name, options):
@@ -46,6 +47,7 @@ def test_the_order_of_options_does_not_matter():
     ("text", "message"),
     [
         ("a[x=1", "cannot read"), ("a]x[", "cannot read"), ("", "cannot read"),
+        ("a[x=b[y=1]", "cannot read"), ("a[x=1]]", "cannot read"), ("a[x=1]b[y=2]", "cannot read"),
         ("a[x]", "cannot read option 'x'"), ("a[=1]", "cannot read option"),
         ("a[x=]", "cannot read option"), ("a[x=1,x=2]", "given twice"),
     ],
@@ -57,6 +59,7 @@ def test_specs_that_are_not_are_refused(text, message):
 
 def test_commas_in_brackets_do_not_split():
     assert split("a[x=1,y=2], b,,c[z=3]") == ["a[x=1,y=2]", "b", "c[z=3]"]
+    assert split("a[x=b[y=1,z=2],w=3],c") == ["a[x=b[y=1,z=2],w=3]", "c"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import pytest
@@ -10,7 +11,7 @@ from attack_tasks import dealt
 from torch import nn
 
 from attacks.strengths import build_attack, strengths_of
-from baselines import DEFENSES
+from baselines import DEFENSES, training
 from baselines.training import Ledger, Schedule, classification_loss, train
 from benchmark import datasets
 from benchmark.core.errors import AuditError
@@ -93,8 +94,69 @@ def test_the_ledger_gives_the_mode_back_when_an_attack_crashes():
 def test_defenses_are_trained_on_what_they_used(text, families, passes):
     trained = fit(text)
     assert trained.trained_on == families
-    assert trained.passes == passes
+    assert trained.cost.passes == passes
     assert not trained.model.training
+
+
+def test_the_ledger_counts_images_updates_and_seconds():
+    cost = fit("pgd_at[epochs=2,attack_steps=3,batch_size=64]").cost
+    assert (cost.images, cost.updates) == (2 * 150, 2 * 3)
+    assert (cost.forwards, cost.backwards) == (300 * (4 + 1), 300 * (3 + 1))
+    assert cost.seconds > 0
+
+
+@pytest.mark.parametrize("passes", [1, 5000, 5001, 12_345])
+def test_a_budget_of_passes_ends_training_within_one_batch(passes):
+    """One image of standard training costs 2 passes, one of pgd_at with 3 steps 9."""
+    standard = fit(f"standard[passes={passes}]").cost.passes
+    pgd = fit(f"pgd_at[passes={passes},attack_steps=3]").cost.passes
+    assert passes <= standard < passes + 64 * 2
+    assert passes <= pgd < passes + 64 * 9
+
+
+def test_the_learning_rate_falls_with_the_share_of_passes(monkeypatch):
+    """300 passes per epoch of 2: half a budget of 1,200 is over after two epochs."""
+    rates, genuine = [], training.descend
+
+    def noting(value, optimizer, when):
+        rates.append(optimizer.param_groups[0]["lr"])
+        genuine(value, optimizer, when)
+
+    monkeypatch.setattr(training, "descend", noting)
+    shares, schedule = [], Schedule(99, 0.01, 50, passes=1200)
+    train(
+        network_for("digits"), split(150), classification_loss, schedule, Ledger(),
+        shares.append, stream("rate"),
+    )  # fmt: skip
+    expected = [0.01 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
+    assert rates == pytest.approx(expected)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_ledger_may_have_been_used_before():
+    """A schedule counts from its own beginning: warm-up does not shorten what follows."""
+    ledger, model = Ledger(), network_for("digits")
+    for schedule in (Schedule(1, passes=600), Schedule(1, passes=600), Schedule(2)):
+        train(
+            model, split(150), classification_loss, schedule, ledger, lambda share: None,
+            stream("twice"),
+        )  # fmt: skip
+    assert ledger.passes == 600 + 600 + 600
+    assert ledger.updates == 18
+
+
+def test_replays_update_on_the_same_batch():
+    seen = []
+
+    def loss(model, batch):
+        seen.append(batch.images)
+        return classification_loss(model, batch)
+
+    schedule, ledger = Schedule(1, batch_size=50, replays=3), Ledger()
+    train(network_for("digits"), split(150), loss, schedule, ledger, lambda s: None, stream("r"))
+    assert len(seen) == ledger.updates == 9
+    assert all(torch.equal(seen[i], seen[i - i % 3]) for i in range(9))
+    assert not torch.equal(seen[0], seen[3])
 
 
 def test_adversarial_training_is_more_robust_than_standard():

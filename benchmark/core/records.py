@@ -122,6 +122,27 @@ class Cost(_Frozen):
     backwards: int = Field(default=0, ge=0)
 
 
+class Effort(Cost):
+    """What learning took, in training or in one episode of adaptation."""
+
+    images: int = Field(default=0, ge=0)
+    """Labelled images learnt from, each as often as it was shown."""
+    updates: int = Field(default=0, ge=0)
+    """Steps of the optimiser."""
+
+    @property
+    def passes(self) -> int:
+        """Of images through the network, forward and backward."""
+        return self.forwards + self.backwards
+
+    def __add__(self, other: Effort) -> Effort:
+        """One after the other."""
+        return Effort(**{name: getattr(self, name) + getattr(other, name) for name in EFFORT})
+
+
+EFFORT = tuple(Effort.model_fields)
+
+
 class Provenance(_Frozen):
     """Enough to make the record again and to see why it went stale."""
 
@@ -152,6 +173,10 @@ class Record(_Frozen):
     """Hash of the test images; the first n are scored. Where it is equal, verdicts pair."""
     outcome: Outcome | None = None
     cost: Cost = Cost()
+    training: Effort | None = None
+    """Of the defense and of those it started from, once per trained model; None: not known."""
+    probes: dict[str, float | None] = {}
+    """What training measured of itself, by name; None where it does not apply."""
     flags: list[str] = []
     provenance: Provenance
     fingerprint: dict[str, str]

@@ -1,4 +1,4 @@
-"""Names with options in brackets: `pgd_linf[eps=8/255,steps=40]`."""
+"""Names with options in brackets: `pgd_linf[eps=8/255,steps=40]`; an option may be such a name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
+from itertools import accumulate
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from benchmark.core.errors import UsageError, unknown
 
-_SPEC = re.compile(r"^(?P<name>[^\[\]]+?)(\[(?P<options>[^\[\]]*)\])?$")
+_SPEC = re.compile(r"^(?P<name>[^\[\]]+?)(\[(?P<options>.*)\])?$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """Read `name` or `name[key=value,...]`; options are sorted: equal specs compare equal."""
         match = _SPEC.match(text.strip())
-        if match is None:
+        if match is None or not _is_balanced(match["options"] or ""):
             raise UsageError(f"cannot read {text!r}; expected name or name[option=value,...]")
         options: dict[str, str] = {}
-        for part in filter(None, (match["options"] or "").split(",")):
+        for part in split(match["options"] or ""):
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if not (key and equals and value):
                 raise UsageError(f"cannot read option {part!r} in {text!r}; expected option=value")
@@ -49,7 +50,19 @@ def split(text: str) -> list[str]:
     >>> split("fgsm, pgd_linf[eps=0.1,steps=40]")
     ['fgsm', 'pgd_linf[eps=0.1,steps=40]']
     """
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _is_balanced(text: str) -> bool:
+    depths = [*accumulate((letter == "[") - (letter == "]") for letter in text)]
+    return not depths or (min(depths) >= 0 and depths[-1] == 0)
 
 
 def number(text: str) -> float:

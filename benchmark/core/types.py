@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.records import Effort
 from benchmark.core.streams import Streams
 
 Family = Literal[
@@ -151,21 +152,37 @@ class Trained(NamedTuple):
     model: nn.Module
     trained_on: frozenset[str] | None
     """Families of the attacks that training really used; None when nobody knows."""
-    passes: int = 0
-    """Images passed forward or backward through the network during training."""
+    cost: Effort = Effort()
+    """What `fit` took; a model brought along took nothing that is known."""
+    probes: Mapping[str, float | None] = {}
+    """Numbers that training measured of itself, for the record."""
+
+    def after(self, start: Trained) -> Trained:
+        """The same, having started from `start`: what both used."""
+        known = None
+        if self.trained_on is not None and start.trained_on is not None:
+            known = self.trained_on | start.trained_on
+        probes = {**start.probes, **self.probes}
+        return self._replace(trained_on=known, cost=start.cost + self.cost, probes=probes)
 
 
 class Defense(ABC):
     """One column of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
 
     name: ClassVar[str]
+    start: str = ""
+    """The defense whose weights training starts from, as the user writes it; none by default. It
+    is trained first, once for all that start there: see `baselines.warm_start`."""
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """The attacks `fit` will use, for planning; None when unknown."""
         return ()
 
     def families(self, strengths: Mapping[str, Any]) -> frozenset[str] | None:
-        """Families `fit` will train on, for planning; what it really used is in `Trained`."""
+        """Families `fit` will train on, for planning; what it really used is in `Trained`.
+
+        Those of `start` come on top: `baselines.warm_start.families`.
+        """
         attacks = self.training_attacks(strengths)
         return None if attacks is None else frozenset(attack.family for attack in attacks)
 
