@@ -69,14 +69,18 @@ class Ledger:
         self.images += images
         self.updates += 1
 
+    def uses(self, *attacks: Attack) -> None:
+        """Book the families of attacks that the loss makes by itself, or that it may draw."""
+        self.families.update(attack.family for attack in attacks)
+
     def perturb(
         self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator
     ) -> Batch:
         """Attack a batch that is trained on; `model` comes back in its mode.
 
-        The only way to an attacked image in training: `trained_on` cannot drift from the truth.
+        The way to an attacked image in training: `trained_on` cannot drift from the truth.
         """
-        self.families.add(attack.family)
+        self.uses(attack)
         training = model.training
         model.eval()
         try:
