@@ -75,11 +75,13 @@ def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> R
 
 def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
     attack, defense = lab.attack(cell), lab.plan.defenses[cell.defense]
+    shown = {name: lab.attack(cell.showing(name)) for name in cell.arrivals}
     return Record(
         cell=cell,
         status="failed",
         reason="did not end",
         family=attack.family,
+        families_shown=[str(shown[name].family) for name in cell.arrivals if cell.budget.adapts],
         threat=str(attack.threat),
         norm=attack.norm,
         origin=attack.origin,
@@ -87,6 +89,9 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
         provenance=Provenance(
             command=lab.place.command,
             attack_options=fingerprint.options_of_instance(attack),
+            shown_options={
+                name: fingerprint.options_of_instance(shown[name]) for name in cell.shown
+            },
             defense_options=fingerprint.options_of_instance(defense),
             adaptation=cell.budget.model_dump(),
             versions=fingerprint.versions(),

@@ -18,6 +18,9 @@ Examples:
   python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,square' --shots 0,10
   python -m benchmark run --defense mine.py:Net --attacks 'pgd_linf[eps=8/255,steps=100]' \\
       --dataset cifar10 --data-dir DIR --limit 1000
+  python -m benchmark run --defense pgd_at --attacks 'pgd_l*' --shown each --shots 0,10
+  python -m benchmark run --defense meta_adv --sequence fgsm,pgd_l2,square --shots 10
+  python -m benchmark run --suite unseen --limit 100 --episodes 1
   python -m benchmark run --defense 'checkpoint[path=weights.pt]' --network lenet5 \\
       --dataset mnist --data-dir DIR --attacks autoattack --shots 0 --dry-run
 
@@ -54,6 +57,14 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     attacks: Annotated[
         str | None,
         typer.Option(help="Names, wildcards, all, unseen, family:NAME; options in brackets."),
+    ] = None,
+    shown: Annotated[
+        str | None,
+        typer.Option(help="Attacks the defender sees: self (the scored one), each, or names."),
+    ] = None,
+    sequence: Annotated[
+        str | None,
+        typer.Option(help="Attacks that arrive one after another; all scored after each."),
     ] = None,
     suite: Annotated[
         str, typer.Option(help="Named request that fills what no flag says.")
@@ -138,7 +149,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
         "shots": _numbers("--shots", shots), "seeds": _numbers("--seeds", seeds),
-        "episodes": episodes, "limit": limit, "steps": adapt_steps, "lr": adapt_lr,
+        "shown": shown, "sequence": sequence, "episodes": episodes, "limit": limit,
+        "steps": adapt_steps, "lr": adapt_lr,
         "methods": _words("--adapt", adapt), "knowledge": _words("--knowledge", knowledge),
     }  # fmt: skip
     team = Team(executor, jobs, address, gpus_per_task)

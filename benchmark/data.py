@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -99,6 +99,30 @@ class Dataset:
         return short_hash(self.name, self.seed, *splits)
 
 
+def for_choosing(dataset: Dataset) -> Dataset:
+    """The data set on which settings are chosen: its validation images alone.
+
+    Of each class as many as half of the rarest one may be shown, all others are scored, in their
+    order. No test image is in it.
+
+    Raises:
+        UsageError: a class has less than two validation images.
+    """
+    labels = dataset.validation.labels
+    half = int(labels.bincount(minlength=dataset.classes).min()) // 2
+    if half < 1:
+        raise UsageError(
+            f"{dataset.name} has a class with less than 2 validation images; settings are chosen "
+            "on some of them after showing others"
+        )
+    rng = stream("choosing", dataset.name, dataset.seed)
+    shown = balanced(labels, half, dataset.classes, rng)
+    others = torch.ones(len(labels), dtype=torch.bool)
+    others[shown] = False
+    scored = dataset.validation.take(others.nonzero().flatten())
+    return replace(dataset, validation=dataset.validation.take(shown), test=scored)
+
+
 class Episode(NamedTuple):
     """One draw: `support` is shown to the defender, `query` is scored."""
 
@@ -133,18 +157,24 @@ def draw_support(split: Split, shots: int, classes: int, rng: torch.Generator) -
 
 
 def support_and_query(
-    dataset: Dataset, shots: int, seed: int, episode: int, limit: int | None = None
+    dataset: Dataset, shots: int, seed: int, episode: int, limit: int | None = None, stage: int = 0
 ) -> Episode:
     """Support from validation; query = the first `limit` test images in published order.
 
     The draw depends on the data set, `seed` and `episode` alone, so every defense, attack and
-    budget of an episode sees the same images: their differences are paired.
+    budget of an episode sees the same images: their differences are paired. In a sequence of
+    attacks each arrival draws anew, whichever attack it is; `stage` counts them from 0.
     """
-    rng = stream("support", dataset.name, seed, episode)
+    rng = stream("support", dataset.name, seed, episode, *at_stage(stage))
     support = draw_support(dataset.validation, shots, dataset.classes, rng)
     query = dataset.test.first(limit)
     check_disjoint(support, query)
     return Episode(support, query)
+
+
+def at_stage(stage: int) -> tuple[object, ...]:
+    """What names of streams end with: nothing for the first arrival, which most cells end at."""
+    return ("stage", stage) if stage else ()
 
 
 def check_disjoint(support: Split, query: Split) -> None:

@@ -15,7 +15,6 @@ from rich.table import Table
 from benchmark import estimate
 from benchmark.core.records import Cell
 from benchmark.core.store import record_path
-from benchmark.dataset_facts import DATASETS
 from benchmark.place import Place
 from benchmark.plan import Plan
 
@@ -24,7 +23,8 @@ EVERY = 200
 ENDS = 20
 """Lines shown of the beginning and of the end of a long summary."""
 CELL_COLUMNS = (
-    "defense", "seed", "attack", "budget", "episodes", "images", "passes", "seconds", "record",
+    "defense", "seed", "shown", "attack", "budget", "episodes", "images", "passes", "seconds",
+    "record",
 )  # fmt: skip
 LINE_COLUMNS = (
     "defense", "attack", "cells", "seeds", "K", "images", "passes", "seconds", "records",
@@ -81,13 +81,12 @@ def _with_cost(cell: str, passes: int, seconds: float) -> str:
 
 def every_cell(cells: Sequence[Cell], costs: Sequence[int], seconds: float, results: Path) -> Table:
     """A line per cell."""
-    grid = _grid(
-        ["defense", "seed", "attack", "budget", "episodes", "images", "passes", "seconds", "record"]
-    )
+    grid = _grid(CELL_COLUMNS)
     for cell, passes in zip(cells, costs, strict=True):
         there = record_path(results, cell).is_file()
         grid.add_row(
-            escape(cell.defense), str(cell.seed), escape(cell.attack), str(cell.budget),
+            escape(cell.defense), str(cell.seed), escape(", ".join(cell.shown)),
+            escape(cell.attack), str(cell.budget),
             str(cell.episodes), str(_scored(cell)), f"{passes:,}",
             f"{passes * seconds:.1f}", "there" if there else "",
         )  # fmt: skip
@@ -119,15 +118,13 @@ def summary(cells: Iterable[Cell], costs: Iterable[int], results: Path) -> list[
 
 
 def _scored(cell: Cell) -> int:
-    size = DATASETS[cell.dataset].sizes[2]
+    size = estimate.scored_images(cell)
     return min(cell.limit or size, size)
 
 
 def summed_up(lines: Sequence[Line], seconds: float) -> Table:
     """The lines, or the first and last of very many."""
-    grid = _grid(
-        ["defense", "attack", "cells", "seeds", "K", "images", "passes", "seconds", "records"]
-    )
+    grid = _grid(LINE_COLUMNS)
     left_out = len(lines) - 2 * ENDS
     for position, line in enumerate(lines):
         if left_out > 1 and position == ENDS:

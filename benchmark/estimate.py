@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -18,24 +19,32 @@ from benchmark.plan import Plan
 PROBE = 100
 
 
-def cost(cell: Cell, attack: Attack) -> int:
+def cost(cell: Cell, attacks: Mapping[str, Attack]) -> int:
     """Passes of images through the network, at most: attacks on support and query of all episodes.
 
-    The static examples are booked on the cell that does not adapt. What makes the true number
-    smaller: shown images shared between cells, broken images leaving early, attacks giving up.
+    The static examples are booked on the cell that does not adapt, adapting on every cell. What
+    makes the true number smaller: shown images and adapted models shared between cells, broken
+    images leaving early, attacks giving up.
     """
-    facts = DATASETS[cell.dataset]
-    if attack.cannot_run(facts.shape, facts.classes):
+    facts, attack = DATASETS[cell.dataset], attacks[cell.attack]
+    arrivals = [attacks[name] for name in cell.arrivals]
+    if any(one.cannot_run(facts.shape, facts.classes) for one in (attack, *arrivals)):
         return 0
-    query = min(cell.limit or facts.sizes[2], facts.sizes[2])
+    query = min(cell.limit or scored_images(cell), scored_images(cell))
     if not cell.budget.adapts:
         return query * attack.passes
     support = cell.budget.shots * facts.classes
     simulated = cell.budget.knowledge == "simulated"
     times = cell.budget.steps + 1  # and once to note the loss before adapting
     crafted = support * times if simulated else max(support, POOL * facts.classes)
-    adapting = 4 * support * cell.budget.steps
-    return cell.episodes * ((crafted + query) * attack.passes + adapting)
+    shown = sum(crafted * one.passes + 4 * support * cell.budget.steps for one in arrivals)
+    return cell.episodes * (shown + query * attack.passes)
+
+
+def scored_images(cell: Cell) -> int:
+    """All that the split of a cell has; about half of the validation images are shown instead."""
+    _, validation, test = DATASETS[cell.dataset].sizes
+    return test if cell.split == "test" else validation // 2
 
 
 def costs(plan: Plan) -> list[int]:
@@ -43,9 +52,12 @@ def costs(plan: Plan) -> list[int]:
     known: dict[tuple[object, ...], int] = {}  # a plan repeats itself for every defense and seed
     found = []
     for cell in plan.cells:
-        key = (cell.attack, cell.budget, cell.episodes, cell.limit, cell.dataset)
+        key = (
+            cell.arrivals, cell.attack, cell.budget, cell.episodes, cell.limit, cell.split,
+            cell.dataset,
+        )  # fmt: skip
         if key not in known:
-            known[key] = cost(cell, plan.attacks[cell.attack])
+            known[key] = cost(cell, plan.attacks)
         found.append(known[key])
     return found
 

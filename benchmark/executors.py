@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict
-from itertools import groupby
 from typing import NamedTuple
 
 from benchmark.bookkeeping import is_finished, keep
@@ -75,7 +74,7 @@ def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
     ended, pending = _look(lab)
     if not pending:
         return ended
-    small = sum(cost(cell, lab.attack(cell)) for cell in pending) <= WORTHWHILE
+    small = sum(cost(cell, lab.plan.attacks) for cell in pending) <= WORTHWHILE
     if team.executor == "auto" and small:
         return ended + _here(lab, pending)
     groups, parcel = in_order(lab, pending), _Parcels(lab)
@@ -117,10 +116,14 @@ def _look(lab: Lab) -> tuple[Counter[str], list[Cell]]:
 
 
 def by_attack(cells: list[Cell]) -> list[list[Cell]]:
-    """The cells of one trained model under one attack, together: they share static examples."""
-    return [
-        list(group) for _, group in groupby(cells, key=lambda cell: (*_trained(cell), cell.attack))
-    ]
+    """The cells of one trained model that is shown the same attacks, together.
+
+    Where an attack is both shown and scored they share static examples; else the adapted models.
+    """
+    found: dict[object, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault((*_trained(cell), cell.arrivals), []).append(cell)
+    return list(found.values())
 
 
 def in_order(lab: Lab, cells: list[Cell]) -> list[list[Cell]]:
@@ -130,7 +133,7 @@ def in_order(lab: Lab, cells: list[Cell]) -> list[list[Cell]]:
     place = {model: number // TOGETHER for number, model in enumerate(models)}
 
     def rank(group: list[Cell]) -> tuple[int, int]:
-        return place[_trained(group[0])], -sum(cost(cell, lab.attack(cell)) for cell in group)
+        return place[_trained(group[0])], -sum(cost(cell, lab.plan.attacks) for cell in group)
 
     return sorted(groups, key=rank)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
-from benchmark.core.records import Cell, short_hash
+from benchmark.core.records import Cell, Scored, short_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.crafting import Crafted, craft
@@ -26,11 +26,15 @@ from benchmark.precision import in_precision
 T = TypeVar("T")
 PIXELS = 64 << 20
 """Of query images attacked in one batch: a quarter of a gigabyte."""
+STATIC = 128 << 20
+"""Bytes of static examples kept in memory: a matrix of attacks shown and scored comes back to each
+of them after every attack shown."""
 POOL = 10
 """Shown images per class that are crafted at once, see `Lab.shown`."""
 PROTOCOL = (
-    "benchmark.runner", "benchmark.lab", "benchmark.evaluation", "benchmark.crafting",
-    "benchmark.data", "benchmark.precision", "baselines.adaptation", "baselines.stacked",
+    "benchmark.runner", "benchmark.showing", "benchmark.lab", "benchmark.evaluation",
+    "benchmark.crafting", "benchmark.data", "benchmark.precision", "baselines.adaptation",
+    "baselines.stacked",
 )  # fmt: skip
 
 
@@ -62,9 +66,12 @@ class Lab:
             raise found
         return found  # type: ignore[return-value]
 
-    def dataset(self, cell: Cell) -> Dataset:
-        """The data set, split by the seed of the cell."""
-        return self._keep("dataset", (cell.dataset, cell.seed), lambda: self._load(cell))
+    def dataset(self, cell: Cell, split: Scored | None = None) -> Dataset:
+        """The data set, split by the seed of the cell, as the cell's `split` or another has it."""
+        whole = self._keep("dataset", (cell.dataset, cell.seed), lambda: self._load(cell))
+        if (split or cell.split) == "test":
+            return whole
+        return self._keep("halves", whole.hash, lambda: data.for_choosing(whole))
 
     def _load(self, cell: Cell) -> Dataset:
         place = self.place
@@ -72,14 +79,14 @@ class Lab:
 
     def query(self, cell: Cell) -> Batch:
         """The scored images: the first `limit` of the test split, in published order."""
-        key = (cell.dataset, cell.seed, cell.limit)
+        key = (cell.dataset, cell.seed, cell.limit, cell.split)
         scored = self.dataset(cell).test.first(cell.limit)
         return self._keep("query", key, lambda: scored.batch().to(self.place.device))
 
-    def support(self, cell: Cell, episode: int) -> Split:
+    def support(self, cell: Cell, episode: int, stage: int = 0) -> Split:
         """What is shown in an episode, before any attack; disjoint from the query."""
         dataset, shots = self.dataset(cell), cell.budget.shots
-        return data.support_and_query(dataset, shots, cell.seed, episode, cell.limit).support
+        return data.support_and_query(dataset, shots, cell.seed, episode, cell.limit, stage).support
 
     def shown(self, cell: Cell, episode: int, meter: evaluation.Meter) -> Tensor:
         """The support of an episode under attack, crafted against the trained model.
@@ -111,7 +118,7 @@ class Lab:
     def _attacked(self, cell: Cell) -> tuple[object, ...]:
         """What crafted examples depend on; equal weights may run through other code."""
         model = self.model(cell)
-        return model.hash, model.training, cell.attack, cell.seed, cell.limit
+        return model.hash, model.training, cell.attack, cell.seed, cell.limit, cell.split
 
     def episodes(self, cell: Cell, make: Callable[[list[Cell]], dict[Cell, T]]) -> T:
         """What `make` finds for a cell, made together with its siblings in the plan.
@@ -125,6 +132,18 @@ class Lab:
         siblings = self._siblings[_shared(cell)]
         made = self._keep("episodes", siblings, lambda: make(siblings))
         return made[cell]
+
+    def adapted(
+        self, draws: Sequence[tuple[Cell, int]], arrivals: tuple[str, ...], make: Callable[[], T]
+    ) -> T:
+        """The models of these draws (cell, episode) after `arrivals`: every scored attack has them.
+
+        The last ones of each number of arrivals are kept, for the arrival after them.
+        """
+        cell, model = draws[0][0], self.model(draws[0][0])
+        budgets = tuple((one.budget, episode) for one, episode in draws)
+        key = (model.hash, model.training, cell.seed, cell.split, arrivals, budgets)
+        return self._keep(f"adapted {len(arrivals)}", key, make)
 
     def models_at_once(self, cell: Cell) -> int:
         """How many adapted models are attacked in one batch."""
@@ -146,7 +165,7 @@ class Lab:
         return self._keep("model", key, lambda: self._train(cell))
 
     def _train(self, cell: Cell) -> Model:
-        defense, dataset = self.plan.defenses[cell.defense], self.dataset(cell)
+        defense, dataset = self.plan.defenses[cell.defense], self.dataset(cell, "test")
         return trained_model(cell, defense, dataset, self.place, self.watch)
 
     def drop_spoiled_model(self) -> None:
@@ -158,7 +177,11 @@ class Lab:
     def fingerprint(self, cell: Cell) -> dict[str, str]:
         """Everything the record of a cell depends on, by part."""
         attack = self.attack(cell)
+        others = [self.attack(cell.showing(name)) for name in cell.shown]
+        shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one, *SEARCH))
+                 for one in others]  # fmt: skip
         return {
+            **({"attacks shown": short_hash(*shown)} if shown else {}),
             "cell": short_hash(cell.model_dump_json()),
             "attack options": short_hash(fingerprint.options_of_instance(attack)),
             "attack code": short_hash(fingerprint.source_hash(attack, *SEARCH), attack.origin),
@@ -171,7 +194,16 @@ class Lab:
 
     def static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:
         """The query under attack, crafted against the trained model at full strength."""
-        return self._keep("static", self._attacked(cell), lambda: self._static(cell, meter))
+        kind = f"static {cell.attack}"
+        made = self._keep(kind, self._attacked(cell), lambda: self._static(cell, meter))
+        kept = [name for name in self._kept if name.startswith("static ")]
+        room = STATIC - made.images.nbytes
+        for name in (name for name in reversed(kept) if name != kind):
+            found = self._kept[name][1]
+            room -= found.images.nbytes if isinstance(found, Crafted) else 0
+            if room < 0:  # those made first go first
+                self._kept.pop(name)
+        return made
 
     def _static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:
         query = self.query(cell)

@@ -139,7 +139,7 @@ def networks() -> list[Row]:
 
 def suites() -> list[Row]:
     """Every named suite."""
-    from benchmark.plan import suites as all_suites
+    from benchmark.requests import suites as all_suites
 
     return [
         {

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
-from typing import Annotated, Any, NamedTuple, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from attacks import ATTACKS
-from attacks.strengths import build_attack, strengths_of
+from attacks.strengths import Strengths, build_attack, strengths_of
 from baselines.adaptation import DEFAULTS
 from baselines.from_file import build_defense
 from baselines.networks import NETWORKS, default_network
 from baselines.warm_start import families
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.records import Budget, Cell, Knowledge, Method
+from benchmark.core.records import Budget, Cell, Scored
 from benchmark.core.specs import Spec, split
 from benchmark.core.types import Attack, Defense
 from benchmark.dataset_facts import DATASETS
-
-Count = Annotated[int, Field(ge=0)]
-FLAGS = {"methods": "adapt", "steps": "adapt-steps", "lr": "adapt-lr"}
-"""Fields of a request whose flag has another name."""
-CHOICES = {"methods": ("adaptation method", Method), "knowledge": ("knowledge", Knowledge)}
-
-
-class Scope(BaseModel):
-    """How much is scored: what a suite may set for one attack apart."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    shots: Annotated[list[Count], Field(min_length=1)] | None = None
-    episodes: int | None = Field(default=None, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-
-
-class Request(Scope):
-    """What to run. None means: not said here (a flag wins over the suite, both over defaults)."""
-
-    defenses: str | None = None
-    attacks: str | None = None
-    dataset: str | None = None
-    network: str | None = None
-    methods: Annotated[list[Method], Field(min_length=1)] | None = None
-    knowledge: Annotated[list[Knowledge], Field(min_length=1)] | None = None
-    seeds: Annotated[list[Count], Field(min_length=1)] | None = None
-    steps: Count | None = None
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-
-class Suite(Request):
-    """A named request, kept as a data file, with attacks that get another scope than the rest."""
-
-    description: str
-    attack: dict[str, Scope] = {}
-
-
-BASE = Request(
-    defenses="meta_adv", attacks="all", dataset="digits", shots=[0, 1, 5, 10], episodes=3,
-    methods=["finetune"], knowledge=["captured"], seeds=[0],
-)  # fmt: skip
+from benchmark.requests import BASE, Part, Request, Scope, Suite
 
 
 class Plan(BaseModel):
@@ -69,38 +27,8 @@ class Plan(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
     cells: list[Cell]
     attacks: dict[str, Attack]
+    """Scored or shown."""
     defenses: dict[str, Defense]
-
-
-def suites() -> dict[str, Suite]:
-    """All named suites, by name."""
-    folder = files("benchmark").joinpath("suites")
-    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".toml"))
-    return {name.removesuffix(".toml"): read_suite(name.removesuffix(".toml")) for name in names}
-
-
-def read_suite(name: str) -> Suite:
-    """One named suite; UsageError with the list if there is none of that name."""
-    file = files("benchmark").joinpath("suites", f"{name}.toml")
-    if not (name.isidentifier() and file.is_file()):
-        known = [path.name for path in files("benchmark").joinpath("suites").iterdir()]
-        raise unknown("suite", name, [file.removesuffix(".toml") for file in known])
-    return Suite.model_validate(tomllib.loads(file.read_text("utf-8")))
-
-
-def make_request(values: Mapping[str, Any]) -> Request:
-    """A request from flags; UsageError naming the first value that is out of range."""
-    try:
-        return Request.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field, got = str(first["loc"][0]), first["input"]
-        if first["type"] == "literal_error":
-            kind, choices = CHOICES[field]
-            raise unknown(kind, got, get_args(choices)) from None
-        message = first["msg"].removeprefix("Input should be ")
-        flag = FLAGS.get(field, field)
-        raise UsageError(f"--{flag}: expected {message}, got {got!r}") from None
 
 
 def _merge(*layers: Request) -> dict[str, Any]:
@@ -112,48 +40,98 @@ def _merge(*layers: Request) -> dict[str, Any]:
 
 def defense_texts(request: Request, suite: Suite) -> list[str]:
     """The defenses a plan names, as the user wrote them."""
-    return split(_merge(BASE, suite, request)["defenses"])
+    texts = [split(_merge(BASE, part, request)["defenses"]) for part in suite.parts()]
+    return list(dict.fromkeys(text for part in texts for text in part))
 
 
 def make_plan(request: Request, suite: Suite) -> Plan:
     """All cells: flags, then the suite, then the defaults; the scope of one attack likewise.
 
+    Parts of a suite come one after another, each cell once.
+
     Raises:
         UsageError: an unknown name or option, or a budget that makes no sense.
     """
-    wanted = _merge(BASE, suite, request)
-    if wanted["dataset"] not in DATASETS:
-        raise unknown("data set", wanted["dataset"], DATASETS)
+    plans = [_plan(request, part) for part in suite.parts()]
+    return Plan(
+        cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
+        attacks={name: attack for plan in plans for name, attack in plan.attacks.items()},
+        defenses={name: defense for plan in plans for name, defense in plan.defenses.items()},
+    )
+
+
+def _plan(request: Request, part: Part) -> Plan:
+    wanted = _wanted(request, part)
     strengths = strengths_of(wanted["dataset"])
-    network = wanted.get("network") or default_network(wanted["dataset"])
-    if network not in NETWORKS:
-        raise unknown("network", network, NETWORKS)
-    check_shots(wanted["shots"], wanted["dataset"])
-    defenses = dict(build_defense(text) for text in defense_texts(request, suite))
+    defenses = dict(build_defense(text) for text in split(wanted["defenses"]))
     if not defenses:
         raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
-    rows: dict[str, list[_Row]] = {}
+    attacks: dict[str, Attack] = {}
+    blocks: dict[str, list[Cell]] = {}
+    scopes = {name: _scope(wanted, special, request) for name, special in part.attack.items()}
     known: dict[Spec, _Row] = {}
     for name, defense in defenses.items():
-        specs = list(select(wanted["attacks"], families(defense, strengths)))
+        trained_on = families(defense, strengths)
+        specs = list(select(wanted["attacks"], trained_on))
         for spec in specs:
             if spec not in known:
-                scope = _scope(wanted, suite.attack.get(spec.name, Scope()), request)
-                known[spec] = _row(build_attack(spec, strengths), str(spec), scope)
-        rows[name] = [known[spec] for spec in specs]
+                known[spec] = _row(spec, strengths, scopes.get(spec.name, wanted))
+                attacks[known[spec].name] = known[spec].attack
+        shown = orders(wanted, specs, trained_on)
+        for spec in {spec: None for order in shown for spec in order if str(spec) not in attacks}:
+            attacks[str(spec)] = build_attack(spec, strengths)
+        names = [tuple(map(str, order)) for order in shown]
+        blocks[name] = list(_cells(wanted, name, names, [known[spec] for spec in specs]))
     cells = [
-        Cell(
-            dataset=wanted["dataset"], network=network, defense=name, seed=seed,
-            attack=row.name, budget=budget, limit=row.limit,
-            episodes=row.episodes if budget.adapts else 1,
-        )
+        cell.model_copy(update={"seed": seed})
         for seed in dict.fromkeys(wanted["seeds"])
         for name in defenses
-        for row in rows[name]
-        for budget in row.budgets
-    ]  # fmt: skip
-    attacks = {row.name: row.attack for row in known.values()}
+        for cell in blocks[name]
+    ]
     return Plan(cells=cells, attacks=attacks, defenses=defenses)
+
+
+def _wanted(request: Request, part: Part) -> dict[str, Any]:
+    """All that a part of a plan is, checked as far as names and numbers go."""
+    if request.sequence is not None and request.shown is None:
+        part = part.model_copy(update={"shown": None, "attacks": None})
+    elif request.shown is not None and request.sequence is None:
+        part = part.model_copy(update={"sequence": None})
+    wanted = _merge(BASE, part, request)
+    if "sequence" in wanted:  # what arrives is what is scored, unless somebody says more
+        wanted["attacks"] = request.attacks or part.attacks or wanted["sequence"]
+    if wanted["dataset"] not in DATASETS:
+        raise unknown("data set", wanted["dataset"], DATASETS)
+    wanted["network"] = wanted.get("network") or default_network(wanted["dataset"])
+    if wanted["network"] not in NETWORKS:
+        raise unknown("network", wanted["network"], NETWORKS)
+    check_shots(wanted["shots"], wanted["dataset"], wanted["split"])
+    return wanted
+
+
+def orders(
+    wanted: Mapping[str, Any], scored: Sequence[Spec], trained_on: frozenset[str] | None
+) -> list[tuple[Spec, ...]]:
+    """What is shown, one attack after another: each order once; an empty one is the scored attack.
+
+    Raises:
+        UsageError: an unknown attack, an empty sequence, or a sequence beside other shown ones.
+    """
+    if wanted.get("sequence") is not None:
+        if wanted["shown"] != "self":
+            raise UsageError("expected --shown or --sequence, got both; drop one")
+        arrivals = [Spec.parse(text) for text in split(wanted["sequence"])]
+        if not arrivals:
+            raise UsageError(
+                f"--sequence {wanted['sequence']!r} names no attack; "
+                "expected names in the order they arrive"
+            )
+        return [tuple(arrivals[: stage + 1]) for stage in range(len(arrivals))]
+    if wanted["shown"] == "self":
+        return [()]
+    if wanted["shown"] == "each":
+        return [(spec,) for spec in scored]
+    return [(spec,) for spec in select(wanted["shown"], trained_on, "--shown")]
 
 
 class _Row(NamedTuple):
@@ -166,18 +144,42 @@ class _Row(NamedTuple):
     budgets: list[Budget]
 
 
-def _row(attack: Attack, name: str, scope: Mapping[str, Any]) -> _Row:
-    return _Row(attack, name, scope.get("limit"), scope["episodes"], budgets(scope))
+def _row(spec: Spec, strengths: Strengths, scope: Mapping[str, Any]) -> _Row:
+    attack = build_attack(spec, strengths)
+    return _Row(attack, str(spec), scope.get("limit"), scope["episodes"], budgets(scope))
 
 
-def check_shots(shots: Iterable[int], dataset: str) -> None:
-    """Raise UsageError if the validation images of a data set are too few, before anything runs."""
+def _cells(
+    wanted: Mapping[str, Any], defense: str, shown: Iterable[tuple[str, ...]], rows: Iterable[_Row]
+) -> Iterator[Cell]:
+    """Of the first seed: the trained model once for each attack, then whatever it is shown."""
+    found: dict[Cell, None] = {}
+    for order in shown:
+        for row in rows:
+            plain = order == (row.name,)  # shown itself alone: the cell everybody has
+            for budget in row.budgets:
+                cell = Cell(
+                    dataset=wanted["dataset"], network=wanted["network"], defense=defense, seed=0,
+                    attack=row.name, budget=budget, limit=row.limit, split=wanted["split"],
+                    episodes=row.episodes if budget.adapts else 1,
+                    shown=order if budget.adapts and not plain else (),
+                )  # fmt: skip
+                found.setdefault(cell)
+    yield from found
+
+
+def check_shots(shots: Iterable[int], dataset: str, scored: Scored = "test") -> None:
+    """Raise UsageError if the validation images of a data set are too few, before anything runs.
+
+    Where validation images are scored, half of them are left to be shown.
+    """
     facts = DATASETS[dataset]
-    most = facts.sizes[1] // facts.classes
+    most = facts.sizes[1] // facts.classes // (1 if scored == "test" else 2)
     if max(shots) > most:
+        where = "" if scored == "test" else " beside those that are scored"
         raise UsageError(
-            f"--shots {max(shots)}: {dataset} has {most} validation images per class to show; "
-            f"ask for at most {most}"
+            f"--shots {max(shots)}: {dataset} has {most} validation images per class to show"
+            f"{where}; ask for at most {most}"
         )
 
 
@@ -206,7 +208,9 @@ def budgets(scope: Mapping[str, Any]) -> list[Budget]:
     return list(found.values())
 
 
-def select(expression: str, trained_on: frozenset[str] | None) -> Iterator[Spec]:
+def select(
+    expression: str, trained_on: frozenset[str] | None, flag: str = "--attacks"
+) -> Iterator[Spec]:
     """The attacks an expression stands for, each once, in the order named.
 
     Parts: a name with or without options, a wildcard (`pgd_*`), `all`, `family:NAME`, or `unseen`:
@@ -220,7 +224,7 @@ def select(expression: str, trained_on: frozenset[str] | None) -> Iterator[Spec]
                 seen.add(str(spec))
                 yield spec
     if not seen:
-        raise UsageError(f"--attacks {expression!r} names no attack; expected names, all or unseen")
+        raise UsageError(f"{flag} {expression!r} names no attack; expected names, all or unseen")
 
 
 def _select_part(part: str, trained_on: frozenset[str]) -> Iterable[Spec]:

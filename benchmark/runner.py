@@ -2,48 +2,37 @@
 
 run_matrix    every planned cell ends done, skipped or failed, and is written down
 run_cell      the trained model under attack, then its episodes
-run_episodes  show a few attacked images, adapt, all episodes and budgets at once
+run_episodes  all episodes and budgets at once: adapt, then attack the adapted models
+adapt_to      show a few attacked images and adapt; in a sequence, one attack after another
 attack_again  attack the ADAPTED models again
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from baselines.adaptation import (
-    Adapted,
-    Show,
-    adapt_all,
-    as_one,
-    trainable,
-    with_parameters,
-)
-from baselines.stacked import Parameters
+from baselines.adaptation import Adapted, adapt_all, as_one, trainable
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Outcome, Record, Verdicts
-from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.data import minibatches
 from benchmark.evaluation import (
     Meter,
     check_reattack,
     correct,
-    frozen,
-    run_attack,
     state_hash,
     survives,
 )
 from benchmark.lab import Lab
 from benchmark.limits import limited
 from benchmark.models import Model, check_untouched
+from benchmark.showing import defender, distance
 
 
 class Episode(NamedTuple):
@@ -98,6 +87,10 @@ def cannot_run(lab: Lab, cell: Cell) -> str | None:
     if cell.budget.adapts and not trainable(lab.model(cell).network, cell.budget.method):
         return f"{cell.network} has no parameters for adaptation method {cell.budget.method}"
     dataset = lab.dataset(cell)
+    for name in cell.shown:
+        reason = lab.attack(cell.showing(name)).cannot_run(dataset.shape, dataset.classes)
+        if reason is not None:
+            return f"{name}, which is shown, cannot run: {reason}"
     return lab.attack(cell).cannot_run(dataset.shape, dataset.classes)
 
 
@@ -126,10 +119,9 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
 
 
 def run_episodes(lab: Lab, cells: Sequence[Cell], meter: Meter) -> dict[Cell, list[Episode]]:
-    """Every episode of every budget: show a few attacked images, adapt all models, attack again."""
+    """Every episode of every budget: adapt all models, then attack them again."""
     draws = [(cell, index) for cell in cells for index in range(cell.episodes)]
-    shows = [defender(lab, cell, index, meter) for cell, index in draws]
-    adapted = adapt_all(lab.model(cells[0]).network, cells[0].budget, shows)
+    adapted = adapt_to(lab, draws, cells[0].arrivals, meter)
     ended: dict[Cell, list[Episode]] = {cell: [] for cell in cells}
     size = lab.models_at_once(cells[0])
     for first in range(0, len(draws), size):
@@ -138,6 +130,42 @@ def run_episodes(lab: Lab, cells: Sequence[Cell], meter: Meter) -> dict[Cell, li
         for (cell, _), episode in zip(draws[some], episodes, strict=True):
             ended[cell].append(episode)
     return ended
+
+
+def adapt_to(
+    lab: Lab, draws: Sequence[tuple[Cell, int]], arrivals: tuple[str, ...], meter: Meter
+) -> list[Adapted]:
+    """Show the attacks of `arrivals` one after another: each meets the model the last one left.
+
+    What is shown was crafted against the model of that moment. The models are those that every
+    scored attack meets; made once for all of them.
+    """
+
+    def first() -> list[Adapted]:
+        shows = [defender(lab, cell.showing(arrivals[0]), index, meter) for cell, index in draws]
+        return adapt_all(lab.model(draws[0][0]).network, draws[0][0].budget, shows)
+
+    def next_() -> list[Adapted]:
+        before = adapt_to(lab, draws, arrivals[:-1], meter)
+        return [
+            adapt_further(lab, cell, index, arrivals, start, meter)
+            for (cell, index), start in zip(draws, before, strict=True)
+        ]
+
+    return lab.adapted(draws, arrivals, first if len(arrivals) == 1 else next_)
+
+
+def adapt_further(
+    lab: Lab, cell: Cell, index: int, arrivals: tuple[str, ...], start: Adapted, meter: Meter
+) -> Adapted:
+    """Adapt a model that has adapted before to the last of `arrivals`, from where it is."""
+    stage, budget = len(arrivals) - 1, cell.budget
+    show = defender(lab, cell.showing(arrivals[-1]), index, meter, stage, start.model)
+    step = adapt_all(start.model, budget, [show])[0]
+    check_moved(state_hash(start.model), step)
+    parameters = {**start.parameters, **step.parameters}
+    moved = distance(start.trained, parameters)
+    return start._replace(parameters=parameters, moved=moved, support_loss=step.support_loss)
 
 
 def attack_again(
@@ -168,48 +196,13 @@ def attack_again(
 def check_adapted(trained: Model, episodes: Sequence[Episode]) -> None:
     """Raise AuditError if an adaptation changed nothing, whatever it says it moved."""
     for episode in episodes:
-        adapted = episode.adapted
-        if adapted.moved <= 1e-8 or state_hash(adapted.model) == trained.hash:
-            raise AuditError("adaptation changed nothing: the adapted model is the trained one")
+        check_moved(trained.hash, episode.adapted)
 
 
-def defender(lab: Lab, cell: Cell, index: int, meter: Meter) -> Show:
-    """What the defender looks at in each inner step: attacked support and as many clean images.
-
-    `captured`: the support as it was attacked once, against the trained model. `simulated`: the
-    support attacked anew in every step, against the parameters of that step.
-    """
-    attack, model = lab.attack(cell), lab.model(cell).network
-    support = lab.support(cell, index).batch().to(lab.place.device)
-    rng = Streams.named(len(support.labels), "attack", "simulated", cell.attack, cell.seed, index)
-    clean, simulated = clean_images(lab, cell, index), cell.budget.knowledge == "simulated"
-    captured = None if simulated else lab.shown(cell, index, meter)
-
-    def craft(target: torch.nn.Module) -> Tensor:
-        with torch.enable_grad():
-            return run_attack(attack, lab.quick(target), support, "examples", meter, rng).images
-
-    def show(parameters: Parameters) -> Batch:
-        shown = captured
-        if shown is None:
-            shown = craft(frozen(with_parameters(model, parameters)))
-        rehearsed = clean()
-        return Batch(
-            torch.cat([shown, rehearsed.images]), torch.cat([support.labels, rehearsed.labels])
-        )
-
-    return show
-
-
-def clean_images(lab: Lab, cell: Cell, index: int) -> Callable[[], Batch]:
-    """Draws of clean training images, as many as are shown: every defender has those."""
-    train, size = lab.dataset(cell).train, cell.budget.shots * lab.dataset(cell).classes
-    rng = stream("adapt", cell.dataset, cell.seed, index)
-
-    def draw() -> Batch:
-        return next(iter(minibatches(train, size, rng))).to(lab.place.device)
-
-    return draw
+def check_moved(before: str, adapted: Adapted) -> None:
+    """Raise AuditError if the adapted model is the one with the state hash `before`."""
+    if adapted.moved <= 1e-8 or state_hash(adapted.model) == before:
+        raise AuditError("adaptation changed nothing: the adapted model is the trained one")
 
 
 def pack(rows: list[Tensor]) -> Verdicts:

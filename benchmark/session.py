@@ -24,9 +24,10 @@ from benchmark.lab import Lab
 from benchmark.limits import Limits, check_limits
 from benchmark.memory import keep_memory
 from benchmark.place import Place
-from benchmark.plan import Plan, defense_texts, make_plan, make_request, read_suite
+from benchmark.plan import Plan, defense_texts, make_plan
 from benchmark.precision import check_precision
 from benchmark.progress import Progress, Silent
+from benchmark.requests import make_request, read_suite
 from benchmark.units import size_in_bytes
 from benchmark.work import Job
 

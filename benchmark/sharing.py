@@ -1,6 +1,7 @@
 """Shares the cells out among workers, and writes down what comes back: the driver of a run.
 
-The unit of work is the cells of one trained model under one attack: they share static examples.
+The unit of work is the cells of one trained model that is shown the same attacks, mostly the one
+that is scored: they share static examples and adapted models.
 What a worker reports is written at once, so a kill loses at most the cells in flight. A worker that
 dies costs the cell it was at: that one runs again alone, and if it takes another worker with it, it
 ends `failed`; nothing else is lost.
@@ -108,9 +109,9 @@ class Queue:
 
 
 def group_name(cell: Cell) -> str:
-    """Equal for the cells of one trained model under one attack."""
+    """Equal for the cells of one trained model that is shown the same attacks."""
     trained = f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}"
-    return f"{trained}-{cell.attack}"
+    return f"{trained}-{'+'.join(cell.arrivals)}"
 
 
 def share_out(lab: Lab, groups: Iterable[list[Cell]], backend: Backend) -> Counter[str]:

@@ -10,16 +10,21 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Record
+from benchmark.core.records import Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
 
 COLUMNS = (
-    "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin", "unseen",
-    "method", "knowledge", "shots", "steps", "episodes", "status", "reason", "n", "clean",
+    "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin",
+    "unseen", "method", "knowledge", "shots", "steps", "episodes", "status", "reason", "n", "clean",
     "static", "reattacked", "robust", "robust_interval", "inflation", "gain", "moved", "seconds",
+    "shown",
 )  # fmt: skip
-"""The columns of `--json`, in order: accuracies in [0, 1], `robust_interval` a (low, high)."""
+"""The columns of `--json`, in order: accuracies in [0, 1], `robust_interval` a (low, high).
+
+`shown`: the attacks adapted to where they are not the scored one, joined by " > "; else empty.
+"""
+THEN = " > "
 
 FURTHER = (
     "robust_before", "robust_before_interval", "clean_before", "clean_before_interval",
@@ -54,9 +59,12 @@ def read(directory: Path) -> Loaded:
     return loaded
 
 
-def from_records(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per record, in order; columns COLUMNS then FURTHER, also when there are none."""
-    records = list(records)
+def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFrame:
+    """One row per record, in order; columns COLUMNS then FURTHER, also when there are none.
+
+    Records of the other split are left out: what was scored on validation images chose settings.
+    """
+    records = [record for record in records if record.cell.split == split]
     verdicts = [_verdicts(record) for record in records]
     rows = [
         _facts(record) | measured | {"verdicts": tables}
@@ -89,6 +97,7 @@ def _facts(record: Record) -> dict[str, Any]:
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
+        "shown": THEN.join(cell.shown),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
     }

@@ -110,9 +110,12 @@ class Line:
 def lines(frame: pd.DataFrame) -> list[Line]:
     """Every line over all attacks, then over the unseen, seen and unknown ones it has.
 
+    Of cells in which the defender was shown the scored attack; the others are `reports.arrivals`'.
+
     A line should have every attack that some line of the same data set, network and shots has done
     or failed, for each of its own seeds. An attack skipped everywhere cannot run there: no hole.
     """
+    frame = frame[frame["shown"] == ""]
     cells = _by_key(frame)
     expected: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
     for key, found in cells.items():

@@ -7,7 +7,8 @@ import os
 from benchmark.executors import Team, fill
 from benchmark.limits import Limits
 from benchmark.place import Place
-from benchmark.plan import defense_texts, make_request
+from benchmark.plan import defense_texts
+from benchmark.requests import make_request
 from benchmark.work import Job
 from tests.tiny_runs import SUITE, Run, lab_for, record_of, tiny_plan
 

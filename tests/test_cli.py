@@ -12,12 +12,13 @@ from attacks import ATTACKS
 from baselines import DEFENSES
 from baselines.networks import NETWORKS
 from benchmark.dataset_facts import DATASETS
-from benchmark.plan import suites
+from benchmark.requests import suites
 
 KEYS = [
     "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin", "unseen",
     "method", "knowledge", "shots", "steps", "episodes", "status", "reason", "n", "clean",
     "static", "reattacked", "robust", "robust_interval", "inflation", "gain", "moved", "seconds",
+    "shown",
 ]  # fmt: skip
 ACCURACIES = ["clean", "static", "reattacked", "robust"]
 MEASURED = [*ACCURACIES, "robust_interval", "inflation", "gain"]

@@ -35,7 +35,7 @@ def plan():
 def test_json_has_each_cell_with_its_cost_whatever_fits_in_a_piece(plan, monkeypatch):
     costs = estimate.costs(plan)
     expected = [
-        {**cell.model_dump(), "passes": cost, "seconds": round(cost * 0.01, 3)}
+        {**cell.model_dump(mode="json"), "passes": cost, "seconds": round(cost * 0.01, 3)}
         for cell, cost in zip(plan.cells, costs, strict=True)
     ]
     for size in (1, 5, 24, 1000):

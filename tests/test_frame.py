@@ -17,7 +17,7 @@ from reports.frame import COLUMNS, from_records, load, to_json_cells
 ISSUE = (
     "dataset network defense seed attack family threat origin unseen method knowledge shots steps "
     "episodes status reason n clean static reattacked robust robust_interval inflation gain moved "
-    "seconds"
+    "seconds shown"
 )
 NUMBERS = ("n", "clean", "static", "reattacked", "robust", "inflation", "gain", "moved")
 

@@ -9,7 +9,8 @@ from benchmark.core.records import Cell, Record
 from benchmark.core.store import read_record, record_path
 from benchmark.lab import Lab
 from benchmark.place import Place
-from benchmark.plan import Plan, Suite, make_plan, make_request
+from benchmark.plan import Plan, make_plan
+from benchmark.requests import Suite, make_request
 from benchmark.runner import run_matrix
 
 DEFENSE = "standard[epochs=2]"

@@ -14,6 +14,7 @@ SCHEMA: Literal[1] = 1
 Method = Literal["none", "finetune", "head", "norm"]
 Knowledge = Literal["captured", "simulated"]
 Status = Literal["done", "skipped", "failed"]
+Scored = Literal["test", "validation"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -52,11 +53,26 @@ class Cell(_Frozen):
     budget: Budget
     episodes: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)
-    """Score the first so many test images; None means all of them."""
+    """Score the first so many images; None means all of them."""
+    shown: tuple[str, ...] = ()
+    """The attacks the defender was shown, one after another; empty: the scored one alone."""
+    split: Scored = "test"
+    """Which images are scored. On `validation` ones settings are chosen: reports leave them out."""
+
+    @property
+    def arrivals(self) -> tuple[str, ...]:
+        """The attacks whose examples the model adapts to, first to last."""
+        return self.shown or (self.attack,)
+
+    def showing(self, attack: str) -> Self:
+        """The plain cell of another attack: shown to the same model within the same budget."""
+        return self.model_copy(update={"attack": attack, "shown": ()})
 
     def __str__(self) -> str:
         trained = f"{self.dataset}/{self.network}/{self.defense}/s{self.seed}"
-        return f"{trained}/{self.attack}/{self.budget}"
+        after = f" after {', '.join(self.shown)}" if self.shown else ""
+        where = "" if self.split == "test" else f" on {self.split} images"
+        return f"{trained}/{self.attack}/{self.budget}{after}{where}"
 
 
 class Verdicts(_Frozen):
@@ -151,6 +167,8 @@ class Provenance(_Frozen):
     defense_options: dict[str, Any]
     adaptation: dict[str, Any]
     versions: dict[str, str]
+    shown_options: dict[str, dict[str, Any]] = {}
+    """Of the attacks shown, by name, where they are not the scored one."""
     commit: str | None
     device: str
     created: str
@@ -164,6 +182,9 @@ class Record(_Frozen):
     status: Status
     reason: str | None = None
     family: str
+    """Of the scored attack, and so are `threat`, `norm`, `origin` and `unseen`."""
+    families_shown: list[str] = []
+    """Of the attacks shown, first to last; empty where nothing adapts."""
     threat: str
     norm: str
     origin: str

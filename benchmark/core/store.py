@@ -1,6 +1,7 @@
 """The results folder: one JSON file a cell, one safetensors file a trained model.
 
     DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
+    (then `-after-<shown>` and `-validation` where a cell has those)
     DIR/models/<dataset>-<network>-<defense>-s<seed>-<fingerprint>.safetensors
 
 Writes are atomic (a temporary file beside the target, then a rename): a killed run leaves the old
@@ -70,8 +71,10 @@ def slug(name: str) -> str:
 def record_path(root: Path, cell: Cell) -> Path:
     """Where the record of a cell lives."""
     folder = _folder(root, cell.dataset, cell.network, cell.defense, cell.seed)
-    name = f"{slug(str(cell.budget))}-e{cell.episodes}-n{cell.limit or 'all'}.json"
-    return Path(f"{folder}/{slug(cell.attack)}/{name}")
+    name = f"{slug(str(cell.budget))}-e{cell.episodes}-n{cell.limit or 'all'}"
+    name += f"-after-{slug('+'.join(cell.shown))}" if cell.shown else ""
+    name += "" if cell.split == "test" else f"-{cell.split}"
+    return Path(f"{folder}/{slug(cell.attack)}/{name}.json")
 
 
 @lru_cache(maxsize=16)  # plans go through them one after the other

@@ -23,8 +23,9 @@ from benchmark.core.types import Batch
 from benchmark.data import support_and_query
 from benchmark.lab import Lab
 from benchmark.place import Place
-from benchmark.plan import Suite, make_plan, make_request
+from benchmark.plan import make_plan
 from benchmark.progress import Silent
+from benchmark.requests import Suite, make_request
 
 SHOTS = [0, 1, 5, 10]
 STEPS, LR = 10, 0.02

@@ -20,7 +20,8 @@ from attacks.noise import UniformNoise
 from benchmark.estimate import costs
 from benchmark.lab import Lab
 from benchmark.place import Place
-from benchmark.plan import Plan, make_plan, make_request, read_suite
+from benchmark.plan import Plan, make_plan
+from benchmark.requests import make_request, read_suite
 from benchmark.runner import run_matrix
 from tests.tiny_runs import Log
 
