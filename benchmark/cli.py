@@ -178,11 +178,15 @@ def list_(
 def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+    equal_training: Annotated[
+        str | None,
+        typer.Option(help="Only defenses trained with as many passes as this one: pgd_at:10%."),
+    ] = None,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
     from reports.report import write_report
 
-    files = write_report(results, out)
+    files = write_report(results, out, equal_training)
     for problem in files.problems:
         typer.echo(problem, err=True)
     for path in (files.csv, files.parquet, files.markdown, *files.plots):

@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from reports.costs import KEY, in_short, training_costs
 from reports.findings import warnings
 from reports.frame import rows
 from reports.headline import headline
@@ -21,11 +22,11 @@ COLUMNS = {
     "defense": "defense", "adaptation": "adaptation", "shots": "K", "clean": "clean",
     "robust_before": "robust\n@0", "static": "static\n@K", "reattacked": "re-at-\ntacked",
     "robust": "robust@K\n(95%)", "inflation": "infla-\ntion", "gain": "gain",
-    "unseen": "unseen\n@K", "worst": "worst\ncase",
+    "unseen": "unseen\n@K", "worst": "worst\ncase", "training": "training\npasses",
 }  # fmt: skip
-"""Heading of each column. All but `unseen` and `worst` go over all attacks, by family mean."""
+"""Heading of each column. Accuracies but `unseen`, `worst` go over all attacks, by family mean."""
 
-DISPENSABLE = ("unseen", "worst", "reattacked", "gain", "clean", "robust_before")
+DISPENSABLE = ("training", "unseen", "worst", "reattacked", "gain", "clean", "robust_before")
 """Which columns a narrow terminal loses, first to last."""
 
 DOUBTS = 4
@@ -35,7 +36,7 @@ DOUBTS = 4
 def print_summary(frame: pd.DataFrame, console: Console) -> None:
     """Print the headline table of each data set and network, then what is missing or doubtful."""
     table = headline(frame)
-    table = table.assign(adaptation=adaptations(table))
+    table = table.assign(adaptation=adaptations(table)).merge(training_costs(frame), on=KEY)
     for (dataset, network), part in table.groupby(["dataset", "network"], sort=False):
         lines = _lines(part)
         names = [name for name in COLUMNS if name != "adaptation" or len(set(lines[name])) > 2]
@@ -50,7 +51,8 @@ def _lines(part: pd.DataFrame) -> pd.DataFrame:
     views = {key: view.reset_index(drop=True) for key, view in part.groupby(["scope", "over"])}
     key = ["defense", "adaptation", "shots"]
     unseen = views.get(("unseen", "family mean"), part.head(0))[[*key, "robust"]]
-    lines = views["all", "family mean"].assign(worst=views["all", "union"]["robust"])
+    whole = views["all", "family mean"]
+    lines = whole.assign(worst=views["all", "union"]["robust"], training=whole["training_passes"])
     return lines.merge(unseen.rename(columns={"robust": "unseen"}), on=key, how="left")
 
 
@@ -87,6 +89,8 @@ def _cell(row: Any, name: str, last: Any) -> str:
         return "" if repeated else visible(value, 24)
     if name == "shots":
         return str(value)
+    if name == "training":
+        return "" if last is not None and row.defense == last.defense else in_short(value)
     if row.shots == 0 and name in ("static", "reattacked", "inflation", "gain"):
         return ""
     if name == "robust" and row.status != "done":

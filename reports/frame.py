@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Record, Scored
+from benchmark.core.records import Effort, Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
 
@@ -30,9 +30,11 @@ FURTHER = (
     "robust_before", "robust_before_interval", "clean_before", "clean_before_interval",
     "clean_interval", "static_interval", "reattacked_interval", "inflation_interval",
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
-    "trained_on", "verdicts",
+    "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
+    "adaptation_passes", "adaptation_images", "verdicts",
 )  # fmt: skip
-"""Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory."""
+"""Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
+is the mean over episodes."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
@@ -79,10 +81,14 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
 
 
 def _dtype(column: str) -> Any:
-    if column in QUANTITIES or column in ("moved", "seconds", "lr"):
+    if column in QUANTITIES or column.startswith(("moved", "seconds", "lr", "adaptation_")):
         return "float64"
     if column in ("seed", "shots", "steps", "episodes", "forwards", "backwards"):
         return "int64"
+    if column == "training_seconds":
+        return "float64"
+    if column.startswith("training_"):
+        return "Int64"
     return "bool" if column == "adapts" else _NULLABLE.get(column, "object")
 
 
@@ -100,7 +106,15 @@ def _facts(record: Record) -> dict[str, Any]:
         "shown": THEN.join(cell.shown),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
+        **_efforts("training", [record.training] if record.training else []),
+        **_efforts("adaptation", outcome.adaptation if outcome else []),
     }
+
+
+def _efforts(kind: str, efforts: Sequence[Effort]) -> dict[str, Any]:
+    """Columns `training_passes` and so on, the mean over `efforts`; nothing where there is none."""
+    kinds = ("passes", "images", "updates", "seconds") if efforts else ()
+    return {f"{kind}_{name}": np.mean([getattr(one, name) for one in efforts]) for name in kinds}
 
 
 def _verdicts(record: Record) -> Tables | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
+from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
 from reports.headline import views
 from reports.plots import write_plots
@@ -13,7 +14,7 @@ from reports.tables import write_tables
 
 
 class ReportFiles(NamedTuple):
-    """What was written, and one line for each record file that could not be read."""
+    """What was written, and a line for each record file not read and each defense left out."""
 
     csv: Path
     parquet: Path
@@ -22,24 +23,27 @@ class ReportFiles(NamedTuple):
     problems: list[str]
 
 
-def write_report(directory: Path, out: Path) -> ReportFiles:
+def write_report(directory: Path, out: Path, equal: str | None = None) -> ReportFiles:
     """Read the records below `directory`; write tables, summary and plots into `out`.
 
     Each file replaces its predecessor at once or not at all. A further kind of page is one more
-    function of the frame, called here.
+    function of the frame, called here. `equal` names a defense: only those whose training took as
+    many passes are shown (`costs.equal_training`).
 
     Raises:
-        UsageError: there are no readable records, or `out` cannot be written.
+        UsageError: there are no readable records, `out` cannot be written, or `equal` is unknown.
     """
     loaded = read(directory)
     if out.exists() and not out.is_dir():
         raise UsageError(
             f"expected a folder to write the report to, got the file {out}; give --out"
         )
-    frame = from_records(loaded.records)
+    frame, left_out = Equal(from_records(loaded.records), [])
+    if equal is not None:
+        frame, left_out = equal_training(frame, equal)
     shown = views(frame)
-    tables, plots = write_tables(frame, shown, out), write_plots(shown, out)
-    return ReportFiles(*tables, plots, loaded.problems)
+    tables, plots = write_tables(frame, shown, out, left_out), write_plots(shown, out)
+    return ReportFiles(*tables, plots, [*loaded.problems, *left_out])
 
 
 def write_if_older(directory: Path, out: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.costs import COSTS, KEY, training_costs
 from reports.findings import warnings
 from reports.frame import rows
 from reports.headline import Views
@@ -35,18 +36,20 @@ SCOPES = {
 }
 
 
-def summary(frame: pd.DataFrame, shown: Views) -> str:
-    """The whole page, for a tidy frame and its `headline.views`.
+def summary(frame: pd.DataFrame, shown: Views, left_out: Sequence[str] = ()) -> str:
+    """The whole page, for a tidy frame and its `headline.views`; `left_out` is said first.
 
     Names and reasons in it come from users and are escaped.
     """
     head, attacks = shown
     parts = ["# Robustness after adaptation, re-attacked\n", LEGEND]
+    parts += [f"- {markdown(line, 300)}\n" for line in left_out]
     for (dataset, network), part in head.groupby(["dataset", "network"], sort=False):
         of_this = (attacks["dataset"] == dataset) & (attacks["network"] == network)
         parts.append(f"## {markdown(str(dataset))}, {markdown(str(network))}\n")
         parts += _headline(part)
         parts += _attacks(attacks[of_this])
+    parts += _costs(frame)
     parts += _doubts(frame)
     return "\n".join(parts)
 
@@ -156,6 +159,24 @@ def _after(row: Any) -> tuple[str, str]:
     if row.status != "done":
         return "", "" if row.status == "missing" else row.status
     return percent(row.static), percent(row.robust, row.robust_interval)
+
+
+def _costs(frame: pd.DataFrame) -> Iterator[str]:
+    """What training took, for each defense that was trained here."""
+    known = training_costs(frame).dropna(subset="training_passes")
+    if len(known):
+        yield "## Training cost\n\nMean over seeds; what training started from is included.\n"
+        yield _grid(
+            ("data set", "network", "defense", "passes", "images", "updates", "seconds"),
+            [
+                (
+                    *(markdown(str(getattr(row, name))) for name in KEY),
+                    *(f"{getattr(row, name):,.0f}" for name in COSTS),
+                )
+                for row in rows(known)
+            ],
+            left=3,
+        )
 
 
 def _doubts(frame: pd.DataFrame) -> Iterator[str]:

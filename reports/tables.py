@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +22,16 @@ class TableFiles(NamedTuple):
     markdown: Path
 
 
-def write_tables(frame: pd.DataFrame, shown: Views, out: Path) -> TableFiles:
+def write_tables(
+    frame: pd.DataFrame, shown: Views, out: Path, left_out: Sequence[str] = ()
+) -> TableFiles:
     """Write the tidy table, a row per cell, twice, and the summary for readers.
 
     Args:
         frame: the tidy frame.
         shown: its `headline.views`.
         out: a folder, made if need be.
+        left_out: lines on what the records hold and these tables do not.
 
     Raises:
         UsageError: `out` cannot be written.
@@ -40,7 +44,7 @@ def write_tables(frame: pd.DataFrame, shown: Views, out: Path) -> TableFiles:
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_path(files.markdown) as temporary:
-        temporary.write_text(summary(frame, shown), encoding="utf-8")
+        temporary.write_text(summary(frame, shown, left_out), encoding="utf-8")
     return files
 
 

@@ -162,7 +162,7 @@ def test_a_checkpoint_that_will_not_do(finished, run, tmp_path, content, expecte
 
 def test_a_results_folder_that_cannot_be_is_said_before_training(run, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setattr("baselines.standard.train", lambda *_: pytest.fail("has trained"))
+    monkeypatch.setattr("baselines.by_loss.train", lambda *_: pytest.fail("has trained"))
     ended = run(results=tmp_path / "file" / "results")
     ended.refused("cannot write", "Not a directory", "expected a writable folder")
 

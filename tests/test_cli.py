@@ -99,7 +99,7 @@ def test_the_same_again_is_free_and_equal(cells, main_job, monkeypatch):
         raise AssertionError("this was done already")
 
     monkeypatch.setattr("benchmark.runner.run_cell", never)
-    monkeypatch.setattr("baselines.standard.train", never)
+    monkeypatch.setattr("baselines.by_loss.train", never)
     again = main_job("--json")
     assert json.loads(again.out)["cells"] == cells
     assert "failed" not in again.err

@@ -107,26 +107,6 @@ class Verdicts(_Frozen):
         return self
 
 
-class Outcome(_Frozen):
-    """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
-
-    `clean_before` and `before` (= robust@0) belong to the trained model and have one row; the
-    others belong to the adapted models and have a row per episode.
-    """
-
-    clean_before: Verdicts
-    before: Verdicts
-    clean: Verdicts
-    static: Verdicts
-    reattacked: Verdicts
-    moved: list[float]
-    """Per episode, ||adapted - trained|| / ||trained|| over the parameters."""
-    support_loss: list[tuple[float, float]]
-    """Per episode, loss on the shown examples before and after adaptation."""
-    outside: int = Field(default=0, ge=0)
-    """Minimum-norm proposals over budget, all runs together: there the attack counts as failed."""
-
-
 class Cost(_Frozen):
     """What the cell took. Passes count images; shared work is booked on the cell that did it.
 
@@ -157,6 +137,29 @@ class Effort(Cost):
 
 
 EFFORT = tuple(Effort.model_fields)
+
+
+class Outcome(_Frozen):
+    """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
+
+    `clean_before` and `before` (= robust@0) belong to the trained model and have one row; the
+    others belong to the adapted models and have a row per episode.
+    """
+
+    clean_before: Verdicts
+    before: Verdicts
+    clean: Verdicts
+    static: Verdicts
+    reattacked: Verdicts
+    moved: list[float]
+    """Per episode, ||adapted - trained|| / ||trained|| over the parameters."""
+    support_loss: list[tuple[float, float]]
+    """Per episode, loss on the shown examples before and after adaptation."""
+    adaptation: list[Effort] = []
+    """Per episode, what adapting took: passes of the inner loop, and of the attack where the
+    defender runs it. Seconds are not kept, since episodes adapt together; empty: not known."""
+    outside: int = Field(default=0, ge=0)
+    """Minimum-norm proposals over budget, all runs together: there the attack counts as failed."""
 
 
 class Provenance(_Frozen):
