@@ -18,20 +18,27 @@ from torch.nn.functional import cross_entropy
 
 from baselines.networks import head_parameters, norm_parameters
 from baselines.stacked import Parameters, Stacked, each, side_by_side, unstack
+from baselines.step_sizes import step_sizes
 from benchmark.core.records import Budget, Method
 from benchmark.core.types import Batch
 
 Show = Callable[[Parameters], Batch]
 """What the defender looks at in one inner step, given the parameters it has by then."""
+ShowAll = Callable[[Parameters, int], Batch]
+"""The same for many models: stacked parameters (models, ...) and the inner step, counted from 0;
+gives images (models, rows, ...) and labels."""
+Rate = float | Parameters
+"""alpha of an inner step: one number, or a step size for each number of each parameter."""
 
 DEFAULTS: Mapping[Method, tuple[int, float]] = {
     "none": (0, 0.0),
     "finetune": (10, 0.02),
     "head": (10, 0.02),
     "norm": (10, 0.1),
+    "learned": (3, 1.0),
 }
-"""Steps and learning rate of each method, chosen on validation images (see README)."""
-
+"""Steps and learning rate of each method, chosen on validation images (see README); of `learned`
+the learning rate multiplies the step sizes that came with the model."""
 
 MOST_BYTES = 256 << 20
 """Of parameters adapted in one call; gradients and activations come on top."""
@@ -59,21 +66,26 @@ def task_loss(model: nn.Module, parameters: Parameters, batch: Batch) -> Tensor:
 
 
 def inner_update(
-    model: nn.Module, parameters: Parameters, batch: Batch, inner_lr: float, first_order: bool
+    model: nn.Module, parameters: Parameters, batch: Batch, inner_lr: Rate, first_order: bool
 ) -> Parameters:
     """One inner step: theta' = theta - alpha * grad_theta L(theta, T).
 
     Finn, Abbeel & Levine 2017. The result is differentiable in `parameters`; with `first_order`
-    the gradient counts as a constant, which drops the second derivatives (FOMAML).
+    the gradient counts as a constant, which drops the second derivatives (FOMAML). Step sizes for
+    each number (Meta-SGD, Li et al. 2017) are differentiable either way.
     """
     gradients = gradient_of(lambda current: task_loss(model, current, batch))(parameters)
     if first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-    return {name: tensor - inner_lr * gradients[name] for name, tensor in parameters.items()}
+    return {
+        name: tensor
+        - (inner_lr if isinstance(inner_lr, float) else inner_lr[name]) * gradients[name]
+        for name, tensor in parameters.items()
+    }
 
 
 def inner_loop(
-    model: nn.Module, parameters: Parameters, show: Show, steps: int, inner_lr: float,
+    model: nn.Module, parameters: Parameters, show: Show, steps: int, inner_lr: Rate,
     first_order: bool = True,
 ) -> Parameters:  # fmt: skip
     """`steps` inner updates on what `show` gives for the parameters of the moment."""
@@ -81,6 +93,20 @@ def inner_loop(
         batch = show(parameters)
         parameters = inner_update(model, parameters, batch, inner_lr, first_order)
     return parameters
+
+
+def inner_loops(
+    model: nn.Module, many: Parameters, show: ShowAll, steps: int, inner_lr: Rate,
+    first_order: bool = True,
+) -> Parameters:  # fmt: skip
+    """The inner loops of many models (models, ...) that start from equal parameters."""
+
+    def update(one: Parameters, *rows: Tensor) -> Parameters:
+        return inner_update(model, one, Batch(*rows), inner_lr, first_order)
+
+    for step in range(steps):
+        many = each(update, many, *show(many, step), alike=step == 0)
+    return many
 
 
 def trainable(model: nn.Module, method: Method) -> list[str]:
@@ -91,7 +117,18 @@ def trainable(model: nn.Module, method: Method) -> list[str]:
         return head_parameters(model)
     if method == "norm":
         return norm_parameters(model)
+    if method == "learned":
+        return list(step_sizes(model))
     return [name for name, _ in model.named_parameters()]
+
+
+def missing(model: nn.Module, method: Method) -> str | None:
+    """What a model lacks that a method needs; None if it can adapt."""
+    if method == "none" or trainable(model, method):
+        return None
+    if method == "learned":
+        return "no learned step sizes, as meta_adv[meta_sgd=true] would give"
+    return f"no parameters for adaptation method {method}"
 
 
 def adapt(model: nn.Module, budget: Budget, show: Show) -> Adapted:
@@ -141,14 +178,11 @@ def _together(
         found: Tensor = each(lambda one, *rows: task_loss(model, one, Batch(*rows)), many, *first)
         return found.tolist()
 
-    def update(one: Parameters, *rows: Tensor) -> Parameters:
-        return inner_update(model, one, Batch(*rows), budget.lr, first_order=True)
+    def show(many: Parameters, _step: int) -> Batch:
+        return side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
 
     trained = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
-    many = trained
-    for _ in range(budget.steps):
-        shown = side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
-        many = each(update, many, *shown)
+    many = inner_loops(model, trained, show, budget.steps, _rate(model, budget))
     size = sum(float(tensor.double().square().sum()) for tensor in model.parameters())
     steps = [(many[name] - trained[name]).double().flatten(1).square().sum(1) for name in many]
     moved = (torch.stack(steps).sum(dim=0) / size).sqrt().tolist()
@@ -157,6 +191,12 @@ def _together(
         Adapted(model, unstack(many, index), moved[index], (before[index], after[index]))
         for index in range(len(shows))
     ]
+
+
+def _rate(model: nn.Module, budget: Budget) -> Rate:
+    if budget.method != "learned":
+        return budget.lr
+    return {name: budget.lr * size for name, size in step_sizes(model).items()}
 
 
 def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:

@@ -85,15 +85,20 @@ def pays_off(device: torch.device, pixels: int) -> bool:
     return device.type != "cpu" or pixels <= SMALL
 
 
-def each(function: Callable[..., Any], parameters: Parameters, *inputs: Tensor) -> Any:
+def each(
+    function: Callable[..., Any], parameters: Parameters, *inputs: Tensor, alike: bool = False
+) -> Any:
     """`function` of every model (a tensor or a dict of them, stacked): in one call if that pays.
 
-    A network may branch on its values, which no batching rule covers: then a loop does it. If it
-    is `function` itself that fails, the loop says so.
+    Models that are `alike` have equal parameters, which need not be looked at one by one. A
+    network may branch on its values, which no batching rule covers: then a loop does it. If it is
+    `function` itself that fails, the loop says so.
     """
     if pays_off(inputs[0].device, inputs[0][0].numel()):
+        shared, where = (unstack(parameters, 0), None) if alike else (parameters, 0)
+        dims = (where, *[0] * len(inputs))
         try:
-            return vmap(function, randomness="different")(parameters, *inputs)
+            return vmap(function, dims, randomness="different")(shared, *inputs)
         except (RuntimeError, NotImplementedError):
             pass
     rows = enumerate(zip(*inputs, strict=True))

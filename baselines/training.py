@@ -74,7 +74,7 @@ class Ledger:
         self.families.update(attack.family for attack in attacks)
 
     def perturb(
-        self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator
+        self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator | Streams
     ) -> Batch:
         """Attack a batch that is trained on; `model` comes back in its mode.
 
@@ -84,7 +84,7 @@ class Ledger:
         training = model.training
         model.eval()
         try:
-            dealt = Streams.dealt(rng, len(batch.labels))
+            dealt = rng if isinstance(rng, Streams) else Streams.dealt(rng, len(batch.labels))
             images = attack.perturb(model, batch.images, batch.labels, "examples", dealt)
         finally:
             model.train(training)

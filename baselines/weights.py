@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.networks import Normalised
+from baselines.step_sizes import attach, parted
 from benchmark.core.errors import UsageError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -74,14 +75,16 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load `weights` into `model`, all of them and nothing else.
 
     Weights that others trained know nothing of our normalisation: they go into the network
-    behind it. Only the batch counters of old batch norm may be missing.
+    behind it. Only the batch counters of old batch norm may be missing, and learned step sizes
+    come along.
 
     Raises:
         UsageError: a name or a shape does not match; says which and how many.
     """
+    sizes, weights = parted(weights)
     ours = any(name.startswith("network.") for name in weights)
     target = model.network if isinstance(model, Normalised) and not ours else model
-    expected = target.state_dict()
+    expected = parted(target.state_dict()).others
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     wrong = [
         f"{name} is {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}"
@@ -100,6 +103,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             "name the network they were trained for with --network"
         )
     target.load_state_dict(weights, strict=False)
+    attach(model, sizes)
 
 
 def _some(kind: str, names: Iterable[str]) -> str:

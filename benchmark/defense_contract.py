@@ -11,6 +11,7 @@ from typing import get_args
 import torch
 
 from baselines.adaptation import adapt, trainable
+from baselines.step_sizes import load
 from baselines.warm_start import families
 from benchmark.checking import Check, NotApplicable, check_all, expect
 from benchmark.core.records import Budget
@@ -158,7 +159,7 @@ def survives_saving_and_loading(subject: Subject) -> None:
         saved = read_weights(path)
     expect(saved is not None, "a readable file", "none")
     if saved is not None:
-        fresh.load_state_dict(saved.tensors)
+        load(fresh, saved.tensors)
     with torch.no_grad():
         logits = fresh.eval()(subject.batch.images)
     expect(torch.equal(logits, subject.logits()), "the same logits", "others")

@@ -34,7 +34,7 @@ POOL = 10
 PROTOCOL = (
     "benchmark.runner", "benchmark.showing", "benchmark.lab", "benchmark.evaluation",
     "benchmark.crafting", "benchmark.data", "benchmark.precision", "baselines.adaptation",
-    "baselines.stacked",
+    "baselines.stacked", "baselines.step_sizes",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attacks.strengths import strengths_of
+from baselines import step_sizes
 from baselines.networks import build_network
 from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
@@ -31,6 +32,7 @@ SEARCH = (
 TRAINING = (
     "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
     "baselines.training", "baselines.adaptation", "baselines.stacked", "baselines.warm_start",
+    "baselines.step_sizes",
 )  # fmt: skip
 PROBE = 100
 """Validation images on which a new model is looked at."""
@@ -129,7 +131,7 @@ def _restore(path: Path, network: nn.Module) -> Trained | None:
     saved = store.read_weights(path)
     if saved is None:
         return None
-    network.load_state_dict(saved.tensors)
+    step_sizes.load(network, saved.tensors)
     families = json.loads(saved.notes["trained_on"])
     known = None if families is None else frozenset(families)
     cost = Effort.model_validate_json(saved.notes["cost"])

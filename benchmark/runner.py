@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from baselines.adaptation import Adapted, adapt_all, as_one, trainable
+from baselines.adaptation import Adapted, adapt_all, as_one, missing
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Outcome, Record, Verdicts
@@ -84,8 +84,10 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Record | None:
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:
     """Why a cell makes no sense, e.g. `needs 3 channels`; None if it does."""
-    if cell.budget.adapts and not trainable(lab.model(cell).network, cell.budget.method):
-        return f"{cell.network} has no parameters for adaptation method {cell.budget.method}"
+    method = cell.budget.method if cell.budget.adapts else "none"
+    lacks = missing(lab.model(cell).network, method)
+    if lacks is not None:
+        return f"{cell.network} has {lacks}"
     dataset = lab.dataset(cell)
     for name in cell.shown:
         reason = lab.attack(cell.showing(name)).cannot_run(dataset.shape, dataset.classes)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA: Literal[1] = 1
 
-Method = Literal["none", "finetune", "head", "norm"]
+Method = Literal["none", "finetune", "head", "norm", "learned"]
 Knowledge = Literal["captured", "simulated"]
 Status = Literal["done", "skipped", "failed"]
 Scored = Literal["test", "validation"]

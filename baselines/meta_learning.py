@@ -1,0 +1,175 @@
+"""The algorithms of meta-training: from tasks to an outer gradient.
+
+    inner   theta_i' = theta - alpha * grad_theta L(theta, support of T_i,adv)
+    outer   min_theta sum_i L(theta_i', query of T_i,adv)
+
+All tasks of one attack go through one `torch.func.vmap` call where that pays, and their queries
+are attacked on the adapted weights in one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from baselines.adaptation import Rate, inner_loops, trainable
+from baselines.meta_settings import MetaSettings
+from baselines.meta_tasks import Task, attack_each, by_attack
+from baselines.stacked import Parameters, each
+from baselines.training import Ledger
+from benchmark.core.errors import AuditError
+from benchmark.core.streams import Streams
+from benchmark.core.types import Batch
+
+
+class Learner(NamedTuple):
+    """What meta-training moves, and how."""
+
+    model: nn.Module
+    settings: MetaSettings
+    logarithms: Parameters
+    """Of the inner step sizes, where they are learned; empty otherwise."""
+    ledger: Ledger
+
+    @classmethod
+    def of(cls, model: nn.Module, settings: MetaSettings, ledger: Ledger) -> Learner:
+        """A learner before its first step: every step size is `inner_lr`."""
+        logarithms = {}
+        if settings.meta_sgd:
+            begin = math.log(settings.inner_lr)
+            logarithms = {
+                name: torch.full_like(tensor, begin).requires_grad_()
+                for name, tensor in _start(model, settings).items()
+            }
+        return cls(model, settings, logarithms, ledger)
+
+    @property
+    def rate(self) -> Rate:
+        """Of the inner step: alpha."""
+        return self.step_sizes() or self.settings.inner_lr
+
+    def step_sizes(self) -> Parameters:
+        """The learned inner step sizes by parameter; empty if none are learned."""
+        return {name: tensor.exp() for name, tensor in self.logarithms.items()}
+
+
+def _start(model: nn.Module, settings: MetaSettings) -> Parameters:
+    """What the inner loop moves."""
+    everything = dict(model.named_parameters())
+    names = trainable(model, "head" if settings.algorithm == "anil" else "finetune")
+    return {name: everything[name] for name in names}
+
+
+def adapted_to(learner: Learner, tasks: Sequence[Task]) -> Parameters:
+    """theta_i' (tasks, ...) of tasks of one attack: a function of theta, where gradients are on."""
+    model, settings, ledger = learner.model, learner.settings, learner.ledger
+    support = _stacked([task.support for task in tasks])
+    rehearsal = _stacked([task.rehearsal for task in tasks])
+    rng = Streams.joined([task.streams[0] for task in tasks])
+
+    def show(many: Parameters, step: int) -> Batch:
+        shown = support
+        if settings.inner == "simulated":
+            attack = tasks[0].attack
+            shown = attack_each(attack, model, many, support, ledger, rng.fork("inner", step))
+        clean = Batch(rehearsal.images[:, step], rehearsal.labels[:, step])
+        return Batch(*(torch.cat(parts, dim=1) for parts in zip(shown, clean, strict=True)))
+
+    start = _start(model, settings)
+    many = {name: tensor.expand(len(tasks), *tensor.shape) for name, tensor in start.items()}
+    rows = settings.inner_steps * support.labels.numel() + rehearsal.labels.numel()
+    ledger.meter.forwards += rows
+    ledger.meter.backwards += rows if settings.first_order else 3 * rows  # and back through both
+    return inner_loops(model, many, show, settings.inner_steps, learner.rate, settings.first_order)
+
+
+def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Tensor:
+    """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'.
+
+    L(theta_i', attacked) + clean_weight * L(theta_i', clean)
+                          + regularise * mean ||f(theta_i', attacked) - f(theta_i', clean)||_2
+    """
+    model, settings, ledger = learner.model, learner.settings, learner.ledger
+    clean = _stacked([task.query for task in tasks])
+    crafted = [task.crafted for task in tasks if task.crafted is not None]
+    if crafted:
+        query = Batch(torch.stack(crafted), clean.labels)
+    else:
+        rng = Streams.joined([task.streams[1] for task in tasks])
+        query = attack_each(tasks[0].attack, model, many, clean, ledger, rng)
+    weighs = settings.clean_weight > 0 or settings.regularise > 0
+    ledger.meter.forwards += (1 + weighs) * clean.labels.numel()
+    ledger.meter.backwards += (1 + weighs) * clean.labels.numel()
+
+    def loss(one: Parameters, attacked: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        logits = functional_call(model, one, (attacked,))
+        value = cross_entropy(logits, labels)
+        if weighs:
+            usual = functional_call(model, one, (images,))
+            apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
+            value = value + settings.clean_weight * cross_entropy(usual, labels)
+            value = value + settings.regularise * apart
+        return value
+
+    losses: Tensor = each(loss, many, query.images, *clean)
+    return losses
+
+
+def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:
+    """Add the outer gradient, a mean over `tasks`, to `.grad`; gives the losses, float64 (tasks,).
+
+    Raises:
+        AuditError: a loss or the gradient is not finite; says under which attack.
+    """
+    losses = torch.zeros(len(tasks), dtype=torch.float64)
+    for places in by_attack(tasks):
+        some = [tasks[place] for place in places]
+        if learner.settings.algorithm == "reptile":
+            found, objective = reptile_objective(learner, some)
+        else:
+            found = outer_losses(learner, some, adapted_to(learner, some))
+            objective = found.sum()
+        (objective / len(tasks)).backward()  # type: ignore[no-untyped-call]
+        losses[places] = found.detach().double().cpu()
+        _check_finite(learner, some[0], losses[places])
+    return losses
+
+
+def reptile_objective(learner: Learner, tasks: Sequence[Task]) -> tuple[Tensor, Tensor]:
+    """Losses (tasks,), and a number whose gradient is sum_i (theta - theta_i').
+
+    theta_i' is where the inner loop and one more step, on the outer loss, lead: Reptile's batches
+    of a task are its support, again and again, and then its query.
+    """
+    with torch.no_grad():
+        many = adapted_to(learner, tasks)
+    many = {name: tensor.detach().requires_grad_() for name, tensor in many.items()}
+    losses = outer_losses(learner, tasks, many)
+    slopes = torch.autograd.grad(losses.sum(), list(many.values()))
+    start, lr = _start(learner.model, learner.settings), learner.settings.inner_lr
+    ways = [
+        start[name].detach() - (tensor.detach() - lr * slope)
+        for (name, tensor), slope in zip(many.items(), slopes, strict=True)
+    ]
+    parts = [(start[name] * way).sum() for name, way in zip(many, ways, strict=True)]
+    return losses, torch.stack(parts).sum()
+
+
+def _check_finite(learner: Learner, task: Task, losses: Tensor) -> None:
+    tensors = [*learner.model.parameters(), *learner.logarithms.values()]
+    sizes = [tensor.grad.norm() for tensor in tensors if tensor.grad is not None]
+    for what, value in (("loss", losses.sum()), ("gradient", torch.stack(sizes).sum())):
+        if not value.isfinite():
+            name, threat = task.attack.name, task.attack.threat
+            raise AuditError(f"the meta-{what} on tasks of {name} ({threat}) is {value.item()}")
+
+
+def _stacked(batches: Sequence[Batch]) -> Batch:
+    """Batches of one size as one (batches, rows, ...)."""
+    return Batch(*(torch.stack(parts) for parts in zip(*batches, strict=True)))

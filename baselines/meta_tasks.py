@@ -1,0 +1,234 @@
+"""What meta-training learns from: tasks T_i,adv = attack x strength x draw of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attacks import ATTACKS
+from attacks.strengths import build_attack
+from baselines.adaptation import with_parameters
+from baselines.meta_settings import MetaSettings
+from baselines.stacked import Parameters, Stacked, unstack
+from baselines.training import Ledger
+from benchmark.core.errors import UsageError, unknown
+from benchmark.core.specs import Spec, number, options_of
+from benchmark.core.streams import Streams
+from benchmark.core.types import Attack, Batch
+from benchmark.data import Split, balanced
+from benchmark.evaluation import frozen, metered
+
+CHEAP = {"angles": "7", "shifts": "3", "draws": "1"}
+"""Options of the attacks that `family:NAME` brings into training, where they have them."""
+MOST_PASSES = 100
+"""What such an attack may cost an image."""
+SCALED = ("eps", "degrees", "shift")
+"""The options that a strength multiplies."""
+
+
+class Task(NamedTuple):
+    """T_i,adv: what is adapted on, and what is scored after it."""
+
+    attack: Attack
+    support: Batch
+    query: Batch
+    """Clean; it is attacked on the adapted weights."""
+    rehearsal: Batch
+    """Clean images beside the support: (inner steps, rows, ...), 0 rows if nothing is rehearsed."""
+    streams: tuple[Streams, Streams]
+    """Of the support and of the query, not drawn from yet."""
+    crafted: Tensor | None = None
+    """The query images under attack in a fixed pool: crafted with the support, never again."""
+
+
+def attacks_of(settings: MetaSettings, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
+    """The attacks of the pool, each at every strength; UsageError for one that is held out."""
+    held_out = [part for part in settings.held_out.split("+") if part]
+    for family in held_out:
+        _check_family(family)
+    found: dict[Attack, None] = {}
+    for part in settings.attacks.split("+"):
+        for attack in _named(part, settings.attack_steps, strengths):
+            if attack.family in held_out:
+                raise UsageError(
+                    f"attacks={settings.attacks}: {attack.name} is of the family {attack.family}, "
+                    "which is held_out; take one of the two out"
+                )
+            found |= {scaled(attack, part): None for part in settings.strengths.split("+")}
+    return tuple(found)
+
+
+def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
+    """One attack by its name, or those of ours of a family that are cheap enough to train on."""
+    family = part.removeprefix("family:")
+    if family == part:
+        return [build_attack(_shortened(part, {"steps": str(steps)}), strengths)]
+    _check_family(family)
+    own = [ATTACKS.get(name) for name in ATTACKS.names()]
+    options = {"steps": str(steps), **CHEAP}
+    found = [
+        build_attack(_shortened(one.name, options), strengths)
+        for one in own
+        if one.family == family and one.origin == "reattack" and not one.only_by_name
+    ]
+    cheap = [attack for attack in found if attack.passes <= MOST_PASSES]
+    if not cheap:
+        raise UsageError(
+            f"{part}: expected attacks of ours of at most {MOST_PASSES} passes an image, got "
+            f"{', '.join(attack.name for attack in found) or 'none'}; name those to train on"
+        )
+    return cheap
+
+
+def _shortened(name: str, options: Mapping[str, str]) -> Spec:
+    allowed = options_of(ATTACKS.get(name))
+    return Spec(name, tuple((key, text) for key, text in options.items() if key in allowed))
+
+
+def _check_family(family: str) -> None:
+    families = {ATTACKS.get(name).family for name in ATTACKS.names()}
+    if family not in families:
+        raise unknown("family of attacks", family, families)
+
+
+def scaled(attack: Attack, strength: str) -> Attack:
+    """`attack` with its size multiplied by `strength`, a positive number written as text."""
+    try:
+        factor = number(strength)
+    except (ValueError, ZeroDivisionError):
+        factor = 0.0
+    if factor <= 0:
+        raise UsageError(f"strengths: expected positive numbers joined by +, got {strength!r}")
+    sizes = {key: getattr(attack, key) for key in SCALED if key in options_of(type(attack))}
+    if factor == 1:
+        return attack
+    if not sizes:
+        raise UsageError(f"strengths={strength}: {attack.name} has no {' or '.join(SCALED)}")
+    return replace(attack, **{key: type(size)(size * factor) for key, size in sizes.items()})  # type: ignore[type-var]
+
+
+def check_pool(data: Split, classes: int, settings: MetaSettings) -> None:
+    """Raise UsageError unless `data` has enough images of each class for the tasks asked for."""
+    counts = data.labels.bincount(minlength=classes)
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if absent:
+        raise UsageError(
+            f"class {absent[0]} has no images in the training split, tasks draw from each of the "
+            f"{classes} classes; expected images of all of them"
+        )
+    if settings.task_size:
+        wanted, most, where = 2 * settings.task_size, len(data), "the training split"
+        said = f"task_size={settings.task_size}"
+    else:
+        rarest = int(counts.argmin())
+        wanted, most, where = settings.shots + settings.query, int(counts.min()), f"class {rarest}"
+        said = f"shots={settings.shots} and query={settings.query}"
+    if wanted > most:
+        raise UsageError(f"{said} need {wanted} images, {where} has {most}; ask for fewer")
+    if settings.pool == "fixed" and settings.tasks > settings.pool_size:
+        raise UsageError(
+            f"tasks={settings.tasks}: a fixed pool has pool_size={settings.pool_size} tasks"
+        )
+
+
+def construct_adv_task_set(
+    model: nn.Module, data: Split, attacks: Sequence[Attack], settings: MetaSettings,
+    ledger: Ledger, rng: torch.Generator,
+) -> list[Task]:  # fmt: skip
+    """`settings.tasks` tasks, each an attack drawn from `attacks` and images drawn by class.
+
+    `shots` images per class to adapt on, attacked on `model` as it is now if `inner` says captured,
+    and `query` others per class, clean; in a fixed pool they are attacked on `model` too.
+    """
+    device, classes = next(model.parameters()).device, int(data.labels.max()) + 1
+    tasks = [_draw(data, attacks, classes, settings, device, rng) for _ in range(settings.tasks)]
+    target, made = frozen(model), dict[int, Task]()
+    for places in by_attack(tasks):
+        some = [tasks[place] for place in places]
+        if settings.inner == "captured":
+            shown = _craft(target, some, 0, ledger)
+            some = [task._replace(support=one) for task, one in zip(some, shown, strict=True)]
+        if settings.pool == "fixed":
+            asked = _craft(target, some, 1, ledger)
+            some = [
+                task._replace(crafted=one.images) for task, one in zip(some, asked, strict=True)
+            ]
+        made |= dict(zip(places, some, strict=True))
+    return [made[place] for place in range(len(tasks))]
+
+
+def _draw(
+    data: Split, attacks: Sequence[Attack], classes: int, settings: MetaSettings,
+    device: torch.device, rng: torch.Generator,
+) -> Task:  # fmt: skip
+    """A task without any attack yet; what is rehearsed is none of its query."""
+    attack = attacks[int(torch.randint(len(attacks), (1,), generator=rng))]
+    if settings.task_size:
+        cut = settings.task_size
+        drawn = torch.randperm(len(data), generator=rng)[: 2 * cut]
+    else:
+        cut = settings.shots * classes
+        drawn = balanced(data.labels, settings.shots + settings.query, classes, rng)
+    support, query = data.batch(drawn[:cut]), data.batch(drawn[cut:])
+    size = cut if settings.rehearse else 0
+    steps = [_others(len(data), drawn[cut:], size, rng) for _ in range(settings.inner_steps)]
+    rehearsed = torch.stack(steps) if steps else torch.empty(0, 0, dtype=torch.int64)
+    rehearsal = Batch(data.images(rehearsed), data.labels[rehearsed])
+    streams = Streams.dealt(rng, cut), Streams.dealt(rng, len(drawn) - cut)
+    return Task(attack, support.to(device), query.to(device), rehearsal.to(device), streams)
+
+
+def _others(count: int, query: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """`size` of `count` indices, none of them in `query`."""
+    if not size:
+        return query[:0]
+    drawn = torch.randperm(count, generator=rng)[: size + len(query)]
+    return drawn[~torch.isin(drawn, query)][:size]
+
+
+def by_attack(tasks: Sequence[Task]) -> list[list[int]]:
+    """Places of the tasks of each attack: these are adapted and attacked together."""
+    found: dict[Attack, list[int]] = {}
+    for place, task in enumerate(tasks):
+        found.setdefault(task.attack, []).append(place)
+    return list(found.values())
+
+
+def _craft(target: nn.Module, tasks: Sequence[Task], part: int, ledger: Ledger) -> list[Batch]:
+    """Support (part 0) or query (1) of tasks of one attack, attacked on one model in one batch."""
+    batches = [(task.support, task.query)[part] for task in tasks]
+    rng = Streams.joined([task.streams[part] for task in tasks])
+    everyone = Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    with metered(target, ledger.meter):
+        images = ledger.perturb(tasks[0].attack, target, everyone, rng).images
+    parts = torch.split(images, [len(batch.labels) for batch in batches])
+    return [Batch(one, batch.labels) for one, batch in zip(parts, batches, strict=True)]
+
+
+def attack_each(
+    attack: Attack, model: nn.Module, many: Parameters, batch: Batch, ledger: Ledger, rng: Streams
+) -> Batch:
+    """Attack images (models, rows, ...), each on the model it belongs to.
+
+    In one batch if the attack asks by rows; else model by model. `model` has the parameters that
+    `many` (models, ...) does not.
+    """
+    now = {name: tensor.detach() for name, tensor in many.items()}
+    models, rows = batch.labels.shape
+    target, flat = frozen(model), Batch(batch.images.flatten(0, 1), batch.labels.flatten())
+    if attack.by_rows:
+        owner = torch.arange(models, device=flat.labels.device).repeat_interleave(rows)
+        targets: list[nn.Module] = [Stacked(target, now, owner)]
+    else:
+        targets = [with_parameters(target, unstack(now, index)) for index in range(models)]
+    images, size = [], len(flat.labels) // len(targets)
+    for index, one in enumerate(targets):
+        part = slice(index * size, (index + 1) * size)
+        some = Batch(flat.images[part], flat.labels[part])
+        with metered(one, ledger.meter):
+            images.append(ledger.perturb(attack, one, some, rng.take(part)).images)
+    return Batch(torch.cat(images).view_as(batch.images), batch.labels)
