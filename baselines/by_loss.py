@@ -32,6 +32,8 @@ class ByLoss(Defense):
     passes: int = 0
     """Budget of image passes, forward and backward; what `start` took comes on top."""
     start: str = ""
+    ramp: float = 0.3
+    """Share of training over which attacks grow to their full size."""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers and empty batches."""
@@ -45,7 +47,7 @@ class ByLoss(Defense):
 
     def schedule(self) -> Schedule:
         """How long and how fast."""
-        return Schedule(self.epochs, self.lr, self.batch_size, self.passes)
+        return Schedule(self.epochs, self.lr, self.batch_size, self.passes, ramp=self.ramp)
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

@@ -58,6 +58,7 @@ class EATraining(ByLoss):
     epochs: int = 3
     lr: float = 1e-3
     start: str = "pgd_at"
+    ramp: float = 0.0
     attacks: str = POOL
     attack_steps: int = 7
     memory: float = 0.9

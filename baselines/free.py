@@ -28,8 +28,8 @@ from benchmark.core.types import Attack, Batch
 class Replay:
     """The loss of one replay; the gradient of its backward pass moves the next one's delta."""
 
-    def __init__(self, eps: float) -> None:
-        self.eps = eps
+    def __init__(self, eps: float, ledger: Ledger) -> None:
+        self.full, self.ledger = eps, ledger
         self.noise: Tensor | None = None
         """The delta of the largest batch so far: of a smaller one the first rows."""
         self.used: Tensor | None = None
@@ -45,8 +45,9 @@ class Replay:
         if self.noise is None or len(self.noise) < len(images):
             self.noise = torch.zeros_like(images)
         if self.used is not None and self.used.grad is not None:
-            step = self.used + self.eps * self.used.grad.sign()
-            self.noise[: len(step)] = step.clamp(-self.eps, self.eps)
+            eps = self.full * self.ledger.strength
+            step = self.used + eps * self.used.grad.sign()
+            self.noise[: len(step)] = step.clamp(-eps, eps)
         return self.noise[: len(images)].clone()
 
 
@@ -72,4 +73,4 @@ class FreeTraining(ByLoss):
         (attack,) = self.training_attacks(strengths)
         assert isinstance(attack, FGSMLinf)
         ledger.uses(attack)
-        return Replay(attack.eps)
+        return Replay(attack.eps, ledger)

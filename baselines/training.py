@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 
 import torch
@@ -37,6 +37,9 @@ class Schedule:
     """Passes of images, forward and backward, after which training ends; 0: after `epochs`."""
     replays: int = 1
     """Updates on each batch, one after the other."""
+    ramp: float = 0.0
+    """Share of the schedule over which attacks grow to their full size. Whoever meets eps = 0.3 on
+    MNIST with initial weights learns to call everything a one."""
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Ledger:
     updates: int = 0
     probes: dict[str, float | None] = field(default_factory=dict)
     """Numbers for the record that are no cost."""
+    strength: float = 1.0
+    """Share of their size that attacks have by now."""
 
     @property
     def passes(self) -> int:
@@ -81,6 +86,7 @@ class Ledger:
         The way to an attacked image in training: `trained_on` cannot drift from the truth.
         """
         self.uses(attack)
+        attack = weakened(attack, self.strength)
         training = model.training
         model.eval()
         try:
@@ -117,6 +123,7 @@ def train(
             if done() >= 1:
                 break
             fall_along_cosine(optimizer, schedule.lr, done())
+            ledger.strength = min(1.0, done() / schedule.ramp) if schedule.ramp else 1.0
             with metered(model, ledger.meter):
                 descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
             ledger.update(len(batch.labels))
@@ -142,6 +149,13 @@ def fall_along_cosine(optimizer: torch.optim.Optimizer, lr: float, share: float)
     """The rate is lr * (1 + cos(pi * share)) / 2, `share` being over (Loshchilov & Hutter 2017)."""
     for group in optimizer.param_groups:
         group["lr"] = lr * (1 + math.cos(math.pi * share)) / 2
+
+
+def weakened(attack: Attack, share: float) -> Attack:
+    """The attack with `eps` and `step_size`, where it has them, at a share of what they are."""
+    named = {name: getattr(attack, name, None) for name in ("eps", "step_size")}
+    sizes = {name: share * size for name, size in named.items() if isinstance(size, float)}
+    return replace(attack, **sizes) if share < 1 and sizes else attack  # type: ignore[type-var]
 
 
 def descend(value: Tensor, optimizer: torch.optim.Optimizer, when: str) -> None:

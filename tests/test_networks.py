@@ -81,7 +81,7 @@ def test_the_head_is_what_makes_the_logits(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [("small_cnn", 3), ("resnet18", 20), ("resnet20", 19), ("resnet2b", 0)]
+    ("name", "layers"), [("small_cnn", 2), ("resnet18", 20), ("resnet20", 19), ("resnet2b", 0)]
 )
 def test_scales_and_shifts_of_every_normalisation_layer(name, layers):
     model = build(name, CIFAR)

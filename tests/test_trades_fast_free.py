@@ -118,7 +118,7 @@ def test_free_training_is_its_algorithm():
     """
     ours, plain = linear().double(), linear().double()
     batches = [Batch(few(n, seed=n).images.double(), few(n).labels) for n in (20, 12, 18)]
-    loss, optimizer = Replay(EPS), torch.optim.SGD(ours.parameters(), lr=0.05)
+    loss, optimizer = Replay(EPS, Ledger()), torch.optim.SGD(ours.parameters(), lr=0.05)
     delta = torch.zeros(20, 1, 4, 4).double()
     for batch in batches:
         for _ in range(4):

@@ -71,6 +71,25 @@ def test_the_ledger_writes_down_what_was_used():
     assert all(torch.equal(before[name], after[name]) for name in before), "attacked in eval mode"
 
 
+def test_attacks_grow_to_their_size_over_the_ramp():
+    """Of 10 updates with a ramp of 0.4, update i meets i / 4 of eps and of the step, 4 and on all.
+
+    The perturbation is as large as the attack was allowed to be.
+    """
+    data, ledger, seen = split(50), Ledger(), []
+    attack = build_attack("pgd_linf[steps=2,step_size=0.1]", {"pgd_linf": {"eps": 0.1}})
+
+    def loss(model, batch):
+        moved = ledger.perturb(attack, model, batch, stream("x")).images - batch.images
+        seen.append(float(moved.abs().max()))
+        return classification_loss(model, batch)
+
+    schedule = Schedule(10, 0.01, 50, ramp=0.4)
+    train(conv_net((1, 8, 8), 10), data, loss, schedule, ledger, print, stream("y"))
+    assert seen == pytest.approx([0.1 * min(1, i / 4) for i in range(10)], abs=1e-6)
+    assert (attack.eps, attack.step_size) == (0.1, 0.1)
+
+
 def test_the_ledger_gives_the_mode_back_when_an_attack_crashes():
     class Crash:
         family = "noise"
