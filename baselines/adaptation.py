@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from baselines.networks import head_parameters, norm_parameters
 from baselines.stacked import Parameters, Stacked, each, side_by_side, unstack
 from baselines.step_sizes import step_sizes
-from benchmark.core.records import Budget, Method
+from benchmark.core.records import Budget, Effort, Method
 from benchmark.core.types import Batch
 
 Show = Callable[[Parameters], Batch]
@@ -53,6 +53,8 @@ class Adapted(NamedTuple):
     """||adapted - trained|| / ||trained|| over all parameters."""
     support_loss: tuple[float, float]
     """Cross-entropy on what was shown first, before and after."""
+    effort: Effort = Effort()
+    """What the inner steps took, noted by whoever shows."""
 
     @property
     def model(self) -> nn.Module:

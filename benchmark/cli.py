@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         float | None, typer.Option(help="Inner learning rate, instead of each method's own.")
     ] = None,
     knowledge: Annotated[
-        str | None, typer.Option(help="What the defender has: captured, simulated.")
+        str | None, typer.Option(help="What the defender has: captured, simulated, clean.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Score the first so many test images only.")

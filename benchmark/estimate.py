@@ -37,6 +37,7 @@ def cost(cell: Cell, attacks: Mapping[str, Attack]) -> int:
     simulated = cell.budget.knowledge == "simulated"
     times = cell.budget.steps + 1  # and once to note the loss before adapting
     crafted = support * times if simulated else max(support, POOL * facts.classes)
+    crafted = 0 if cell.budget.knowledge == "clean" else crafted
     shown = sum(crafted * one.passes + 4 * support * cell.budget.steps for one in arrivals)
     return cell.episodes * (shown + query * attack.passes)
 

@@ -32,9 +32,9 @@ of them after every attack shown."""
 POOL = 10
 """Shown images per class that are crafted at once, see `Lab.shown`."""
 PROTOCOL = (
-    "benchmark.runner", "benchmark.showing", "benchmark.lab", "benchmark.evaluation",
-    "benchmark.crafting", "benchmark.data", "benchmark.precision", "baselines.adaptation",
-    "baselines.stacked", "baselines.step_sizes",
+    "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
+    "benchmark.evaluation", "benchmark.crafting", "benchmark.data", "benchmark.precision",
+    "baselines.adaptation", "baselines.stacked", "baselines.step_sizes",
 )  # fmt: skip
 
 

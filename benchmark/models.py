@@ -161,7 +161,8 @@ def is_spoiled(model: Model) -> bool:
     return modes or evaluation.state_hash(model.network) != model.hash
 
 
-def check_untouched(model: Model) -> None:
-    """Raise AuditError if a cell wrote to the trained model it shares with others."""
+def check_untouched(model: Model) -> str:
+    """State hash now; AuditError if a cell wrote to the trained model it shares with others."""
     if is_spoiled(model):
         raise AuditError("the trained model changed while a cell was evaluated")
+    return evaluation.state_hash(model.network)

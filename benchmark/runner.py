@@ -18,7 +18,7 @@ from torch import Tensor
 
 from baselines.adaptation import Adapted, adapt_all, as_one, missing
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
-from benchmark.core.errors import AuditError, OverLimit, UsageError
+from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.records import Cell, Outcome, Record, Verdicts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -29,10 +29,10 @@ from benchmark.evaluation import (
     state_hash,
     survives,
 )
+from benchmark.integrity import check_moved, check_start, look_into
 from benchmark.lab import Lab
 from benchmark.limits import limited
-from benchmark.models import Model, check_untouched
-from benchmark.showing import defender, distance
+from benchmark.showing import defender, distance, with_effort
 
 
 class Episode(NamedTuple):
@@ -102,21 +102,24 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
     before = lab.static(cell, meter)
     if cell.budget.adapts:
         episodes = lab.episodes(cell, lambda cells: run_episodes(lab, cells, meter))
-        check_adapted(trained, episodes)
     else:  # nothing adapts: the adapted model is the trained one, and so are its verdicts
         unchanged = Adapted(trained.network, {}, 0.0, (0.0, 0.0))
         episodes = [Episode(before.clean, before.robust, before.robust, unchanged, 0)]
-    check_untouched(trained)
+    adapted = [episode.adapted for episode in episodes]
+    integrity = look_into(lab, cell, trained, adapted)
     outcome = Outcome(
         clean_before=pack([before.clean]),
         before=pack([before.robust]),
         clean=pack([episode.clean for episode in episodes]),
         static=pack([episode.static for episode in episodes]),
         reattacked=pack([episode.reattacked for episode in episodes]),
-        moved=[episode.adapted.moved for episode in episodes],
-        support_loss=[episode.adapted.support_loss for episode in episodes],
+        moved=[one.moved for one in adapted],
+        support_loss=[one.support_loss for one in adapted],
+        adaptation=[one.effort for one in adapted],
         outside=before.outside + sum(episode.outside for episode in episodes),
+        integrity=integrity,
     )
+    check_start(lab, cell, outcome)
     return record(lab, cell, "done", meter, outcome=outcome)
 
 
@@ -145,7 +148,8 @@ def adapt_to(
 
     def first() -> list[Adapted]:
         shows = [defender(lab, cell.showing(arrivals[0]), index, meter) for cell, index in draws]
-        return adapt_all(lab.model(draws[0][0]).network, draws[0][0].budget, shows)
+        adapted = adapt_all(lab.model(draws[0][0]).network, draws[0][0].budget, shows)
+        return with_effort(adapted, shows)
 
     def next_() -> list[Adapted]:
         before = adapt_to(lab, draws, arrivals[:-1], meter)
@@ -161,13 +165,15 @@ def adapt_further(
     lab: Lab, cell: Cell, index: int, arrivals: tuple[str, ...], start: Adapted, meter: Meter
 ) -> Adapted:
     """Adapt a model that has adapted before to the last of `arrivals`, from where it is."""
-    stage, budget = len(arrivals) - 1, cell.budget
-    show = defender(lab, cell.showing(arrivals[-1]), index, meter, stage, start.model)
-    step = adapt_all(start.model, budget, [show])[0]
-    check_moved(state_hash(start.model), step)
+    stage, budget, model = len(arrivals) - 1, cell.budget, start.model
+    shows = [defender(lab, cell.showing(arrivals[-1]), index, meter, stage, model)]
+    (step,) = with_effort(adapt_all(model, budget, shows), shows)
+    check_moved(state_hash(model), model, step)
     parameters = {**start.parameters, **step.parameters}
-    moved = distance(start.trained, parameters)
-    return start._replace(parameters=parameters, moved=moved, support_loss=step.support_loss)
+    return Adapted(
+        start.trained, parameters, distance(start.trained, parameters), step.support_loss,
+        start.effort + step.effort,
+    )  # fmt: skip
 
 
 def attack_again(
@@ -193,18 +199,6 @@ def attack_again(
         Episode(rows[0][i], rows[1][i], rows[2][i], one, outside[i])
         for i, one in enumerate(adapted)
     ]
-
-
-def check_adapted(trained: Model, episodes: Sequence[Episode]) -> None:
-    """Raise AuditError if an adaptation changed nothing, whatever it says it moved."""
-    for episode in episodes:
-        check_moved(trained.hash, episode.adapted)
-
-
-def check_moved(before: str, adapted: Adapted) -> None:
-    """Raise AuditError if the adapted model is the one with the state hash `before`."""
-    if adapted.moved <= 1e-8 or state_hash(adapted.model) == before:
-        raise AuditError("adaptation changed nothing: the adapted model is the trained one")
 
 
 def pack(rows: list[Tensor]) -> Verdicts:

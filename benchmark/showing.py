@@ -1,15 +1,15 @@
-"""What the defender is shown: attacked support, and as many clean training images beside it."""
+"""What the defender is shown (attacked support, as many clean images) and what looking takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from baselines.adaptation import Show, with_parameters
+from baselines.adaptation import Adapted, Show, with_parameters
 from baselines.stacked import Parameters
-from benchmark.core.records import Cell
+from benchmark.core.records import Cell, Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -18,13 +18,51 @@ from benchmark.evaluation import Meter, frozen, run_attack
 from benchmark.lab import Lab
 
 
+class Looks:
+    """A defender's `Show` that notes what each look took."""
+
+    def __init__(self, show: Show, meter: Meter) -> None:
+        """`meter`: counts the passes of the attack, where the defender runs it."""
+        self.show, self.meter = show, meter
+        self.noted: list[Effort] = []
+
+    def __call__(self, parameters: Parameters) -> Batch:
+        """See `Show`."""
+        forwards, backwards = self.meter.forwards, self.meter.backwards
+        batch = self.show(parameters)
+        self.noted.append(
+            Effort(
+                forwards=self.meter.forwards - forwards + len(batch.labels),
+                backwards=self.meter.backwards - backwards + len(batch.labels),
+                images=len(batch.labels),
+                updates=1,
+            )
+        )
+        return batch
+
+    @property
+    def effort(self) -> Effort:
+        """Of the inner steps: one pass each way for what is shown, and those of the attack.
+
+        The first look is not one of them: it only tells the loss before.
+        """
+        return sum(self.noted[1:], Effort())
+
+
+def with_effort(adapted: Sequence[Adapted], shows: Sequence[Looks]) -> list[Adapted]:
+    """The adapted models with what their defenders' looks took."""
+    pairs = zip(adapted, shows, strict=True)
+    return [one._replace(effort=show.effort) for one, show in pairs]
+
+
 def defender(
     lab: Lab, cell: Cell, index: int, meter: Meter, stage: int = 0, start: nn.Module | None = None
-) -> Show:
+) -> Looks:
     """What the defender looks at in each inner step: attacked support and as many clean images.
 
     `captured`: the support as it was attacked once, against the model that begins to adapt.
     `simulated`: the support attacked anew in every step, against the parameters of that step.
+    `clean`: the support as it is, the control that shows what the attack adds to it.
 
     Args:
         lab: where data, models and attacks are.
@@ -51,7 +89,9 @@ def defender(
             return lab.shown(cell, index, meter)
         return craft(frozen(start), streams("shown"))
 
-    captured = capture() if cell.budget.knowledge == "captured" else None
+    captured: Tensor | None = None
+    if cell.budget.knowledge != "simulated":
+        captured = capture() if cell.budget.knowledge == "captured" else support.images
     rng = streams("simulated")
 
     def show(parameters: Parameters) -> Batch:
@@ -63,7 +103,7 @@ def defender(
             torch.cat([shown, rehearsed.images]), torch.cat([support.labels, rehearsed.labels])
         )
 
-    return show
+    return Looks(show, meter)
 
 
 def clean_images(lab: Lab, cell: Cell, index: int, stage: int = 0) -> Callable[[], Batch]:

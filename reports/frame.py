@@ -31,7 +31,7 @@ FURTHER = (
     "clean_interval", "static_interval", "reattacked_interval", "inflation_interval",
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
-    "adaptation_passes", "adaptation_images", "verdicts",
+    "adaptation_passes", "adaptation_images", "loss_fell", "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
 is the mean over episodes."""
@@ -81,7 +81,9 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
 
 
 def _dtype(column: str) -> Any:
-    if column in QUANTITIES or column.startswith(("moved", "seconds", "lr", "adaptation_")):
+    if column in QUANTITIES or column.startswith(
+        ("moved", "seconds", "lr", "loss_", "adaptation_")
+    ):
         return "float64"
     if column in ("seed", "shots", "steps", "episodes", "forwards", "backwards"):
         return "int64"
@@ -106,6 +108,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "shown": THEN.join(cell.shown),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
+        "loss_fell": outcome.integrity.loss_fell if outcome and outcome.integrity else None,
         **_efforts("training", [record.training] if record.training else []),
         **_efforts("adaptation", outcome.adaptation if outcome else []),
     }

@@ -80,7 +80,8 @@ def test_imports_go_one_way(path):
 
 ORDER = [
     "data", "cache", "evaluation", "plan", "place", "models", "crafting", "lab", "bookkeeping",
-    "runner", "work", "sharing", "processes", "on_ray", "executors", "session", "cli",
+    "showing", "integrity", "runner", "work", "sharing", "processes", "on_ray", "executors",
+    "session", "cli",
 ]  # fmt: skip
 """Inside benchmark: a module may use those before it, never those after it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCHEMA: Literal[1] = 1
 
 Method = Literal["none", "finetune", "head", "norm", "learned"]
-Knowledge = Literal["captured", "simulated"]
+Knowledge = Literal["captured", "simulated", "clean"]
 Status = Literal["done", "skipped", "failed"]
 Scored = Literal["test", "validation"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -139,6 +140,41 @@ class Effort(Cost):
 EFFORT = tuple(Effort.model_fields)
 
 
+class Integrity(_Frozen):
+    """That adaptation moved parameters of a copy and nothing else, and saw no scored image.
+
+    How far the parameters moved is in `Outcome.moved`.
+    """
+
+    buffers_moved: list[float]
+    """Per episode, the largest change of a buffer: 0."""
+    base: tuple[str, str]
+    """State hash of the trained model before and after the cell: equal."""
+    shared: list[int]
+    """Per episode, images of the published data that were both shown and scored: 0."""
+    loss_fell: Share | None
+    """Share of episodes whose loss on the shown examples fell; None where nothing adapts."""
+
+    @model_validator(mode="after")
+    def _holds(self) -> Self:
+        if any(self.buffers_moved):
+            raise ValueError(f"buffers moved by {max(self.buffers_moved)} during adaptation")
+        if self.base[0] != self.base[1]:
+            raise ValueError(f"the trained model changed, from {self.base[0]} to {self.base[1]}")
+        if any(self.shared):
+            raise ValueError(f"{max(self.shared)} images were both shown and scored")
+        return self
+
+
+def fell(losses: Sequence[tuple[float, float]]) -> float:
+    """Share of episodes whose support loss (before, after) fell.
+
+    >>> fell([(2.0, 1.0), (1.0, 1.0), (1.0, 3.0), (1.0, 0.5)])
+    0.5
+    """
+    return sum(after < before for before, after in losses) / len(losses)
+
+
 class Outcome(_Frozen):
     """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
 
@@ -160,6 +196,23 @@ class Outcome(_Frozen):
     defender runs it. Seconds are not kept, since episodes adapt together; empty: not known."""
     outside: int = Field(default=0, ge=0)
     """Minimum-norm proposals over budget, all runs together: there the attack counts as failed."""
+    integrity: Integrity | None = None
+    """None in records of before it was kept."""
+
+    @model_validator(mode="after")
+    def _integrity_agrees(self) -> Self:
+        found, episodes = self.integrity, self.static.episodes
+        if found is None:
+            return self
+        if not len(found.buffers_moved) == len(found.shared) == len(self.moved) == episodes:
+            raise ValueError(f"integrity of other than the {episodes} episodes there are")
+        if found.loss_fell not in (None, fell(self.support_loss)):
+            raise ValueError(f"loss_fell is {found.loss_fell}, not {fell(self.support_loss)}")
+        return self
+
+    def is_unadapted(self) -> bool:
+        """Whether the verdicts are those of the trained model throughout."""
+        return self.clean == self.clean_before and self.before == self.static == self.reattacked
 
 
 class Provenance(_Frozen):
@@ -212,6 +265,17 @@ class Record(_Frozen):
             raise ValueError(f"a record with status {self.status!r} and outcome {self.outcome!r}")
         if self.status != "done" and not self.reason:
             raise ValueError(f"a record with status {self.status!r} must say why in `reason`")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_adapts_without_shots(self) -> Self:
+        if self.outcome is None or self.outcome.integrity is None:
+            return self
+        adapts = self.cell.budget.adapts
+        if adapts != (self.outcome.integrity.loss_fell is not None):
+            raise ValueError(f"budget {self.cell.budget} and integrity disagree on adaptation")
+        if not adapts and not (self.outcome.is_unadapted() and not any(self.outcome.moved)):
+            raise ValueError("nothing adapts, yet the verdicts are not those of the trained model")
         return self
 
 
