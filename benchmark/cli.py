@@ -189,7 +189,7 @@ def report(
     files = write_report(results, out, equal_training)
     for problem in files.problems:
         typer.echo(problem, err=True)
-    for path in (files.csv, files.parquet, files.markdown, *files.plots):
+    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
         typer.echo(str(path))
 
 

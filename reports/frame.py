@@ -31,7 +31,7 @@ FURTHER = (
     "clean_interval", "static_interval", "reattacked_interval", "inflation_interval",
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
-    "adaptation_passes", "adaptation_images", "loss_fell", "verdicts",
+    "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
 is the mean over episodes."""
@@ -101,7 +101,7 @@ def _facts(record: Record) -> dict[str, Any]:
         **{name: getattr(cell, name) for name in ("attack", "episodes")},
         **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
         **{name: getattr(record, name) for name in ("status", "reason", "norm", "query")},
-        **{name: getattr(record, name) for name in ("flags", "trained_on")},
+        **{name: getattr(record, name) for name in ("flags", "trained_on", "families_shown")},
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,

@@ -7,6 +7,7 @@ from typing import NamedTuple, get_args
 
 import pandas as pd
 
+from reports.arrivals import changes, stages
 from reports.frame import columns
 from reports.intervals import Table
 from reports.lines import Key, Line, lines
@@ -22,15 +23,20 @@ COLUMNS = (
 
 
 class Views(NamedTuple):
-    """The two tables that summary and plots show, with how each line adapts in words."""
+    """The tables that summary and plots show, with how each line adapts in words."""
 
     head: pd.DataFrame
     attacks: pd.DataFrame
+    changed: pd.DataFrame
+    staged: pd.DataFrame
 
 
 def views(frame: pd.DataFrame) -> Views:
-    """`headline` and `per_attack` of a tidy frame, each with a column `adaptation`."""
-    tables = headline(frame), per_attack(frame)
+    """`headline` and `per_attack` of a tidy frame, `changes` and `stages` of `reports.arrivals`.
+
+    Each with a column `adaptation`.
+    """
+    tables = headline(frame), per_attack(frame), changes(frame), stages(frame)
     return Views(*(table.assign(adaptation=adaptations(table)) for table in tables))
 
 

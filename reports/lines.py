@@ -135,11 +135,8 @@ def lines(frame: pd.DataFrame) -> list[Line]:
 def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Place, Any]]:
     """One cell a place, the best scored: a folder may hold a quick run beside a full one."""
     cells: defaultdict[Key, dict[Place, Any]] = defaultdict(dict)
-    for cell in sorted(rows(frame), key=_evidence):
-        trained = cell.dataset, cell.network, cell.defense
-        budget = cell.shots, cell.method, cell.knowledge, cell.steps, cell.lr
-        key = Key(*trained, *(budget if cell.adapts else (0, "none", "", 0, 0.0)))
-        cells[key][Place(cell.attack, cell.seed)] = cell
+    for cell in sorted(rows(frame), key=evidence):
+        cells[key_of(cell)][Place(cell.attack, cell.seed)] = cell
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["defense"]))}
 
     def position(key: Key) -> tuple[Any, ...]:
@@ -148,7 +145,15 @@ def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Place, Any]]:
     return {key: cells[key] for key in sorted(cells, key=position)}
 
 
-def _evidence(cell: Any) -> tuple[bool, int, int]:
+def key_of(cell: Any) -> Key:
+    """Of a row of the tidy frame."""
+    trained = cell.dataset, cell.network, cell.defense
+    budget = cell.shots, cell.method, cell.knowledge, cell.steps, cell.lr
+    return Key(*trained, *(budget if cell.adapts else (0, "none", "", 0, 0.0)))
+
+
+def evidence(cell: Any) -> tuple[bool, int, int]:
+    """Sort key: of several cells in one place, the last is the one scored best."""
     return cell.status == "done", 0 if pd.isna(cell.n) else cell.n, cell.episodes
 
 

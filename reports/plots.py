@@ -1,4 +1,4 @@
-"""The two plots that matter, as PNG and SVG: one file per data set and network each."""
+"""The plots, as PNG and SVG: one file per data set and network each."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from matplotlib.figure import Figure
 
 from benchmark.core.store import atomic_path, slug
 from reports.headline import Views
+from reports.plot_collateral import collateral_figure
 from reports.plot_matrix import matrix_figure
+from reports.plot_sequence import sequence_figure
 from reports.plot_shots import shots_figure
 
 
 def write_plots(shown: Views, out: Path) -> list[Path]:
     """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
 
-    There is no `shots-...` where only one K was run.
+    There is no `shots-...` where only one K was run. Where other attacks were shown than scored,
+    there is `collateral-...` for each K and `sequence-...`.
 
     Raises:
         UsageError: `out` cannot be written.
     """
-    head, attacks = shown
+    head, attacks = shown.head, shown.attacks
     places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
     written: list[Path] = []
     with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
@@ -34,7 +37,16 @@ def write_plots(shown: Views, out: Path) -> list[Path]:
             )
             if of_head["shots"].nunique() > 1:
                 written += save(shots_figure(of_head), out / f"shots-{name}")
-            written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
+            if len(of_attacks):
+                written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
+        for (dataset, network, shots), part in shown.changed.groupby(
+            ["dataset", "network", "shots"]
+        ):
+            name = f"collateral-{slug(str(dataset))}-{slug(str(network))}-k{shots}"
+            written += save(collateral_figure(part), out / name)
+        for (dataset, network), part in shown.staged.groupby(["dataset", "network"]):
+            name = f"sequence-{slug(str(dataset))}-{slug(str(network))}"
+            written += save(sequence_figure(part), out / name)
     return written
 
 

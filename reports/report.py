@@ -19,6 +19,7 @@ class ReportFiles(NamedTuple):
     csv: Path
     parquet: Path
     markdown: Path
+    further: tuple[Path, ...]
     plots: list[Path]
     problems: list[str]
 

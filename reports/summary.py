@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from reports.arrivals import Collateral, collateral
 from reports.costs import COSTS, KEY, training_costs
 from reports.findings import warnings
 from reports.frame import rows
 from reports.headline import Views
-from reports.text import markdown, percent
+from reports.lines import Key
+from reports.summary_shown import changed_others, shown_sections
+from reports.text import grid, markdown, percent
 
 LEGEND = """\
 Accuracies in percent, with 95% intervals: Wilson where one model is scored once, else a bootstrap
@@ -25,6 +28,8 @@ of the shown examples. K counts shown examples per class.
 - **mean over families**: the worst attack of each family per image, then the mean over families.
   **worst case**: per image, over all attacks. Both use the images and episodes all attacks share.
   For K > 0 each attack meets the model that adapted to it.
+- **collateral**, where other attacks were scored after showing one: the mean and the worst change
+  of robust@K - robust@0 over all pairs of an attack shown and another one scored.
 - A line with a hole is *incomplete*: it has no numbers and no rank.
 """
 
@@ -41,23 +46,25 @@ def summary(frame: pd.DataFrame, shown: Views, left_out: Sequence[str] = ()) -> 
 
     Names and reasons in it come from users and are escaped.
     """
-    head, attacks = shown
+    head, attacks = shown.head, shown.attacks
+    harm = collateral(shown.changed)
     parts = ["# Robustness after adaptation, re-attacked\n", LEGEND]
     parts += [f"- {markdown(line, 300)}\n" for line in left_out]
     for (dataset, network), part in head.groupby(["dataset", "network"], sort=False):
         of_this = (attacks["dataset"] == dataset) & (attacks["network"] == network)
         parts.append(f"## {markdown(str(dataset))}, {markdown(str(network))}\n")
-        parts += _headline(part)
+        parts += _headline(part, harm)
         parts += _attacks(attacks[of_this])
+    parts += shown_sections(shown.changed, shown.staged)
     parts += _costs(frame)
     parts += _doubts(frame)
     return "\n".join(parts)
 
 
-def _headline(part: pd.DataFrame) -> Iterator[str]:
+def _headline(part: pd.DataFrame, harm: Mapping[Key, Collateral]) -> Iterator[str]:
     for over, title in VIEWS.items():
         yield f"### {title}, all attacks\n"
-        yield _lines(part[(part["scope"] == "all") & (part["over"] == over)], "rank")
+        yield _lines(part[(part["scope"] == "all") & (part["over"] == over)], "rank", harm)
     for scope, title in SCOPES.items():
         chosen = part[(part["scope"] == scope) & (part["over"] == "family mean")]
         if len(chosen):
@@ -65,9 +72,11 @@ def _headline(part: pd.DataFrame) -> Iterator[str]:
             yield _lines(chosen, "attacks")
 
 
-def _lines(part: pd.DataFrame, first: str) -> str:
-    return _grid(
-        (first, "defense", "adaptation", "K", *_NUMBERS, "cells", "n x episodes"),
+def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None = None) -> str:
+    found = [(harm or {}).get(Key(*row[: len(Key._fields)])) for row in rows(part)]
+    more = ["collateral"] * any(found)
+    return grid(
+        (first, "defense", "adaptation", "K", *_NUMBERS, *more, "cells", "n x episodes"),
         [
             (
                 _first(row, first),
@@ -75,10 +84,11 @@ def _lines(part: pd.DataFrame, first: str) -> str:
                 row.adaptation,
                 str(row.shots),
                 *_numbers(row),
+                *([changed_others(change)] if more else []),
                 _cells(row),
                 _size(row),
             )
-            for row in rows(part)
+            for row, change in zip(rows(part), found, strict=True)
         ],
         left=3,
     )
@@ -143,7 +153,7 @@ def _by_shots(part: pd.DataFrame) -> str:
         sizes = sorted({str(row.n) for row in found.values() if not pd.isna(row.n)}, key=int)
         values = [_before(found)] + [text for k in shots for text in _after(found.get(k))]
         body.append((*names, ", ".join(sizes), *values))
-    return _grid(head, body, left=3)
+    return grid(head, body, left=3)
 
 
 def _before(found: dict[int, Any]) -> str:
@@ -166,7 +176,7 @@ def _costs(frame: pd.DataFrame) -> Iterator[str]:
     known = training_costs(frame).dropna(subset="training_passes")
     if len(known):
         yield "## Training cost\n\nMean over seeds; what training started from is included.\n"
-        yield _grid(
+        yield grid(
             ("data set", "network", "defense", "passes", "images", "updates", "seconds"),
             [
                 (
@@ -188,7 +198,7 @@ def _doubts(frame: pd.DataFrame) -> Iterator[str]:
     found = warnings(frame)
     if found:
         yield "## Reasons for doubt\n"
-        yield _grid(
+        yield grid(
             ("kind", "where", "what"),
             [(x.kind, markdown(x.where, 200), markdown(x.message, 400)) for x in found],
             left=3,
@@ -197,7 +207,7 @@ def _doubts(frame: pd.DataFrame) -> Iterator[str]:
 
 def _reasons(chosen: pd.DataFrame) -> str:
     groups = chosen.groupby(["dataset", "network", "attack", "reason"], sort=False)
-    return _grid(
+    return grid(
         ("data set", "network", "attack", "cells", "defenses", "reason"),
         [
             (
@@ -210,10 +220,3 @@ def _reasons(chosen: pd.DataFrame) -> str:
         ],
         left=6,
     )
-
-
-def _grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:
-    """A Markdown table whose first `left` columns are text; the cells are escaped already."""
-    rule = ["---" if place < left else "--:" for place in range(len(head))]
-    table = (head, rule, *body)
-    return "".join(f"| {' | '.join(row)} |\n" for row in table)

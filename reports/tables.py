@@ -20,6 +20,8 @@ class TableFiles(NamedTuple):
     csv: Path
     parquet: Path
     markdown: Path
+    further: tuple[Path, ...] = ()
+    """`collateral.csv` and `sequences.csv`, where there is something to say."""
 
 
 def write_tables(
@@ -45,10 +47,15 @@ def write_tables(
         table.to_parquet(temporary, index=False)
     with atomic_path(files.markdown) as temporary:
         temporary.write_text(summary(frame, shown, left_out), encoding="utf-8")
-    return files
+    further = {"collateral": shown.changed, "sequences": shown.staged}
+    written = [out / f"{name}.csv" for name, table in further.items() if len(table)]
+    for path in written:
+        with atomic_path(path) as temporary:
+            further[path.stem].to_csv(temporary, index=False, lineterminator="\n")
+    return files._replace(further=tuple(written))
 
 
-_LISTS = ("flags", "trained_on")
+_LISTS = ("flags", "trained_on", "families_shown")
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -77,3 +78,10 @@ def drawable(name: str, widest: int = WIDEST) -> str:
     '\\u4e2d'
     """
     return visible(name, widest).encode("cp1252", "backslashreplace").decode("cp1252")
+
+
+def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:
+    """A Markdown table whose first `left` columns are text; the cells are escaped already."""
+    rule = ["---" if place < left else "--:" for place in range(len(head))]
+    table = (head, rule, *body)
+    return "".join(f"| {' | '.join(row)} |\n" for row in table)
