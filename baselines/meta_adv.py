@@ -13,7 +13,7 @@ inner loop is the one of `baselines.adaptation`, written once for training and e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -56,7 +56,7 @@ class MetaAdv(MetaSettings, Defense):
     ) -> Trained:  # fmt: skip
         """See `Defense.fit`. `progress` counts both parts, half each."""
         ledger, attacks = Ledger(), self.training_attacks(strengths)
-        warmup = Schedule(self.warmup_epochs, self.warmup_lr)
+        warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=self.passes // 2)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             attack = attacks[int(torch.randint(len(attacks), (1,), generator=rng))]
@@ -64,8 +64,9 @@ class MetaAdv(MetaSettings, Defense):
 
         if not self.start:
             train(network, train_split, loss, warmup, ledger, lambda x: progress(x / 2), rng)
+        rest = replace(self, passes=self.passes and max(1, self.passes - ledger.passes))
         meta_train(
-            network, train_split, attacks, self, ledger, lambda share: progress((1 + share) / 2),
+            network, train_split, attacks, rest, ledger, lambda share: progress((1 + share) / 2),
             rng,
         )  # fmt: skip
         return ledger.trained(network)

@@ -37,6 +37,9 @@ class MetaSettings:
     pool_size: int = 32
     """Tasks of a fixed pool."""
     iterations: int = 120
+    passes: int = 0
+    """Budget of image passes, forward and backward, in place of `iterations` and `warmup_epochs`,
+    which gets half of it; what `start` took comes on top."""
     tasks: int = 2
     """Per iteration."""
     shots: int = 5

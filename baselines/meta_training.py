@@ -15,7 +15,7 @@ from baselines.meta_learning import Learner, outer_gradient
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, check_pool, construct_adv_task_set
 from baselines.step_sizes import attach
-from baselines.training import Ledger
+from baselines.training import Ledger, clock, fall_along_cosine
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Budget
 from benchmark.core.streams import Streams
@@ -46,9 +46,12 @@ def meta_train(
         {"params": list(learner.logarithms.values()), "lr": settings.step_sizes_lr},
     ]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(settings.iterations, 1))
+    done = clock(ledger, settings.iterations, settings.passes)
     next_tasks = task_source(model, data, attacks, settings, ledger, rng)
-    for iteration in range(settings.iterations):
+    iteration = 0
+    while done() < 1:
+        iteration += 1
+        fall_along_cosine(optimizer, done())
         optimizer.zero_grad()
         with timed(ledger.meter):
             tasks = next_tasks()
@@ -56,13 +59,12 @@ def meta_train(
                 outer_gradient(learner, tasks)
             except AuditError as error:
                 raise AuditError(
-                    f"training diverged at meta-iteration {iteration + 1}: {error}; "
+                    f"training diverged at meta-iteration {iteration}: {error}; "
                     "try a lower learning rate"
                 ) from error
             optimizer.step()
-            scheduler.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
-        progress((iteration + 1) / settings.iterations)
+        progress(min(done(), 1.0))
     attach(model, learner.step_sizes())
 
 

@@ -114,7 +114,8 @@ def train(
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
-    done = clock(schedule, len(data), ledger)
+    epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
+    done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes)
     model.train()
     epoch = 0
     while done() < 1:
@@ -122,7 +123,7 @@ def train(
         for batch in replayed(minibatches(data, schedule.batch_size, rng), schedule.replays):
             if done() >= 1:
                 break
-            fall_along_cosine(optimizer, schedule.lr, done())
+            fall_along_cosine(optimizer, done())
             ledger.strength = min(1.0, done() / schedule.ramp) if schedule.ramp else 1.0
             with metered(model, ledger.meter):
                 descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
@@ -130,13 +131,12 @@ def train(
         progress(min(done(), 1.0))
 
 
-def clock(schedule: Schedule, size: int, ledger: Ledger) -> Callable[[], float]:
-    """Says which share of the schedule is over, on `size` images, from what the ledger holds."""
-    passes, updates = ledger.passes, ledger.updates
-    planned = schedule.epochs * math.ceil(size / schedule.batch_size) * schedule.replays
-    if schedule.passes:
-        return lambda: (ledger.passes - passes) / schedule.passes
-    return lambda: (ledger.updates - updates) / planned if planned else 1.0
+def clock(ledger: Ledger, updates: int, passes: int) -> Callable[[], float]:
+    """Says which share of a budget is used since now: of `passes`, or of `updates` if that is 0."""
+    before = ledger.passes if passes else ledger.updates
+    if passes:
+        return lambda: (ledger.passes - before) / passes
+    return lambda: (ledger.updates - before) / updates if updates else 1.0
 
 
 def replayed(batches: Iterable[Batch], times: int) -> Iterator[Batch]:
@@ -145,10 +145,11 @@ def replayed(batches: Iterable[Batch], times: int) -> Iterator[Batch]:
         yield from repeat(batch, times)
 
 
-def fall_along_cosine(optimizer: torch.optim.Optimizer, lr: float, share: float) -> None:
-    """The rate is lr * (1 + cos(pi * share)) / 2, `share` being over (Loshchilov & Hutter 2017)."""
+def fall_along_cosine(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Rates are their first ones * (1 + cos(pi * share)) / 2 (Loshchilov & Hutter 2017)."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * (1 + math.cos(math.pi * share)) / 2
+        first = group.setdefault("initial_lr", group["lr"])
+        group["lr"] = first * (1 + math.cos(math.pi * share)) / 2
 
 
 def weakened(attack: Attack, share: float) -> Attack:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from baselines.from_file import build_defense
+from baselines.step_sizes import parted
 from baselines.weights import fit_weights
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Defense, Trained
@@ -56,10 +57,12 @@ def families(defense: Defense, strengths: Mapping[str, Any]) -> frozenset[str] |
 def fit_from(start: Trained | None, network: nn.Module, fit: Fit) -> Trained:
     """`fit` the network, from the weights and buffers of `start` if there is one.
 
+    Step sizes it learned stay behind: they are no use to other weights.
+
     Raises:
         UsageError: the weights of `start` do not fit the network.
     """
     if start is None:
         return fit(network)
-    fit_weights(network, start.model.state_dict())
+    fit_weights(network, parted(start.model.state_dict()).others)
     return fit(network).after(start)

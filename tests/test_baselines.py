@@ -44,6 +44,17 @@ def test_equal_budgets_end_within_one_batch(text):
     assert budget <= ended < budget + 64 * PASSES[text] <= budget + most
 
 
+@pytest.mark.parametrize("start", ["", "pgd_at"])
+def test_meta_training_keeps_its_budget_to_one_iteration(start):
+    """One iteration alone says what one costs; half of the budget is warm-up, without a start."""
+    short = "meta_adv[tasks=1,shots=1,query=1,attack_steps=2,warmup_epochs=0,iterations=1]"
+    (single,) = {fit(with_options(short, start="pgd_at")).cost.passes}
+    options = {"passes": 9 * single, "tasks": 1, "shots": 1, "query": 1, "attack_steps": 2}
+    cost = fit(with_options("meta_adv", **options, **({"start": start} if start else {}))).cost
+    assert 9 * single <= cost.passes < 10 * single + 64 * 7
+    assert cost.updates == 9 if start else cost.updates > 4
+
+
 @pytest.mark.parametrize("name", ["trades", "fgsm_rs", "free", "multi_at"])
 def test_by_default_training_costs_what_pgd_at_costs(name):
     """Epochs x replays x passes of one update."""

@@ -12,6 +12,7 @@ from tiny_runs import lab_for, run, tiny_plan
 from attacks.strengths import build_attack, strengths_of
 from baselines import warm_start
 from baselines.from_file import build_defense
+from baselines.step_sizes import step_sizes
 from baselines.training import Ledger, Schedule, classification_loss, train
 from baselines.warm_start import families, start_of, starts
 from benchmark.core.errors import UsageError
@@ -165,6 +166,15 @@ def test_weights_of_another_network_are_refused(tmp_path):
     lab = lab_for(plan_of(Onward(start=f"{tmp_path}/mine.py:net"), "fgsm"), tmp_path)
     with pytest.raises(UsageError, match="the weights do not fit"):
         lab.model(lab.plan.cells[0])
+
+
+def test_learned_step_sizes_stay_with_the_model_they_were_learned_for(tmp_path):
+    start = "meta_adv[meta_sgd=true,iterations=1,warmup_epochs=0,tasks=1,attack_steps=1]"
+    lab = lab_for(plan_of(Onward(start=start), "fgsm"), tmp_path)
+    network = lab.model(lab.plan.cells[0]).network
+    assert step_sizes(network) == {}
+    first = lab_for(tiny_plan("fgsm", start, shots=[0]), tmp_path)
+    assert step_sizes(first.model(first.plan.cells[0]).network)
 
 
 def test_options_of_the_start_may_have_options_themselves():
