@@ -142,6 +142,11 @@ def balanced(labels: Tensor, per_class: int, classes: int, rng: torch.Generator)
     rounds = []
     for label in range(classes):
         found = (labels == label).nonzero().flatten()
+        if per_class and not len(found):
+            raise UsageError(
+                f"class {label} has no images to draw from; expected at least {per_class} of each "
+                f"of the {classes} classes"
+            )
         if len(found) < per_class:
             raise UsageError(
                 f"class {label} has {len(found)} images, {per_class} are needed; "

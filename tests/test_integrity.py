@@ -10,6 +10,7 @@ from torch import nn
 
 from baselines import adaptation
 from benchmark import data, datasets, integrity, lab, runner
+from benchmark.core.errors import UsageError
 from benchmark.core.records import Effort, Integrity, Record, Verdicts, fell
 from benchmark.core.store import record_path, write_record
 from benchmark.evaluation import state_hash
@@ -254,3 +255,16 @@ def test_integrity_alone_may_not_be_broken():
     for broken in ({"buffers_moved": [1e-30]}, {"base": ("a", "c")}, {"shared": [1]}):
         with pytest.raises(ValidationError):
             Integrity(**{**good, **broken})
+
+
+# Too few images.
+
+
+def test_a_class_without_images_to_show_is_refused_in_one_line(tmp_path, monkeypatch):
+    whole = datasets.load("digits", None, False, 0)
+    kept = (whole.validation.labels != 3).nonzero().flatten()
+    object.__setattr__(whole, "validation", whole.validation.take(kept))
+    monkeypatch.setattr(lab.Lab, "_load", lambda *_: whole)
+    with pytest.raises(UsageError, match="class 3 has no images to draw from; expected at least 1"):
+        run(tiny_plan(shots=[1]), tmp_path)
+    assert run(tiny_plan(shots=[0]), tmp_path).ended == {"done": 1}, "nothing is shown there"
