@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from attacks import ATTACKS
+from attacks.absent import ABSENT
 from benchmark.core.errors import unknown
 from benchmark.core.specs import Spec, number
 from benchmark.core.types import Attack
@@ -34,6 +35,8 @@ def strengths_of(dataset: str) -> Strengths:
 def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
     """The attack a spec describes, with the options nobody gave taken from `strengths`."""
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
+    if spec.name in ABSENT:
+        return ABSENT[spec.name]
     component = ATTACKS.get(spec.name)
     defaults = {**strengths.get(component.norm, {}), **strengths.get(component.name, {})}
     return ATTACKS.build(spec, defaults)

@@ -120,9 +120,9 @@ MOMENTUM = (
         inexact="it follows gradients of randomly resized images"),
     Row("tifgsm", "TIFGSM", "linf-gradient", "linf",
         "Momentum on gradients blurred by a `kernel_size` Gaussian (Dong et al. 2019).",
-        {**STEPS, "decay": 1.0, "kernel_size": 7},
+        {**STEPS, "decay": 1.0, "kernel_size": 7, "diversity": 0.5},
         lambda attack, call: {
-            **diverse(attack, call),
+            **diverse(attack, call), "diversity_prob": attack.diversity,
             "kernel_name": "gaussian", "len_kernel": attack.kernel_size, "nsig": 3},
         lambda attack: 2 * attack.steps, channels=3, inexact="it blurs the gradient"),
     Row("pifgsm", "PIFGSM", "linf-gradient", "linf",
