@@ -12,6 +12,7 @@ from torch import nn
 
 from baselines.adaptation import adapt
 from baselines.meta_learning import Learner, outer_gradient
+from baselines.meta_probe import meta_gradient_probe
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, check_pool, construct_adv_task_set
 from baselines.step_sizes import attach
@@ -40,6 +41,8 @@ def meta_train(
     """
     model.eval()
     check_pool(data, _classes(model, data), settings)
+    if settings.iterations:
+        ledger.probes |= meta_gradient_probe(model, data, attacks, settings)
     learner = Learner.of(model, settings, ledger)
     groups = [
         {"params": list(model.parameters()), "lr": settings.outer_lr},
