@@ -13,6 +13,7 @@ from torch import nn
 from attacks import ATTACKS
 from attacks.strengths import build_attack
 from baselines.training import Ledger, Loss, Schedule, train
+from benchmark.core.course import Course
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, check_numbers, options_of
 from benchmark.core.types import Attack, Defense, Progress, Trained
@@ -56,7 +57,8 @@ class ByLoss(Defense):
         """See `Defense.fit`."""
         ledger = Ledger()
         loss = self.loss(strengths, ledger, rng)
-        train(network, train_split, loss, self.schedule(), ledger, progress, rng)
+        course = Course.of(progress).part("training")
+        train(network, train_split, loss, self.schedule(), ledger, course, rng)
         return ledger.trained(network)
 
 

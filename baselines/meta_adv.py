@@ -12,8 +12,8 @@ inner loop is the one of `baselines.adaptation`, written once for training and e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +24,8 @@ from baselines.adaptation import inner_update
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import attacks_of, construct_adv_task_set
 from baselines.meta_training import meta_test, meta_train
-from baselines.training import Ledger, Schedule, classification_loss, train
+from baselines.training import Ledger, Loss, Schedule, classification_loss, train
+from benchmark.core.course import Course
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data import Split
 
@@ -57,17 +58,21 @@ class MetaAdv(MetaSettings, Defense):
     ) -> Trained:  # fmt: skip
         """See `Defense.fit`. `progress` counts both parts, half each."""
         ledger, attacks = Ledger(), self.training_attacks(strengths)
-        warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=self.passes // 2)
+        course = Course.of(progress)
+        later = course.part("meta-training", 0.0 if self.start else 0.5)
+        if not self.start and later.last() is None:
+            warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=self.passes // 2)
+            loss = self.warmup_loss(attacks, ledger, rng)
+            first = course.part("warm-up", 0.0, 0.5)
+            train(network, train_split, loss, warmup, ledger, first, rng)
+        meta_train(network, train_split, attacks, self, ledger, later, rng)
+        return ledger.trained(network)
+
+    def warmup_loss(self, attacks: Sequence[Attack], ledger: Ledger, rng: torch.Generator) -> Loss:
+        """Adversarial training on an attack drawn for each batch."""
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             attack = attacks[int(torch.randint(len(attacks), (1,), generator=rng))]
             return classification_loss(model, ledger.perturb(attack, model, batch, rng))
 
-        if not self.start:
-            train(network, train_split, loss, warmup, ledger, lambda x: progress(x / 2), rng)
-        rest = replace(self, passes=self.passes and max(1, self.passes - ledger.passes))
-        meta_train(
-            network, train_split, attacks, rest, ledger, lambda share: progress((1 + share) / 2),
-            rng,
-        )  # fmt: skip
-        return ledger.trained(network)
+        return loss

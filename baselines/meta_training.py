@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.adaptation import adapt
 from baselines.meta_learning import Learner, outer_gradient
 from baselines.meta_probe import meta_gradient_probe
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, check_pool, construct_adv_task_set
+from baselines.resuming import State, keep, restore
 from baselines.step_sizes import attach
 from baselines.training import Ledger, clock, fall_along_cosine
+from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Budget
+from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Progress
 from benchmark.data import Split
@@ -37,38 +41,68 @@ def meta_train(
 
     Raises:
         UsageError: the tasks need more images than `data` has, or of a class it has none of.
-        AuditError: a loss or gradient is not finite; says at which iteration and on which attack.
+        AuditError: a loss or gradient is not finite; says at which iteration, on which attack, and
+            where the last finite weights are; or the probe finds no meta-gradient.
     """
     model.eval()
     check_pool(data, _classes(model, data), settings)
-    if settings.iterations:
+    learner, course = Learner.of(model, settings, ledger), Course.of(progress)
+    optimizer = _optimizer(learner)
+    pool = fixed_pool(model, data, attacks, settings, ledger, rng)
+    state = State(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
+    left = settings.passes and max(1, settings.passes - ledger.passes)
+    fresh: dict[str, Any] = {
+        "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates],
+    }  # fmt: skip
+    notes = restore(course, state) or fresh
+    done = clock(ledger, settings.iterations, notes["passes"], notes["since"])
+    if done() == 0:
         ledger.probes |= meta_gradient_probe(model, data, attacks, settings)
-    learner = Learner.of(model, settings, ledger)
-    groups = [
-        {"params": list(model.parameters()), "lr": settings.outer_lr},
-        {"params": list(learner.logarithms.values()), "lr": settings.step_sizes_lr},
-    ]
-    optimizer = torch.optim.Adam([group for group in groups if group["params"]])
-    done = clock(ledger, settings.iterations, settings.passes)
-    next_tasks = task_source(model, data, attacks, settings, ledger, rng)
-    iteration = 0
     while done() < 1:
-        iteration += 1
         fall_along_cosine(optimizer, done())
-        optimizer.zero_grad()
-        with timed(ledger.meter):
-            tasks = next_tasks()
-            try:
-                outer_gradient(learner, tasks)
-            except AuditError as error:
-                raise AuditError(
-                    f"training diverged at meta-iteration {iteration}: {error}; "
-                    "try a lower learning rate"
-                ) from error
+        with timed(ledger.meter), diverging(course, state, notes):
+            if settings.pool == "fixed":
+                chosen = torch.randperm(len(pool), generator=rng)[: settings.tasks]
+                tasks = [pool[place] for place in chosen.tolist()]
+            else:
+                tasks = construct_adv_task_set(model, data, attacks, settings, ledger, rng)
+            optimizer.zero_grad()
+            outer_gradient(learner, tasks)
             optimizer.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
-        progress(min(done(), 1.0))
+        notes["iterations"] += 1
+        if course.due():
+            keep(course, state, notes)
+        course(min(done(), 1.0))
     attach(model, learner.step_sizes())
+
+
+def _optimizer(learner: Learner) -> torch.optim.Adam:
+    settings, sizes = learner.settings, [*learner.logarithms.values()]
+    weights = {"params": [*learner.model.parameters()], "lr": settings.outer_lr}
+    optimizer = torch.optim.Adam([weights])
+    if sizes:
+        optimizer.add_param_group({"params": sizes, "lr": settings.step_sizes_lr})
+    return optimizer
+
+
+@contextmanager
+def diverging(course: Course, state: State, notes: Mapping[str, Any]) -> Iterator[None]:
+    """Where a step fails, leave on disk what was there before it, and say where."""
+    before = state.rng.get_state()
+    try:
+        yield
+    except AuditError as error:
+        state.rng.set_state(before)
+        finite = all(bool(tensor.isfinite().all()) for tensor in state.model.parameters())
+        if finite:
+            keep(course, state, notes)
+        kept = f"the last finite weights are in {course.file}"
+        raise AuditError(
+            f"training diverged at meta-iteration {notes['iterations'] + 1}: {error}; "
+            f"{kept if course.file else 'nothing is kept'}; "
+            "try a lower learning rate"
+        ) from error
 
 
 @contextmanager
@@ -85,21 +119,29 @@ def _classes(model: nn.Module, data: Split) -> int:
     return int(model(data.images(slice(1)).to(device)).shape[1])
 
 
-def task_source(
+def fixed_pool(
     model: nn.Module, data: Split, attacks: Sequence[Attack], settings: MetaSettings,
     ledger: Ledger, rng: torch.Generator,
-) -> Callable[[], list[Task]]:  # fmt: skip
-    """Gives the tasks of the next iteration: made anew, or drawn from a pool that is made here."""
+) -> list[Task]:  # fmt: skip
+    """The tasks of a fixed pool, crafted on `model`; none if tasks are made anew.
+
+    Which images and attacks depends on the seed of `rng` and not on what was drawn from it, so
+    that a training that goes on has the same; what was crafted is in its snapshot.
+    """
     if settings.pool == "rebuilt":
-        return lambda: construct_adv_task_set(model, data, attacks, settings, ledger, rng)
-    whole = replace(settings, tasks=settings.pool_size)
-    pool = construct_adv_task_set(model, data, attacks, whole, ledger, rng)
+        return []
+    whole, own = replace(settings, tasks=settings.pool_size), stream("pool", rng.initial_seed())
+    return construct_adv_task_set(model, data, attacks, whole, ledger, own)
 
-    def draw() -> list[Task]:
-        chosen = torch.randperm(len(pool), generator=rng)[: settings.tasks]
-        return [pool[index] for index in chosen.tolist()]
 
-    return draw
+def images_of(pool: Sequence[Task]) -> dict[str, Tensor]:
+    """What was crafted for a fixed pool, by place."""
+    parts = {
+        f"pool/{place}/{part}": images
+        for place, task in enumerate(pool)
+        for part, images in (("support", task.support.images), ("query", task.crafted))
+    }
+    return {name: images for name, images in parts.items() if images is not None}
 
 
 def meta_test(

@@ -7,7 +7,7 @@ which defenses compare, since one epoch costs one of them ten times what it cost
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from baselines.resuming import State, keep, restore
+from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Effort
 from benchmark.core.streams import Streams
@@ -107,7 +109,8 @@ def train(
 ) -> None:  # fmt: skip
     """Minimise `loss` on `data` for as long as the schedule says; leaves the model in train mode.
 
-    A budget of passes ends with the first update that reaches it: less than one batch over.
+    A budget of passes ends with the first update that reaches it: less than one batch over. Where
+    `progress` is a `Course`, a killed training goes on after the last epoch that was kept.
 
     Raises:
         AuditError: the loss is not finite; says at which epoch.
@@ -115,9 +118,11 @@ def train(
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
     epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
-    done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes)
+    course, state = Course.of(progress), State(model, optimizer, ledger, rng)
+    notes = restore(course, state) or {"epochs": 0, "since": [ledger.passes, ledger.updates]}
+    done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes, notes["since"])
     model.train()
-    epoch = 0
+    epoch = notes["epochs"]
     while done() < 1:
         epoch += 1
         for batch in replayed(minibatches(data, schedule.batch_size, rng), schedule.replays):
@@ -128,15 +133,21 @@ def train(
             with metered(model, ledger.meter):
                 descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
             ledger.update(len(batch.labels))
-        progress(min(done(), 1.0))
+        if course.due():
+            keep(course, state, {**notes, "epochs": epoch})
+        course(min(done(), 1.0))
 
 
-def clock(ledger: Ledger, updates: int, passes: int) -> Callable[[], float]:
-    """Says which share of a budget is used since now: of `passes`, or of `updates` if that is 0."""
-    before = ledger.passes if passes else ledger.updates
+def clock(
+    ledger: Ledger, updates: int, passes: int, since: Sequence[int] = (0, 0)
+) -> Callable[[], float]:
+    """Says which share of a budget is used: of `passes`, or of `updates` if that is 0.
+
+    `since` is what the ledger held of both when the budget was given.
+    """
     if passes:
-        return lambda: (ledger.passes - before) / passes
-    return lambda: (ledger.updates - before) / updates if updates else 1.0
+        return lambda: (ledger.passes - since[0]) / passes
+    return lambda: (ledger.updates - since[1]) / updates if updates else 1.0
 
 
 def replayed(batches: Iterable[Batch], times: int) -> Iterator[Batch]:

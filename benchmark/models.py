@@ -17,6 +17,7 @@ from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
 from benchmark.claims import alone
 from benchmark.core import store
+from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Cell, Effort, short_hash
 from benchmark.core.seeding import stream
@@ -91,17 +92,23 @@ def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch
         with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
             trained = _restore(path, network)  # what the other run has trained by now
             if trained is None:
-                trained = _fit(cell, defense, network.to(place.device), dataset, place, watch)
+                begun = path.with_suffix(".training.safetensors")
+                trained = _fit(
+                    cell, defense, network.to(place.device), dataset, place, watch, begun
+                )
                 if trained.model is network:  # a model brought along stays with its owner
                     _save(path, trained)
+                begun.unlink(missing_ok=True)
     return trained
 
 
 def _fit(
-    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, place: Place, watch: Watch
+    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, place: Place, watch: Watch,
+    begun: Path,
 ) -> Trained:  # fmt: skip
     def fit(network: nn.Module) -> Trained:
-        progress = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        told = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        progress = Course(told, begun)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
         trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
         progress(1.0)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from attacks.strengths import build_attack, strengths_of
-from baselines import DEFENSES
+from baselines import DEFENSES, meta_training
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import attacks_of, check_pool, construct_adv_task_set, scaled
-from baselines.meta_training import task_source
+from baselines.meta_training import fixed_pool, meta_train
 from baselines.training import Ledger
 from benchmark import datasets
 from benchmark.core.errors import UsageError
@@ -163,36 +163,38 @@ def test_task_size_draws_regardless_of_class():
 
 
 def test_a_fixed_pool_is_crafted_once():
-    """On the weights it began with, query and support; drawn from without crafting again."""
-    model, ledger = conv_net((1, 8, 8), 10), Ledger()
-    settings = replace(SMALL, pool="fixed", pool_size=5)
-    rng = stream("pool")
-    source = task_source(model, split(), attacks("fgsm"), settings, ledger, rng)
-    spent = ledger.meter.forwards
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    drawn = [task for _ in range(6) for task in source()]
-    assert ledger.meter.forwards == spent > 0
-    assert len({id(task) for task in drawn}) == 5
-    start = conv_net((1, 8, 8), 10)
-    for task in drawn:
+    """On the weights it begins with, query and support; whatever was drawn from rng before."""
+    model, settings = conv_net((1, 8, 8), 10), replace(SMALL, pool="fixed", pool_size=5)
+    found = []
+    for draws in (0, 3):
+        rng = stream("pool")
+        torch.rand(draws, generator=rng)
+        found.append(fixed_pool(model, split(), attacks("fgsm"), settings, Ledger(), rng))
+    assert len(found[0]) == 5
+    for task, again in zip(*found, strict=True):
+        assert torch.equal(task.crafted, again.crafted)
         expected = task.attack.perturb(
-            frozen(start), task.query.images, task.query.labels, "examples", task.streams[1]
+            frozen(model), task.query.images, task.query.labels, "examples", task.streams[1]
         )
         assert torch.equal(task.crafted, expected)
+    assert fixed_pool(model, split(), attacks("fgsm"), SMALL, Ledger(), stream("pool")) == []
 
 
-def test_a_pool_is_rebuilt_on_the_weights_of_the_moment():
+@pytest.mark.parametrize(("pool", "passes"), [("fixed", 5 * 30 * 3), ("rebuilt", 4 * 2 * 30 * 3)])
+def test_training_crafts_a_fixed_pool_once_and_a_rebuilt_one_always(pool, passes, monkeypatch):
+    """30 images a task, 3 passes of FGSM each; 4 iterations of 2 tasks."""
+    settings = replace(SMALL, pool=pool, pool_size=5, iterations=4, inner_steps=1)
+    crafted, real = Ledger(), Ledger.perturb
+
+    def perturb(ledger, attack, model, batch, rng):
+        crafted.meter.forwards += 3 * len(batch.labels)
+        return real(ledger, attack, model, batch, rng)
+
+    monkeypatch.setattr(meta_training, "meta_gradient_probe", lambda *_: {})
+    monkeypatch.setattr(Ledger, "perturb", perturb)
     model = conv_net((1, 8, 8), 10)
-    source = task_source(model, split(), attacks("fgsm"), SMALL, Ledger(), stream("pool"))
-    source()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    assert -1 not in [place for task in source() for place in places_of(task.support)], (
-        "no slope left"
-    )
+    meta_train(model, split(), attacks("fgsm"), settings, Ledger(), lambda _: None, stream("t"))
+    assert crafted.meter.forwards == passes
 
 
 def test_images_without_labels_of_a_split_are_never_made_up():
