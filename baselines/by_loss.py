@@ -10,17 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from attacks import ATTACKS
-from attacks.strengths import build_attack
 from baselines.training import Ledger, Loss, Schedule, train
 from benchmark.core.course import Course
 from benchmark.core.errors import UsageError
-from benchmark.core.specs import Spec, check_numbers, options_of
-from benchmark.core.types import Attack, Defense, Progress, Trained
+from benchmark.core.specs import check_numbers
+from benchmark.core.types import Defense, Progress, Trained
 from benchmark.data import Split
-
-POOL = "pgd_linf+pgd_l2"
-"""Attacks that defenses against several train on unless told otherwise, joined by `+`."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +55,3 @@ class ByLoss(Defense):
         course = Course.of(progress).part("training")
         train(network, train_split, loss, self.schedule(), ledger, course, rng)
         return ledger.trained(network)
-
-
-def pool(names: str, steps: int, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
-    """The attacks in `names`, joined by `+`, at the strengths of the data set.
-
-    Those that iterate run for `steps` steps.
-    """
-    found = []
-    for name in names.split("+"):
-        iterates = "steps" in options_of(ATTACKS.get(name))
-        options = (("steps", str(steps)),) if iterates else ()
-        found.append(build_attack(Spec(name, options), strengths))
-    return tuple(found)

@@ -20,17 +20,25 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from baselines import DEFENSES
-from baselines.by_loss import POOL, ByLoss, pool
+from baselines.by_loss import ByLoss
+from baselines.pools import POOL, pool
 from baselines.training import Ledger, Loss
+from benchmark.core.errors import UsageError
 from benchmark.core.types import Attack, Batch
 
 
 class RobustErrors:
     """Running robust error of each attack: all 1 at first, hence equal chances."""
 
-    def __init__(self, attacks: int, memory: float) -> None:
-        """`memory`: weight of the past when a batch comes in, in [0, 1]."""
-        self.errors, self.memory = torch.ones(attacks), memory
+    def __init__(self, attacks: int, memory: float, ledger: Ledger) -> None:
+        """`memory`: weight of the past when a batch comes in, in [0, 1]; the ledger keeps them."""
+        self.memory, self.ledger = memory, ledger
+        ledger.memory["robust errors"] = torch.ones(attacks)
+
+    @property
+    def errors(self) -> Tensor:
+        """float32 (attacks,)."""
+        return self.ledger.memory["robust errors"]
 
     def chances(self) -> Tensor:
         """Probability of each attack, float32 (attacks,); equal where none breaks anything."""
@@ -63,6 +71,12 @@ class EATraining(ByLoss):
     attack_steps: int = 7
     memory: float = 0.9
 
+    def __post_init__(self) -> None:
+        """Refuse a weight of the past above 1."""
+        super().__post_init__()
+        if self.memory > 1:
+            raise UsageError(f"{self.name}[memory={self.memory:g}]: expected a weight up to 1")
+
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
         """The pool at the strengths of the data set."""
         return pool(self.attacks, self.attack_steps, strengths)
@@ -71,7 +85,7 @@ class EATraining(ByLoss):
         """See `ByLoss.loss`."""
         attacks = self.training_attacks(strengths)
         ledger.uses(*attacks)  # seen, also where chance leaves one out
-        running = RobustErrors(len(attacks), self.memory)
+        running = RobustErrors(len(attacks), self.memory, ledger)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             chosen = running.draw(rng)

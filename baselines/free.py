@@ -26,29 +26,30 @@ from benchmark.core.types import Attack, Batch
 
 
 class Replay:
-    """The loss of one replay; the gradient of its backward pass moves the next one's delta."""
+    """The loss of one replay; its backward pass moves the delta that the next one starts with."""
 
     def __init__(self, eps: float, ledger: Ledger) -> None:
+        """The ledger keeps the delta of the largest batch: of a smaller one the first rows."""
         self.full, self.ledger = eps, ledger
-        self.noise: Tensor | None = None
-        """The delta of the largest batch so far: of a smaller one the first rows."""
-        self.used: Tensor | None = None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """See `baselines.training.Loss`."""
-        self.used = self._moved(batch.images).requires_grad_()
-        return cross_entropy(model((batch.images + self.used).clamp(0, 1)), batch.labels)
+        start = self._delta(batch.images)
+        delta = start.clone().requires_grad_()
+        delta.register_hook(lambda gradient: self._move(start, gradient))  # type: ignore[no-untyped-call]
+        return cross_entropy(model((batch.images + delta).clamp(0, 1)), batch.labels)
 
-    @torch.no_grad()
-    def _moved(self, images: Tensor) -> Tensor:
-        """The delta (len(images), ...) after the step that the last backward pass asks for."""
-        if self.noise is None or len(self.noise) < len(images):
-            self.noise = torch.zeros_like(images)
-        if self.used is not None and self.used.grad is not None:
-            eps = self.full * self.ledger.strength
-            step = self.used + eps * self.used.grad.sign()
-            self.noise[: len(step)] = step.clamp(-eps, eps)
-        return self.noise[: len(images)].clone()
+    def _delta(self, images: Tensor) -> Tensor:
+        """Of as many images, by now: 0 where there was none."""
+        kept = self.ledger.memory.get("delta", images[:0]).to(images.device)
+        missing = max(0, len(images) - len(kept))
+        self.ledger.memory["delta"] = torch.cat([kept, torch.zeros_like(images[:missing])])
+        return self.ledger.memory["delta"][: len(images)].clone()
+
+    def _move(self, delta: Tensor, gradient: Tensor) -> None:
+        eps = self.full * self.ledger.strength
+        moved = (delta + eps * gradient.sign()).clamp(-eps, eps)
+        self.ledger.memory["delta"][: len(delta)] = moved
 
 
 @DEFENSES.register

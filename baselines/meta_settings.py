@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from baselines.pools import POOL
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 
@@ -24,7 +25,7 @@ class MetaSettings:
     meta_sgd: bool = False
     """Inner step sizes are learned, one for each number that adapts (Li et al. 2017), and are there
     for `--adapt learned`. Kept as logarithms: positive by construction."""
-    attacks: str = "pgd_linf+pgd_l2"
+    attacks: str = POOL
     """Attacks the tasks are made of, or `family:NAME`, joined by `+`; their families are seen."""
     attack_steps: int = 7
     strengths: str = "1"

@@ -9,23 +9,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks import ATTACKS
-from attacks.strengths import build_attack
 from baselines.adaptation import with_parameters
 from baselines.meta_settings import MetaSettings
+from baselines.pools import check_family, pool
 from baselines.stacked import Parameters, Stacked, unstack
 from baselines.training import Ledger
-from benchmark.core.errors import UsageError, unknown
-from benchmark.core.specs import Spec, number, options_of
+from benchmark.core.errors import UsageError
+from benchmark.core.specs import number, options_of
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.data import Split, balanced
 from benchmark.evaluation import frozen, metered
 
-CHEAP = {"angles": "7", "shifts": "3", "draws": "1"}
-"""Options of the attacks that `family:NAME` brings into training, where they have them."""
-MOST_PASSES = 100
-"""What such an attack may cost an image."""
 SCALED = ("eps", "degrees", "shift")
 """The options that a strength multiplies."""
 
@@ -49,50 +44,16 @@ def attacks_of(settings: MetaSettings, strengths: Mapping[str, Any]) -> tuple[At
     """The attacks of the pool, each at every strength; UsageError for one that is held out."""
     held_out = [part for part in settings.held_out.split("+") if part]
     for family in held_out:
-        _check_family(family)
+        check_family(family)
     found: dict[Attack, None] = {}
-    for part in settings.attacks.split("+"):
-        for attack in _named(part, settings.attack_steps, strengths):
-            if attack.family in held_out:
-                raise UsageError(
-                    f"attacks={settings.attacks}: {attack.name} is of the family {attack.family}, "
-                    "which is held_out; take one of the two out"
-                )
-            found |= {scaled(attack, part): None for part in settings.strengths.split("+")}
+    for attack in pool(settings.attacks, settings.attack_steps, strengths):
+        if attack.family in held_out:
+            raise UsageError(
+                f"attacks={settings.attacks}: {attack.name} is of the family {attack.family}, "
+                "which is held_out; take one of the two out"
+            )
+        found |= {scaled(attack, part): None for part in settings.strengths.split("+")}
     return tuple(found)
-
-
-def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
-    """One attack by its name, or those of ours of a family that are cheap enough to train on."""
-    family = part.removeprefix("family:")
-    if family == part:
-        return [build_attack(_shortened(part, {"steps": str(steps)}), strengths)]
-    _check_family(family)
-    own = [ATTACKS.get(name) for name in ATTACKS.names()]
-    options = {"steps": str(steps), **CHEAP}
-    found = [
-        build_attack(_shortened(one.name, options), strengths)
-        for one in own
-        if one.family == family and one.origin == "reattack" and not one.only_by_name
-    ]
-    cheap = [attack for attack in found if attack.passes <= MOST_PASSES]
-    if not cheap:
-        raise UsageError(
-            f"{part}: expected attacks of ours of at most {MOST_PASSES} passes an image, got "
-            f"{', '.join(attack.name for attack in found) or 'none'}; name those to train on"
-        )
-    return cheap
-
-
-def _shortened(name: str, options: Mapping[str, str]) -> Spec:
-    allowed = options_of(ATTACKS.get(name))
-    return Spec(name, tuple((key, text) for key, text in options.items() if key in allowed))
-
-
-def _check_family(family: str) -> None:
-    families = {ATTACKS.get(name).family for name in ATTACKS.names()}
-    if family not in families:
-        raise unknown("family of attacks", family, families)
 
 
 def scaled(attack: Attack, strength: str) -> Attack:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from baselines import DEFENSES
-from baselines.by_loss import POOL, ByLoss, pool
+from baselines.by_loss import ByLoss
+from baselines.pools import POOL, pool
 from baselines.training import Ledger, Loss
 from benchmark.core.types import Attack, Batch
 

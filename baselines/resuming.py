@@ -38,6 +38,7 @@ def keep(course: Course, state: State, notes: Mapping[str, Any]) -> None:
             if isinstance(value, Tensor)
         }
     tensors |= {f"more/{name}": tensor for name, tensor in state.more.items()}
+    tensors |= {f"memory/{name}": tensor for name, tensor in state.ledger.memory.items()}
     tensors["rng"] = state.rng.get_state()
     ledger = state.ledger
     counts = {
@@ -66,6 +67,7 @@ def restore(course: Course, state: State) -> dict[str, Any] | None:
         for name, tensor in state.more.items():
             tensor.copy_(found.tensors[f"more/{name}"])
     state.rng.set_state(found.tensors["rng"])
+    state.ledger.memory.update(_under("memory/", found.tensors))
     counts, ledger = found.notes["ledger"], state.ledger
     ledger.families, ledger.probes = set(counts["families"]), counts["probes"]
     for name in COUNTS:

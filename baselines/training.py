@@ -56,6 +56,8 @@ class Ledger:
     """Numbers for the record that are no cost."""
     strength: float = 1.0
     """Share of their size that attacks have by now."""
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """What a loss remembers from batch to batch, by name: kept in snapshots."""
 
     @property
     def passes(self) -> int:

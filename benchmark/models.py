@@ -32,8 +32,8 @@ SEARCH = (
 )  # fmt: skip
 TRAINING = (
     "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
-    "baselines.training", "baselines.adaptation", "baselines.stacked", "baselines.warm_start",
-    "baselines.step_sizes",
+    "baselines.training", "baselines.pools", "baselines.adaptation", "baselines.stacked",
+    "baselines.warm_start", "baselines.step_sizes",
 )  # fmt: skip
 PROBE = 100
 """Validation images on which a new model is looked at."""

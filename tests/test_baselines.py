@@ -69,7 +69,7 @@ def test_quick_fine_tuning_is_quick():
     assert defense.epochs * PASSES["e_at"] < 0.1 * build("pgd_at").epochs * PASSES["pgd_at"]
 
 
-@pytest.mark.parametrize("option", ["batch_size=0", "epochs=-1", "passes=-5", "lr=-1"])
+@pytest.mark.parametrize("option", ["batch_size=0", "epochs=-1", "passes=-5", "lr=-1", "ramp=-1"])
 def test_numbers_that_train_nothing_are_refused(option):
     with pytest.raises(UsageError, match="expected at least"):
         build(f"pgd_at[{option}]")

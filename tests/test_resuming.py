@@ -34,6 +34,8 @@ DEFENSE = {
     "rebuilt": f"meta_adv[{META},meta_sgd=true,rehearse=true]",
     "fixed": f"meta_adv[{META},meta_sgd=true,pool=fixed,pool_size=4]",
     "training": "pgd_at[epochs=6,attack_steps=2]",
+    "free": "free[epochs=6,replays=2]",
+    "e_at": "e_at[epochs=6,attack_steps=2]",
 }
 
 
@@ -66,7 +68,7 @@ fit(text, course.Course(progress, Path(path)))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "when"),
-    [("rebuilt", 0.2), ("fixed", 0.7), ("training", 0.4)],
+    [("rebuilt", 0.2), ("fixed", 0.7), ("training", 0.4), ("free", 0.4), ("e_at", 0.4)],
 )
 def test_a_killed_training_ends_as_an_undisturbed_one(name, when, tmp_path):
     """kill -9 in the warm-up, or in meta-training; then again from the snapshot."""

@@ -17,8 +17,8 @@ from defense_tasks import (
 )
 
 from attacks.strengths import build_attack
-from baselines.by_loss import POOL, pool
 from baselines.e_at import RobustErrors
+from baselines.pools import POOL, pool
 from baselines.training import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
@@ -89,7 +89,7 @@ def test_all_with_a_pool_have_the_same_one():
 
 
 def test_chances_are_in_proportion_to_the_running_robust_error():
-    running = RobustErrors(3, memory=0.5)
+    running = RobustErrors(3, 0.5, Ledger())
     assert running.chances().tolist() == pytest.approx([1 / 3] * 3)
     running.note(0, torch.tensor([True, False, False, False]))  # (1 + 0.25) / 2
     running.note(1, torch.tensor([False, False]))  # 1 / 2, then 1 / 4
@@ -101,8 +101,13 @@ def test_chances_are_in_proportion_to_the_running_robust_error():
         assert drawn.count(attack) / 3000 == pytest.approx(error / sum(errors), abs=0.03)
 
 
+def test_a_weight_of_the_past_above_1_is_refused():
+    with pytest.raises(UsageError, match=r"e_at\[memory=1.5\]: expected a weight up to 1"):
+        build("e_at[memory=1.5]")
+
+
 def test_chances_are_equal_where_nothing_breaks():
-    running = RobustErrors(2, memory=0.0)
+    running = RobustErrors(2, 0.0, Ledger())
     for attack in range(2):
         running.note(attack, torch.zeros(4, dtype=torch.bool))
     assert running.chances().tolist() == [0.5, 0.5]

@@ -57,8 +57,26 @@ def test_the_trades_loss_is_its_formula(monkeypatch):
         apart = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
         expected += (-math.log(p[y]) + 2.5 * apart) / len(batch.labels)
     assert found.item() == pytest.approx(expected, rel=1e-4)
-    gradients = torch.autograd.grad(found, list(model.parameters()))
-    assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_gradients_flow_through_both_distributions(monkeypatch):
+    """Against finite differences of the loss along random directions, in float64."""
+    model, batch = linear().double(), few()
+    images = batch.images.double()
+    attacked = images + 0.1 * torch.randn(images.shape, generator=stream("x'")).double()
+    monkeypatch.setattr(Ledger, "perturb", lambda *_: Batch(attacked, batch.labels))
+    loss, weight = loss_of("trades[beta=2.5]"), model[1].weight
+    (gradient,) = torch.autograd.grad(loss(model, Batch(images, batch.labels)), [weight])
+    for turn in range(3):
+        direction = torch.randn(weight.shape, generator=stream("direction", turn)).double()
+        ends = []
+        for step in (1e-4, -1e-4):
+            with torch.no_grad():
+                weight += step * direction
+                ends.append(loss(model, Batch(images, batch.labels)).item())
+                weight -= step * direction
+        slope = (ends[0] - ends[1]) / 2e-4
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
 def test_the_inner_maximum_is_that_of_two_classes():
