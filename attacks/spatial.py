@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from attacks import ATTACKS
-from attacks.search import Search
+from attacks.grid import Exhaustive, Variants, even_steps
 from benchmark.core.errors import UsageError
-from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal, Threat
-
-TOLERANCE = 1e-5
-"""Float32 interpolation differs by less than this between devices and batch sizes."""
+from benchmark.core.types import Family
 
 
 class Pose(NamedTuple):
@@ -56,7 +52,7 @@ def move(images: Tensor, pose: Pose) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Poses(Threat):
+class Poses(Variants):
     """All poses on a grid: `angles` from -degrees to degrees, `shifts` from -shift to shift.
 
     Shifts are rounded to whole pixels (halves to even), and equal ones counted once.
@@ -70,8 +66,8 @@ class Poses(Threat):
 
     def grid(self) -> list[Pose]:
         """The original pose first, then from the farthest to the nearest: early hits are cheap."""
-        turns = _even_steps(self.degrees, self.angles)
-        pixels = sorted({round(step) for step in _even_steps(self.shift, self.shifts)})
+        turns = even_steps(self.degrees, self.angles)
+        pixels = sorted({round(step) for step in even_steps(self.shift, self.shifts)})
         poses = {Pose(turn, right, down) for turn in turns for right in pixels for down in pixels}
         far = sorted(poses - {Pose(0, 0, 0)}, key=self._farness, reverse=True)
         return [Pose(0, 0, 0), *far]
@@ -80,36 +76,22 @@ class Poses(Threat):
         pixels = (abs(pose.right) + abs(pose.down)) / max(1, self.shift)
         return abs(pose.angle) / max(1.0, self.degrees) + pixels, pose
 
-    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
-        """Which images are one of the poses: each pose is made again and compared."""
-        found = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        for pose in self.grid():
-            left = (~found).nonzero().flatten()
-            if not len(left):
-                break
-            difference = (move(images[left], pose) - perturbed[left]).abs()
-            found[left] = difference.flatten(1).amax(dim=1) <= TOLERANCE
-        return found
+    def make(self, images: Tensor, variant: Pose) -> Tensor:
+        """See `move`."""
+        return move(images, variant)
 
     def __str__(self) -> str:
         return f"{self.degrees:.4g} degrees, {self.shift} pixels"
 
 
-def _even_steps(size: float, count: int) -> list[float]:
-    """`count` (odd) numbers evenly from -size to size, 0 in the middle, mirrored exactly."""
-    half = count // 2
-    return [size * step / half if step else 0.0 for step in range(-half, half + 1)]
-
-
 @ATTACKS.register
 @dataclass(frozen=True)
-class RotationTranslation(Attack):
-    """Exhaustive search of the grid: no attack on this threat is stronger, none needs gradients."""
+class RotationTranslation(Exhaustive):
+    """Every rotation and translation on a grid."""
 
     name: ClassVar[str] = "rotation_translation"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
-    by_rows: ClassVar[bool] = True
     degrees: float
     shift: int
     angles: int = 31
@@ -134,23 +116,3 @@ class RotationTranslation(Attack):
     def threat(self) -> Poses:
         """The grid."""
         return Poses(self.degrees, self.shift, self.angles, self.shifts)
-
-    @property
-    def passes(self) -> int:
-        """One forward a pose."""
-        return len(self.threat.grid())
-
-    def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
-    ) -> Tensor:
-        """See `Attack.perturb`. Draws nothing: the whole grid is tried."""
-        search = Search(model, images, labels, goal)
-        rows = search.remaining()
-        for pose in self.threat.grid():
-            search.ask(rows, move(images, pose))
-            stay = search.leave(rows)
-            if stay is not None:
-                rows, images = rows[stay], images[stay]
-            if not len(rows):
-                break
-        return search.best
