@@ -11,6 +11,7 @@ import torch
 from benchmark import fingerprint
 from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
+from benchmark.core.specs import Spec
 from benchmark.core.store import read_record, record_path, write_record
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
@@ -62,10 +63,22 @@ def record(
             "training": model.cost,
             "probes": dict(model.probes),
             "outcome": outcome,
-            "flags": model.flags,
+            "flags": [*model.flags, *chosen_on(lab, cell)],
             "fingerprint": lab.fingerprint(cell),
         }
     )
+
+
+def chosen_on(lab: Lab, cell: Cell) -> list[str]:
+    """The flag of a cell whose adaptation was chosen on its attack, or on one of its family."""
+    choice = lab.place.choice(cell)
+    if choice is None:
+        return []
+    if Spec.parse(cell.attack).name in {Spec.parse(name).name for name in choice.attacks}:
+        return ["adaptation was chosen on this attack"]
+    if lab.attack(cell).family in choice.families:
+        return ["adaptation was chosen on an attack of this family"]
+    return []
 
 
 def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> Record:
@@ -98,6 +111,7 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
             commit=fingerprint.commit(),
             device=device_name(lab.place.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            tuned=lab.place.choice(cell),
         ),
         fingerprint={},
     )

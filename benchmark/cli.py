@@ -8,9 +8,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark import cache_commands
+from benchmark import cache_commands, tune_command
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
+from benchmark.flags import numbers, words
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cache_commands.app, name="cache")
+app.command(epilog=tune_command.EXAMPLES)(tune_command.tune)
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for a flag or a command it does not know: the UsageError of its click."""
@@ -84,6 +86,9 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = None,
     adapt_lr: Annotated[
         float | None, typer.Option(help="Inner learning rate, instead of each method's own.")
+    ] = None,
+    tuned: Annotated[
+        str | None, typer.Option(help="File of `tune`: how each defense adapts.")
     ] = None,
     knowledge: Annotated[
         str | None, typer.Option(help="What the defender has: captured, simulated, clean.")
@@ -148,10 +153,10 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
-        "shots": _numbers("--shots", shots), "seeds": _numbers("--seeds", seeds),
+        "shots": numbers("--shots", shots), "seeds": numbers("--seeds", seeds),
         "shown": shown, "sequence": sequence, "episodes": episodes, "limit": limit,
-        "steps": adapt_steps, "lr": adapt_lr,
-        "methods": _words("--adapt", adapt), "knowledge": _words("--knowledge", knowledge),
+        "steps": adapt_steps, "lr": adapt_lr, "tuned": tuned,
+        "methods": words("--adapt", adapt), "knowledge": words("--knowledge", knowledge),
     }  # fmt: skip
     team = Team(executor, jobs, address, gpus_per_task)
     limits = Limits(cell_time, cell_memory)
@@ -209,22 +214,6 @@ def contract(
         typer.echo(str(check))
         failed += check.status == "failed"
     raise typer.Exit(1 if failed else 0)
-
-
-def _words(flag: str, text: str | None) -> list[str] | None:
-    words = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if text is not None and not words:
-        raise UsageError(
-            f"{flag}: expected names, got {text!r}; leave the flag out for the default"
-        )
-    return words or None
-
-
-def _numbers(flag: str, text: str | None) -> list[int] | None:
-    try:
-        return None if text is None else [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{flag}: expected whole numbers such as 0,1,5, got {text!r}") from None
 
 
 def _say(line: str, code: int) -> int:

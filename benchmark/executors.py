@@ -151,7 +151,7 @@ class _Parcels:
     def __call__(self, cell: Cell) -> tuple[object, Parcel]:
         key = _trained(cell)
         if key not in self.kept:
-            self.kept[key] = pack(self.lab.dataset(cell), self.lab.model(cell))
+            self.kept[key] = pack(self.lab.dataset(cell, "test"), self.lab.model(cell))
         while len(self.kept) > TOGETHER:
             self.kept.popitem(last=False)
         return key, self.kept[key]

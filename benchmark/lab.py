@@ -180,8 +180,10 @@ class Lab:
         others = [self.attack(cell.showing(name)) for name in cell.shown]
         shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one, *SEARCH))
                  for one in others]  # fmt: skip
+        choice = self.place.choice(cell)
         return {
             **({"attacks shown": short_hash(*shown)} if shown else {}),
+            **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
             "cell": short_hash(cell.model_dump_json()),
             "attack options": short_hash(fingerprint.options_of_instance(attack)),
             "attack code": short_hash(fingerprint.source_hash(attack, *SEARCH), attack.origin),

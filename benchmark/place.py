@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from benchmark.core.records import Cell
+from benchmark.core.records import Cell, Choice
 from benchmark.core.types import Progress
 from benchmark.limits import Limits
 
@@ -26,6 +26,12 @@ class Place(NamedTuple):
     """Of the passes attacks make; what counts as broken is always seen in float32."""
     limits: Limits = Limits()
     """Of each cell."""
+    choices: tuple[Choice, ...] = ()
+    """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
+
+    def choice(self, cell: Cell) -> Choice | None:
+        """The choice that a cell's adaptation comes from."""
+        return next((one for one in self.choices if one.is_of(cell)), None)
 
 
 class Watch(Protocol):

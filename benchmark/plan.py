@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -14,11 +15,12 @@ from baselines.from_file import build_defense
 from baselines.networks import NETWORKS, default_network
 from baselines.warm_start import families
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.records import Budget, Cell, Scored
+from benchmark.core.records import Budget, Cell, Choice, Scored
 from benchmark.core.specs import Spec, split
 from benchmark.core.types import Attack, Defense
 from benchmark.dataset_facts import DATASETS
-from benchmark.requests import BASE, Part, Request, Scope, Suite
+from benchmark.requests import BASE, FLAGS, Part, Request, Scope, Suite
+from benchmark.tuned import choice_for, read_choices, settings
 
 
 class Plan(BaseModel):
@@ -29,6 +31,8 @@ class Plan(BaseModel):
     attacks: dict[str, Attack]
     """Scored or shown."""
     defenses: dict[str, Defense]
+    choices: dict[str, Choice] = {}
+    """Of a tuned plan, by defense."""
 
 
 def _merge(*layers: Request) -> dict[str, Any]:
@@ -57,6 +61,7 @@ def make_plan(request: Request, suite: Suite) -> Plan:
         cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
         attacks={name: attack for plan in plans for name, attack in plan.attacks.items()},
         defenses={name: defense for plan in plans for name, defense in plan.defenses.items()},
+        choices={name: choice for plan in plans for name, choice in plan.choices.items()},
     )
 
 
@@ -69,26 +74,39 @@ def _plan(request: Request, part: Part) -> Plan:
     attacks: dict[str, Attack] = {}
     blocks: dict[str, list[Cell]] = {}
     scopes = {name: _scope(wanted, special, request) for name, special in part.attack.items()}
-    known: dict[Spec, _Row] = {}
+    choices = _choices(wanted, defenses)
+    known: dict[tuple[Spec, Choice | None], _Row] = {}
     for name, defense in defenses.items():
+        chosen = choices.get(name)
         trained_on = families(defense, strengths)
         specs = list(select(wanted["attacks"], trained_on))
         for spec in specs:
-            if spec not in known:
-                known[spec] = _row(spec, strengths, scopes.get(spec.name, wanted))
-                attacks[known[spec].name] = known[spec].attack
+            if (spec, chosen) not in known:
+                scope = scopes.get(spec.name, wanted)
+                row = _row(spec, strengths, scope if chosen is None else scope | settings(chosen))
+                known[spec, chosen], attacks[row.name] = row, row.attack
         shown = orders(wanted, specs, trained_on)
         for spec in {spec: None for order in shown for spec in order if str(spec) not in attacks}:
             attacks[str(spec)] = build_attack(spec, strengths)
         names = [tuple(map(str, order)) for order in shown]
-        blocks[name] = list(_cells(wanted, name, names, [known[spec] for spec in specs]))
+        blocks[name] = list(_cells(wanted, name, names, [known[spec, chosen] for spec in specs]))
     cells = [
         cell.model_copy(update={"seed": seed})
         for seed in dict.fromkeys(wanted["seeds"])
         for name in defenses
         for cell in blocks[name]
     ]
-    return Plan(cells=cells, attacks=attacks, defenses=defenses)
+    return Plan(cells=cells, attacks=attacks, defenses=defenses, choices=choices)
+
+
+def _choices(wanted: Mapping[str, Any], defenses: Iterable[str]) -> dict[str, Choice]:
+    """How each defense adapts, if the plan names a file of `tune`."""
+    if "tuned" not in wanted:
+        return {}
+    path = Path(wanted["tuned"])
+    found = read_choices(path)
+    trained = wanted["dataset"], wanted["network"]
+    return {name: choice_for(found, path, *trained, name) for name in defenses}
 
 
 def _wanted(request: Request, part: Part) -> dict[str, Any]:
@@ -98,6 +116,10 @@ def _wanted(request: Request, part: Part) -> dict[str, Any]:
     elif request.shown is not None and request.sequence is None:
         part = part.model_copy(update={"sequence": None})
     wanted = _merge(BASE, part, request)
+    for field in ("methods", "steps", "lr"):
+        if "tuned" in wanted and getattr(request, field) is not None:
+            flag = FLAGS[field]
+            raise UsageError(f"expected --tuned or --{flag}, got both; drop one")
     if "sequence" in wanted:  # what arrives is what is scored, unless somebody says more
         wanted["attacks"] = request.attacks or part.attacks or wanted["sequence"]
     if wanted["dataset"] not in DATASETS:

@@ -38,6 +38,8 @@ class Request(Scope):
     sequence: str | None = None
     """Attacks that arrive one after another; every attack is scored after every arrival."""
     split: Scored | None = None
+    tuned: str | None = None
+    """File of `tune` that says how each defense adapts."""
     dataset: str | None = None
     network: str | None = None
     methods: Annotated[list[Method], Field(min_length=1)] | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json as json_module
 import shlex
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,36 +59,62 @@ class Wish(NamedTuple):
 def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
     """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
     request, suite = make_request(values), read_suite(wish.suite)
-    check_team(wish.team)
-    check_limits(wish.limits)
-    check_precision(wish.precision, choose_device(wish.device))
+    check(wish)
     with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
         plan = make_plan(request, suite)
-    place = Place(
-        wish.results, wish.data_dir, wish.download, choose_device(wish.device),
-        shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
-        precision=wish.precision, limits=wish.limits,
-    )  # fmt: skip
-    keep_memory()
-    team, threads = share_cores(plan, place.device, wish.team, wish.threads)
-    job = Job(place, tuple(defense_texts(request, suite)), threads)
-    talk = Console(stderr=True, quiet=quiet)
+    place = place_of(wish, plan)
+    team, job = prepare(plan, place, defense_texts(request, suite), wish)
     if dry_run:
         show_plan(plan, place, json)
         return 0
-    for part in ("records", "models", "cache", "report"):
+    ended = execute(plan, place, team, job, quiet)
+    if ended is None:
+        return 1
+    _show_results(plan, place, json=json, quiet=quiet)
+    return told_failures(ended)
+
+
+def check(wish: Wish) -> None:
+    """Raise UsageError for flags that make no sense, before anything is planned."""
+    check_team(wish.team)
+    check_limits(wish.limits)
+    check_precision(wish.precision, choose_device(wish.device))
+
+
+def place_of(wish: Wish, plan: Plan) -> Place:
+    """Where the run happens."""
+    return Place(
+        wish.results, wish.data_dir, wish.download, choose_device(wish.device),
+        shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
+        precision=wish.precision, limits=wish.limits, choices=tuple(plan.choices.values()),
+    )  # fmt: skip
+
+
+def prepare(plan: Plan, place: Place, texts: Sequence[str], wish: Wish) -> tuple[Team, Job]:
+    """Who computes, and what each of them is told."""
+    keep_memory()
+    team, threads = share_cores(plan, place.device, wish.team, wish.threads)
+    return team, Job(place, tuple(texts), threads)
+
+
+def execute(plan: Plan, place: Place, team: Team, job: Job, quiet: bool) -> Counter[str] | None:
+    """Fill the matrix; how cells ended, or None if somebody interrupted it."""
+    for part in ("records", "models", "cache", "report", "tuned"):
         sweep(place.results / part)
     try:
-        watcher = Silent() if quiet else Progress(plan, talk)
+        watcher = Silent() if quiet else Progress(plan, Console(stderr=True, quiet=quiet))
         with watcher as watch, redirect_stdout(sys.stderr):
-            ended = fill(Lab(plan, place, watch), job, team)
+            return fill(Lab(plan, place, watch), job, team)
     except KeyboardInterrupt:
         print(
             "interrupted: every finished cell is kept; run the same command again to go on",
             file=sys.stderr,
         )
-        return 1
-    _show_results(plan, place, json=json, quiet=quiet)
+        return None
+
+
+def told_failures(ended: Counter[str]) -> int:
+    """The exit code, having said how many cells failed."""
     if ended["failed"]:
         print(f"{ended['failed']} cells failed; the reasons are in the records", file=sys.stderr)
     return 1 if ended["failed"] else 0
@@ -140,7 +167,8 @@ def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tup
     return team, threads or (1 if tiny else several)
 
 
-def _records(plan: Plan, place: Place) -> list[Record]:
+def records_of(plan: Plan, place: Place) -> list[Record]:
+    """Those of the plan that are there."""
     paths = [record_path(place.results, cell) for cell in plan.cells]
     return [read_record(path) for path in paths if path.is_file()]
 
@@ -150,7 +178,7 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     from reports.frame import from_records, to_json_cells
     from reports.report import write_if_older
 
-    frame = from_records(_records(plan, place))
+    frame = from_records(records_of(plan, place))
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:

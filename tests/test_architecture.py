@@ -61,7 +61,7 @@ MAY_USE = {
 }
 SHARED = {"benchmark.data", "benchmark.evaluation"}
 """What baselines may use of benchmark: the data they train on, and how attacks are judged."""
-FRONT = {"cli", "session", "listing"}
+FRONT = {"cli", "session", "listing", "tuning"}
 """The modules of benchmark that talk to the user: the only ones that may show reports."""
 
 
@@ -81,7 +81,8 @@ def test_imports_go_one_way(path):
 ORDER = [
     "data", "cache", "evaluation", "plan", "place", "models", "crafting", "lab", "bookkeeping",
     "showing", "integrity", "runner", "work", "sharing", "processes", "on_ray", "executors",
-    "session", "cli",
+    "session", "tuning", "tune_command",
+    "cli",
 ]  # fmt: skip
 """Inside benchmark: a module may use those before it, never those after it."""
 

@@ -8,75 +8,20 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from benchmark.core.cells import Budget, Cell, Choice, Frozen, Knowledge, Method, Scored
+
+__all__ = ["Budget", "Cell", "Choice", "Knowledge", "Method", "Scored"]
+"""Of `benchmark.core.cells`, which records are about."""
 
 SCHEMA: Literal[1] = 1
 
-Method = Literal["none", "finetune", "head", "norm", "learned"]
-Knowledge = Literal["captured", "simulated", "clean"]
 Status = Literal["done", "skipped", "failed"]
-Scored = Literal["test", "validation"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Budget(_Frozen):
-    """What the defender gets: examples per class, and how it may adapt to them."""
-
-    shots: int = Field(ge=0)
-    method: Method = "finetune"
-    knowledge: Knowledge = "captured"
-    steps: int = Field(default=0, ge=0)
-    lr: float = Field(default=0.0, ge=0)
-
-    @property
-    def adapts(self) -> bool:
-        """False for the rows in which the model stays as it was trained."""
-        return self.shots > 0 and self.steps > 0 and self.method != "none"
-
-    def __str__(self) -> str:
-        if not self.adapts:
-            return "k00"
-        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}-lr{self.lr:g}"
-
-
-class Cell(_Frozen):
-    """One entry of the matrix, fully described: everything that `run` needs to make it again."""
-
-    dataset: str
-    network: str
-    defense: str
-    seed: int = Field(ge=0)
-    attack: str
-    budget: Budget
-    episodes: int = Field(default=1, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    """Score the first so many images; None means all of them."""
-    shown: tuple[str, ...] = ()
-    """The attacks the defender was shown, one after another; empty: the scored one alone."""
-    split: Scored = "test"
-    """Which images are scored. On `validation` ones settings are chosen: reports leave them out."""
-
-    @property
-    def arrivals(self) -> tuple[str, ...]:
-        """The attacks whose examples the model adapts to, first to last."""
-        return self.shown or (self.attack,)
-
-    def showing(self, attack: str) -> Self:
-        """The plain cell of another attack: shown to the same model within the same budget."""
-        return self.model_copy(update={"attack": attack, "shown": ()})
-
-    def __str__(self) -> str:
-        trained = f"{self.dataset}/{self.network}/{self.defense}/s{self.seed}"
-        after = f" after {', '.join(self.shown)}" if self.shown else ""
-        where = "" if self.split == "test" else f" on {self.split} images"
-        return f"{trained}/{self.attack}/{self.budget}{after}{where}"
-
-
-class Verdicts(_Frozen):
+class Verdicts(Frozen):
     """True/false per episode and query image, packed: one bit each, base64."""
 
     episodes: int
@@ -108,7 +53,7 @@ class Verdicts(_Frozen):
         return self
 
 
-class Cost(_Frozen):
+class Cost(Frozen):
     """What the cell took. Passes count images; shared work is booked on the cell that did it.
 
     Examples that were found in the cache cost no passes: they were booked when they were crafted.
@@ -140,7 +85,7 @@ class Effort(Cost):
 EFFORT = tuple(Effort.model_fields)
 
 
-class Integrity(_Frozen):
+class Integrity(Frozen):
     """That adaptation moved parameters of a copy and nothing else, and saw no scored image.
 
     How far the parameters moved is in `Outcome.moved`.
@@ -175,7 +120,7 @@ def fell(losses: Sequence[tuple[float, float]]) -> float:
     return sum(after < before for before, after in losses) / len(losses)
 
 
-class Outcome(_Frozen):
+class Outcome(Frozen):
     """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
 
     `clean_before` and `before` (= robust@0) belong to the trained model and have one row; the
@@ -215,7 +160,7 @@ class Outcome(_Frozen):
         return self.clean == self.clean_before and self.before == self.static == self.reattacked
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """Enough to make the record again and to see why it went stale."""
 
     command: str
@@ -228,9 +173,11 @@ class Provenance(_Frozen):
     commit: str | None
     device: str
     created: str
+    tuned: Choice | None = None
+    """Where `adaptation` was chosen by `run --tuned`: how."""
 
 
-class Record(_Frozen):
+class Record(Frozen):
     """What a finished cell says. Status `done` has an outcome; the others have a reason instead."""
 
     schema_version: Literal[1] = SCHEMA

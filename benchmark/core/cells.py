@@ -1,0 +1,111 @@
+"""What a cell of the matrix is, what the defender gets in it, and how that was chosen."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Method = Literal["none", "finetune", "head", "norm", "learned"]
+Knowledge = Literal["captured", "simulated", "clean"]
+Scored = Literal["test", "validation"]
+
+
+class Frozen(BaseModel):
+    """Written once, and nothing in it that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Frozen):
+    """What the defender gets: examples per class, and how it may adapt to them."""
+
+    shots: int = Field(ge=0)
+    method: Method = "finetune"
+    knowledge: Knowledge = "captured"
+    steps: int = Field(default=0, ge=0)
+    lr: float = Field(default=0.0, ge=0)
+
+    @property
+    def adapts(self) -> bool:
+        """False for the rows in which the model stays as it was trained."""
+        return self.shots > 0 and self.steps > 0 and self.method != "none"
+
+    def __str__(self) -> str:
+        if not self.adapts:
+            return "k00"
+        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}-lr{self.lr:g}"
+
+
+class Cell(Frozen):
+    """One entry of the matrix, fully described: everything that `run` needs to make it again."""
+
+    dataset: str
+    network: str
+    defense: str
+    seed: int = Field(ge=0)
+    attack: str
+    budget: Budget
+    episodes: int = Field(default=1, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """Score the first so many images; None means all of them."""
+    shown: tuple[str, ...] = ()
+    """The attacks the defender was shown, one after another; empty: the scored one alone."""
+    split: Scored = "test"
+    """Which images are scored. On `validation` ones settings are chosen: reports leave them out."""
+
+    @property
+    def arrivals(self) -> tuple[str, ...]:
+        """The attacks whose examples the model adapts to, first to last."""
+        return self.shown or (self.attack,)
+
+    def showing(self, attack: str) -> Self:
+        """The plain cell of another attack: shown to the same model within the same budget."""
+        return self.model_copy(update={"attack": attack, "shown": ()})
+
+    def __str__(self) -> str:
+        trained = f"{self.dataset}/{self.network}/{self.defense}/s{self.seed}"
+        after = f" after {', '.join(self.shown)}" if self.shown else ""
+        where = "" if self.split == "test" else f" on {self.split} images"
+        return f"{trained}/{self.attack}/{self.budget}{after}{where}"
+
+
+class Choice(Frozen):
+    """How a defense is to adapt, chosen by `tune` on validation images alone."""
+
+    dataset: str
+    network: str
+    defense: str
+    knowledge: Knowledge
+    method: Method
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    attacks: tuple[str, ...]
+    """The validation attacks; `families` are theirs."""
+    families: tuple[str, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    episodes: int
+    n: int
+    """Validation images scored."""
+    candidates: int
+    """Settings tried; those that could not run are not counted."""
+    max_clean_drop: float
+    robust: float
+    """robust@K: mean over families of the worst attack in each, then over K; `before`: robust@0."""
+    interval: tuple[float, float]
+    before: float
+    clean_drop: float
+    """clean@0 - clean@K, the largest over K."""
+    created: str
+    commit: str | None
+
+    def is_of(self, cell: Cell) -> bool:
+        """Whether a cell adapts as was chosen for it, and is not one it was chosen on."""
+        budget, trained = cell.budget, (cell.dataset, cell.network, cell.defense)
+        chosen = (self.method, self.steps, self.lr)
+        return (
+            cell.split == "test" and budget.adapts
+            and trained == (self.dataset, self.network, self.defense)
+            and (budget.method, budget.steps, budget.lr) == chosen
+        )  # fmt: skip
