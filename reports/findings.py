@@ -20,12 +20,14 @@ BLACK_BOX = frozenset({"score-based", "decision-based", "noise", "transfer"})
 
 MASKING = 0.002
 """AutoAttack's tolerance (Croce & Hein 2020, checks.py): 0.2 points."""
+FELL = 0.5
+"""Share of episodes in which adapting should at least lower the loss on what it was shown."""
 INFLATION = 0.02
 """Static scoring in the literature overstates by 4.8 to 32.9 points (Croce et al. 2022)."""
 
 
 class Finding(NamedTuple):
-    """Something to look at: `kind` is masking, inflation, flag or unpaired."""
+    """Something to look at: `kind` is masking, inflation, adaptation, flag or unpaired."""
 
     kind: str
     where: str
@@ -37,7 +39,8 @@ def warnings(frame: pd.DataFrame) -> list[Finding]:
     whole = [line for line in lines(frame) if line.scope == "all"]
     unpaired = [finding for line in whole for finding in _unpaired(line)]
     inflated = [finding for line in whole for finding in _inflation(line)]
-    return [*_masking(whole), *_flags(frame), *unpaired, *inflated]
+    unlearnt = [finding for line in whole for finding in _adaptation(line)]
+    return [*_masking(whole), *_flags(frame), *unpaired, *unlearnt, *inflated]
 
 
 def where(key: Key) -> str:
@@ -94,6 +97,20 @@ def _inflation(line: Line) -> Iterator[Finding]:
             f"static scoring overstates {len(inflated)} of {len(cells)} cells by more than "
             f"{100 * INFLATION:g} points, up to {100 * worst.inflation:.1f} "
             f"({visible(worst.attack)})",
+        )
+
+
+def _adaptation(line: Line) -> Iterator[Finding]:
+    """An inner loop that does not lower the loss it descends has the wrong steps."""
+    cells = list(line.scored.values())
+    risen = [cell for cell in cells if cell.loss_fell < FELL]  # not known: not below
+    if risen:
+        yield Finding(
+            "adaptation",
+            where(line.key),
+            f"the loss on the shown examples fell in less than {FELL:.0%} of the episodes of "
+            f"{len(risen)} of {len(cells)} cells (e.g. {visible(risen[0].attack)}): "
+            "its steps or learning rate do not fit",
         )
 
 

@@ -194,6 +194,24 @@ def test_a_row_that_begins_elsewhere_than_the_row_of_0_shots_fails(tmp_path, fie
     assert "other verdicts than in its record of 0 shots" in again.only(shots=1).reason
 
 
+@pytest.mark.parametrize("other", [{"versions": {"torch": "0.4"}}, {"device": "Some GPU"}])
+def test_a_row_of_0_shots_made_elsewhere_is_no_reference(tmp_path, other):
+    """There a logit may have been rounded the other way."""
+    plan = tiny_plan()
+    first = run(plan, tmp_path)
+    zero, one = (first.only(shots=shots) for shots in (0, 1))
+    update = {"before": flipped(zero.outcome.before), "integrity": None}
+    elsewhere = zero.model_copy(
+        update={
+            "outcome": zero.outcome.model_copy(update=update),
+            "provenance": zero.provenance.model_copy(update=other),
+        }
+    )
+    write_record(tmp_path, elsewhere)
+    record_path(tmp_path, one.cell).unlink()
+    assert run(plan, tmp_path).ended == {"cached": 1, "done": 1}
+
+
 def test_a_stale_row_of_0_shots_is_no_reference(tmp_path):
     plan = tiny_plan(shots=[1])
     (zero,) = tiny_plan(shots=[0]).cells

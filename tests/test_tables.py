@@ -165,3 +165,12 @@ def test_inflation_and_flags_are_reported():
     assert "1 of 2 cells" in found["inflation"]
     assert "20.0 (pgd_linf)" in found["inflation"]
     assert "zero gradient (1 cells" in found["flag"]
+
+
+@pytest.mark.parametrize(("fell", "doubtful"), [(1.0, 0), (0.5, 0), (0.4, 1), (None, 0)])
+def test_adaptation_that_does_not_lower_its_own_loss_is_found(fell, doubtful):
+    frame = shares(("a1", "a", [[1, 1, 0, 0]]), ("b1", "b", [[1, 1, 1, 0]]))
+    frame["loss_fell"] = pd.Series([fell, 1.0], dtype="float64")
+    found = [finding for finding in warnings(frame) if finding.kind == "adaptation"]
+    assert len(found) == doubtful
+    assert all("of 1 of 2 cells (e.g. a1)" in finding.message for finding in found)
