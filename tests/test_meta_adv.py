@@ -14,12 +14,15 @@ from baselines.adaptation import adapt
 from baselines.meta_learning import Learner, adapted_to, outer_gradient, outer_losses
 from baselines.meta_settings import MetaSettings
 from baselines.training import Ledger, classification_loss
+from baselines.warm_start import start_of
 from benchmark import datasets
 from benchmark.core.records import Budget
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation import correct, frozen, state_hash
+from benchmark.plan import make_plan
+from benchmark.requests import Request, read_suite
 from benchmark.toys import conv_net
 
 SETTINGS = MetaSettings(
@@ -116,3 +119,19 @@ def test_meta_test_adapts_attacks_again_and_scores():
     )
     right = correct(adapted, Batch(images, query.labels)) & correct(adapted, query)
     assert accuracy == pytest.approx(float(right.float().mean()))
+
+
+def test_the_example_of_the_document_is_a_suite():
+    """Its numbers, and its four stages under their names; support and query stay apart."""
+    suite = read_suite("document")
+    plan = make_plan(Request(), suite)
+    assert suite.dataset == "cifar10"
+    (defense,) = (one for one in plan.defenses.values() if isinstance(one, meta_adv.MetaAdv))
+    assert (defense.inner_lr, defense.outer_lr, defense.iterations) == (0.01, 0.001, 1000)
+    assert (defense.attacks, defense.task_size, defense.inner_steps) == ("fgsm", 64, 1)
+    assert (defense.pool, defense.algorithm) == ("fixed", "maml")
+    assert start_of(defense)[1].batch_size == 64
+    stages = {"construct_adv_task_set", "meta_train", "meta_test", "inner_update"}
+    assert stages <= set(meta_adv.__all__)
+    budgets = {cell.budget for cell in plan.cells if cell.budget.adapts}
+    assert {(budget.steps, budget.lr) for budget in budgets} == {(1, 0.01)}, "as it was trained"
