@@ -1,4 +1,4 @@
-"""The command line: run, list, report, contract, cache. Heavy imports wait until needed."""
+"""The command line: run, list, report, compare, check ... Heavy imports wait until needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark import cache_commands, tune_command
+from benchmark import cache_commands, check_command, tune_command
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.flags import numbers, words
@@ -40,6 +40,7 @@ app = typer.Typer(
 
 app.add_typer(cache_commands.app, name="cache")
 app.command(epilog=tune_command.EXAMPLES)(tune_command.tune)
+app.command(epilog=check_command.EXAMPLES)(check_command.check)
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for a flag or a command it does not know: the UsageError of its click."""

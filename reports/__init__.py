@@ -2,4 +2,6 @@
 
 frame (the table) · scores (intervals and aggregates) · headline (over attacks) · findings
 (what looks wrong) · tables, summary, console (for readers) · plots · report (writes them all).
+scored (verdicts by cell) · paired (two results on the same images) · regression, baseline, gate
+(whether anything got worse).
 """

@@ -1,4 +1,4 @@
-"""The table that `run` prints at its end. The only file of this package that imports rich."""
+"""The table that `run` prints at its end. Besides console_gate, the only file to import rich."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
     Records of the other split are left out: what was scored on validation images chose settings.
     """
     records = [record for record in records if record.cell.split == split]
-    verdicts = [_verdicts(record) for record in records]
+    verdicts = [unpacked(record) for record in records]
     rows = [
         _facts(record) | measured | {"verdicts": tables}
         for record, measured, tables in zip(
@@ -120,8 +120,8 @@ def _efforts(kind: str, efforts: Sequence[Effort]) -> dict[str, Any]:
     return {f"{kind}_{name}": np.mean([getattr(one, name) for one in efforts]) for name in kinds}
 
 
-def _verdicts(record: Record) -> Tables | None:
-    """The unpacked verdicts; where nothing adapts, all robust ones are robust@0."""
+def unpacked(record: Record) -> Tables | None:
+    """The verdicts, or None; where nothing adapts, all robust ones are robust@0."""
     outcome = record.outcome
     if outcome is None:
         return None
