@@ -1,4 +1,4 @@
-"""The command line: run, list, report, compare, check ... Heavy imports wait until needed."""
+"""The command line: run, list, report, leaderboard, compare, check ... Heavy imports wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark import cache_commands, check_command, tune_command
+from benchmark import board_commands, cache_commands, check_command, tune_command
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.flags import numbers, words
@@ -197,6 +197,10 @@ def report(
         typer.echo(problem, err=True)
     for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
         typer.echo(str(path))
+
+
+app.command(epilog=board_commands.EXAMPLES)(board_commands.leaderboard)
+app.command()(board_commands.reference)
 
 
 @app.command()

@@ -85,3 +85,35 @@ def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:
     rule = ["---" if place < left else "--:" for place in range(len(head))]
     table = (head, rule, *body)
     return "".join(f"| {' | '.join(row)} |\n" for row in table)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&",
+    "$": r"\$", "#": r"\#", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\N{EN DASH}": "--", "\N{ALMOST EQUAL TO}": r"$\approx$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+}  # fmt: skip
+
+
+def latex(name: str, widest: int = WIDEST) -> str:
+    r"""`visible`, with what LaTeX would interpret escaped and what its fonts may lack as codes.
+
+    >>> print(latex("50% of pgd_l2 & \\input{x}"))
+    50\% of pgd\_l2 \& \textbackslash{}input\{x\}
+    """
+    shown = visible(name, widest)
+    return "".join(
+        _LATEX.get(char) or (char if char.isascii() else f"U+{ord(char):04X}") for char in shown
+    )
+
+
+def spreadsheet(text: str) -> str:
+    """Text that a spreadsheet shows and does not run: a formula gets an apostrophe.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+
+    >>> spreadsheet("=1+1"), spreadsheet("pgd_linf")
+    ("'=1+1", 'pgd_linf')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -62,7 +62,8 @@ MAY_USE = {
 SHARED = {"benchmark.data", "benchmark.evaluation"}
 """What baselines may use of benchmark: the data they train on, and how attacks are judged."""
 FRONT = {
-    "cli", "session", "listing", "tuning", "check_command", "compare_command", "pytest_plugin",
+    "board_commands", "cli", "session", "listing", "tuning", "check_command", "compare_command",
+    "pytest_plugin",
 }  # fmt: skip
 """The modules of benchmark that talk to the user: the only ones that may show reports."""
 

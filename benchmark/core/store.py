@@ -170,20 +170,27 @@ def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: not a readable record ({error}); delete it to run it again"
         ) from error
+    return parse_record(content, str(path))
+
+
+def parse_record(content: object, where: str) -> Record:
+    """Validate what was read from `where`; UsageError in one line if it cannot be trusted."""
     found = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(found, int) and found > SCHEMA:
-        raise UsageError(f"{path}: written by schema {found}, this version reads {SCHEMA}; upgrade")
+        raise UsageError(
+            f"{where}: written by schema {found}, this version reads {SCHEMA}; upgrade"
+        )
     try:
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "record"
+        part = ".".join(map(str, first["loc"])) or "record"
         raise UsageError(
-            f"{path}: not a valid record ({where}: {first['msg']}); delete it to run it again"
+            f"{where}: not a valid record ({part}: {first['msg']}); delete it to run it again"
         ) from error
 
 

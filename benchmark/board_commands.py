@@ -1,0 +1,53 @@
+"""`leaderboard` and `reference`: pages made of records, and records in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """\b
+Examples:
+  python -m benchmark leaderboard --results results --out board
+  python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
+  python -m benchmark leaderboard --results mine --with-reference --out board
+  python -m benchmark leaderboard --results theirs --submission theirs.json --out board
+"""
+
+Places = Annotated[
+    list[Path],
+    typer.Option("--results", help="Results folder, or a file made by `reference`; repeatable."),
+]
+
+
+def leaderboard(
+    results: Places = [Path("results")],  # noqa: B006 (typer copies it)
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("leaderboard"),
+    with_reference: Annotated[
+        bool, typer.Option("--with-reference", help="Beside the project's own records.")
+    ] = False,
+    submission: Annotated[
+        list[Path],
+        typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
+    from reports.leaderboard import write_leaderboard
+
+    for path in write_leaderboard(results, out, with_reference, submission):
+        typer.echo(str(path))
+
+
+def reference(
+    results: Places = [Path("results")],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="File to write: NAME.records.gz.")] = Path(
+        "reference.records.gz"
+    ),
+) -> None:
+    """Write the records of results folders into one small file, to ship or to send."""
+    from reports.board_sources import gather
+    from reports.reference import write_file
+
+    sources = gather(results)
+    typer.echo(f"{write_file((one.record for one in sources), out)}: {len(sources)} records")

@@ -1,0 +1,218 @@
+"""The leaderboard as one tidy table: a line per row, threat and K, with ranks where rows compare.
+
+A row is a defense on a data set and network, with one way to adapt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reports.arrivals import changes, collateral
+from reports.costs import KEY, training_costs
+from reports.frame import columns
+from reports.headline import NUMBERS
+from reports.intervals import Table, intervals
+from reports.lines import Key, Line, lines
+from reports.ranking import ranks, separated
+from reports.scores import QUANTITIES, Measured, Tables, aggregate, common_prefix, measure, union
+from reports.text import visible
+
+ALL = "all"
+"""The threat that is every attack; the others are the norms of the records."""
+AUTOATTACK = frozenset({"aa_linf", "aa_l2", "autoattack", "autoattack_l2", "ta_autoattack"})
+WORST = ("unseen", "worst", "autoattack")
+"""Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
+RANKS = ("rank", "rank_low", "rank_high", "tied")
+COLUMNS = (
+    *Key._fields, "threat", "status", "missing", "attacks", "families", "seeds", "episodes", "n",
+    *RANKS, *NUMBERS, *(part for name in WORST for part in (name, f"{name}_interval")),
+    "worst_family", "collateral", "collateral_worst", "training_passes", "adaptation_passes",
+    "seconds", "flags",
+)  # fmt: skip
+"""`robust` and the other numbers are means over families of the worst attack in each, as in
+`headline`. `tied`: defenses of the same ranking that no test tells from this one."""
+NAMED = 4
+"""Missing attacks that are named; of the others there is a count."""
+
+
+class Part(NamedTuple):
+    """A line under one threat: the cells it needs, and which attacks are unseen."""
+
+    line: Line
+    threat: str
+    unseen: frozenset[str]
+
+
+def board(frame: pd.DataFrame) -> pd.DataFrame:
+    """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
+
+    Ranked within a data set, network, threat and K, by robust@K over the same attacks and images.
+    """
+    parts = list(_parts(frame))
+    entries = [_facts(part) for part in parts]
+    whole = [(entry, part) for entry, part in zip(entries, parts, strict=True) if _ready(part)]
+    verdicts = [part.line.attacks() for _, part in whole]
+    _numbers(whole, verdicts)
+    _worst(whole, verdicts)
+    _rank(whole, verdicts)
+    table = pd.DataFrame(entries, columns=COLUMNS).astype(
+        dict.fromkeys((*QUANTITIES, *WORST), "float64")
+        | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
+    )
+    return _around(table, frame)
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[Part]:
+    found = lines(frame)
+    unseen = {
+        line.key: frozenset(place.attack for place in line.expected)
+        for line in found if line.scope == "unseen"
+    }  # fmt: skip
+    norms = dict(zip(frame["attack"], frame["norm"], strict=True))
+    for line in found:
+        if line.scope == "all":
+            by_norm: defaultdict[str, set[str]] = defaultdict(set)
+            for place in (*line.expected, *line.cells):
+                by_norm[norms[place.attack]].add(place.attack)
+            ours = unseen.get(line.key, frozenset())
+            yield Part(line, ALL, ours)
+            if len(by_norm) > 1:
+                for norm in sorted(by_norm):
+                    yield Part(line.only(by_norm[norm]), norm, ours)
+
+
+def _facts(part: Part) -> dict[str, Any]:
+    line = part.line
+    names = {place.attack for place in line.expected}
+    cells = list(line.cells.values())
+    efforts = [cell.adaptation_passes for cell in cells if not pd.isna(cell.adaptation_passes)]
+    return line.key._asdict() | {
+        "threat": part.threat, "status": line.status, "missing": missing(line),
+        "attacks": len(names), "families": len({line.families[name] for name in names}),
+        "seeds": len({place.seed for place in line.expected}),
+        "adaptation_passes": float(np.mean(efforts)) if efforts else None,
+        "seconds": sum(cell.seconds for cell in cells),
+        "flags": sorted({flag for cell in cells for flag in cell.flags}),
+        "tied": [],
+    }  # fmt: skip
+
+
+def missing(line: Line) -> str:
+    """What an incomplete line lacks: `2 of 10 cells: cw failed, square not run`; else empty."""
+    holes = [place for place in line.expected if place not in line.scored]
+    if not holes:
+        return "" if line.expected else "no attack could run"
+    words = {"done": "scored on other images", "failed": "failed", "skipped": "skipped"}
+    lacking = {
+        place.attack: words[line.cells[place].status] if place in line.cells else "not run"
+        for place in holes
+    }
+    named = [f"{visible(name, 40)} {why}" for name, why in sorted(lacking.items())]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return f"{len(holes)} of {len(line.expected)} cells: {', '.join(named[:NAMED])}{more}"
+
+
+def _ready(part: Part) -> bool:
+    return part.line.complete
+
+
+Whole = Sequence[tuple[dict[str, Any], Part]]
+Verdicts = Sequence[dict[str, Tables]]
+
+
+def _numbers(whole: Whole, verdicts: Verdicts) -> None:
+    """The quantities over families, with their intervals."""
+    rows = [
+        aggregate(list(found.values()), [part.line.families[name] for name in found], "family mean")
+        for (_, part), found in zip(whole, verdicts, strict=True)
+    ]
+    measured = measure(rows, [part.line.key.shots > 0 for _, part in whole])
+    for (entry, _), row, numbers in zip(whole, rows, measured, strict=True):
+        _, episodes, n = row["static"].shape
+        entry.update(columns(numbers), episodes=episodes, n=n)
+
+
+def _worst(whole: Whole, verdicts: Verdicts) -> None:
+    """robust@K over groups of attacks, per image the worst, with intervals."""
+    places: list[tuple[dict[str, Any], str]] = []
+    tables: list[Table] = []
+    for (entry, part), found in zip(whole, verdicts, strict=True):
+        robust = {name: tables.robust for name, tables in found.items()}
+        families = _families(part.line, robust)
+        entry["worst_family"] = min(families, key=lambda name: float(families[name].mean()))
+        groups = {
+            "unseen": [table for name, table in robust.items() if name in part.unseen],
+            "worst": [families[entry["worst_family"]]],
+            "autoattack": [
+                table for name, table in robust.items() if name.partition("[")[0] in AUTOATTACK
+            ],
+        }
+        for name, group in groups.items():
+            if group:
+                places.append((entry, name))
+                tables.append(union(group))
+    for (entry, name), table, ends in zip(places, tables, intervals(tables), strict=True):
+        entry.update(columns({name: Measured(float(table.mean()), ends)}))
+
+
+def _families(line: Line, robust: dict[str, Table]) -> dict[str, Table]:
+    """By family, right under all its attacks."""
+    groups: defaultdict[str, list[Table]] = defaultdict(list)
+    for name, table in robust.items():
+        groups[line.families[name]].append(table)
+    return {family: union(group) for family, group in groups.items()}
+
+
+def _rank(whole: Whole, verdicts: Verdicts) -> None:
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, (entry, _) in enumerate(whole):
+        groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
+    for group in groups.values():
+        query = Counter(_query(whole[index][1].line) for index in group).most_common(1)[0][0]
+        paired = []
+        for index in group:
+            entry, part = whole[index]
+            if _query(part.line) == query:
+                paired.append(index)
+            else:
+                entry["missing"] = "scored on other images than the other rows: not ranked"
+        _rank_paired([whole[index] for index in paired], [verdicts[index] for index in paired])
+
+
+def _query(line: Line) -> str:
+    return str(next(iter(line.scored.values())).query)
+
+
+def _rank_paired(whole: Whole, verdicts: Verdicts) -> None:
+    """Ranks and ties of rows whose verdicts pair, cut to the images and episodes of all."""
+    cut = common_prefix([tables for found in verdicts for tables in found.values()])
+    seeds = min(len(tables.static) for tables in cut)
+    cells = iter(cut)
+    scores = []
+    for (_, part), found in zip(whole, verdicts, strict=True):
+        robust = {name: next(cells).robust[:seeds] for name in found}
+        right = sum(table.astype(np.int32) for table in _families(part.line, robust).values())
+        scores.append(np.asarray(right).sum(axis=(0, 1)))
+    differ = separated(np.stack(scores))
+    found_ranks = ranks([entry["robust"] for entry, _ in whole], differ)
+    for row, ((entry, _), rank) in enumerate(zip(whole, found_ranks, strict=True)):
+        tied = [i for i in range(len(whole)) if i != row and not differ[row, i]]
+        entry["tied"] = [whole[i][0]["defense"] for i in tied]
+        entry.update(zip(RANKS[:3], rank, strict=True))
+
+
+def _around(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """With the cost of training, and what adapting did to attacks that were not shown."""
+    known = training_costs(frame)[[*KEY, "training_passes"]]
+    table = table.drop(columns="training_passes").merge(known, on=KEY, how="left")
+    harm = collateral(changes(frame))
+    found = [harm.get(Key(*row)) for row in table[list(Key._fields)].itertuples(index=False)]
+    return table.assign(
+        collateral=pd.Series([one.mean if one else None for one in found], dtype="float64"),
+        collateral_worst=pd.Series([one.worst if one else None for one in found], dtype="float64"),
+    )[list(COLUMNS)]

@@ -1,0 +1,85 @@
+"""Records of several results folders and record files, put together: what disagrees is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.core.errors import UsageError
+from benchmark.core.records import Cell, Record
+from benchmark.core.store import read_record
+from reports.reference import SUFFIX, read_file
+from reports.text import visible
+
+
+class Sourced(NamedTuple):
+    """A record and where it was read."""
+
+    record: Record
+    path: Path
+
+    @property
+    def file(self) -> str:
+        """The path in one harmless line."""
+        return visible(str(self.path), 300)
+
+
+def gather(places: Sequence[Path]) -> list[Sourced]:
+    """All records on test images of folders and record files, each cell once.
+
+    Whoever ranks must not leave out what cannot be read, as a report does.
+
+    Raises:
+        UsageError: a place holds no records, one cannot be read, two of one cell disagree, or an
+            attack has two strengths on one data set. The message names the files.
+    """
+    found: dict[Cell, Sourced] = {}
+    for place in places:
+        read = list(_read(place))
+        if not read:
+            raise UsageError(
+                f"expected records below {visible(str(place), 300)}, got none; "
+                "run `python -m benchmark run --results DIR` first, or give its folder"
+            )
+        for one in read:
+            if one.record.cell.split == "test":
+                _agree(found.setdefault(one.record.cell, one), one)
+    _check_strengths(found.values())
+    return list(found.values())
+
+
+def _read(place: Path) -> Iterator[Sourced]:
+    if place.name.endswith(SUFFIX):
+        yield from (Sourced(record, place) for record in read_file(place))
+        return
+    for path in sorted((place / "records").rglob("*.json")):
+        yield Sourced(read_record(path), path)
+
+
+_JUDGED = ("status", "outcome", "family", "threat", "unseen", "trained_on", "query")
+
+
+def _agree(one: Sourced, other: Sourced) -> None:
+    """UsageError if two records of one cell say different things."""
+    for name in _JUDGED:
+        if getattr(one.record, name) != getattr(other.record, name):
+            what = "verdicts" if name == "outcome" else name
+            raise UsageError(
+                f"{one.file} and {other.file} are the same cell with different {what}; they come "
+                "from two machines, trainings or versions: leave one of them out"
+            )
+
+
+def _check_strengths(found: Iterable[Sourced]) -> None:
+    """UsageError if one name stands for two attacks."""
+    known: dict[tuple[str, str], Sourced] = {}
+    for one in found:
+        key = one.record.cell.dataset, one.record.cell.attack
+        first = known.setdefault(key, one)
+        if first.record.threat != one.record.threat or first.record.family != one.record.family:
+            raise UsageError(
+                f"{first.file} and {one.file}: {visible(key[1])} on {visible(key[0])} is "
+                f"{visible(first.record.threat)} in one and {visible(one.record.threat)} in the "
+                "other; expected one strength: leave one of them out"
+            )

@@ -1,0 +1,59 @@
+"""Everything a leaderboard is made of, from records: the one entry for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.core.errors import UsageError
+from benchmark.core.store import atomic_path, check_writable
+from reports.board import board
+from reports.board_files import as_csv, as_json, as_latex, as_markdown
+from reports.board_page import page
+from reports.board_sources import gather
+from reports.frame import from_records
+from reports.headline import per_attack
+from reports.reference import shipped
+from reports.submission import check_submission
+from reports.text import adaptations
+
+
+def write_leaderboard(
+    places: Sequence[Path],
+    out: Path,
+    with_reference: bool = False,
+    submissions: Sequence[Path] = (),
+) -> list[Path]:
+    """Write leaderboard.html, .md, .csv, .tex and .json; returns their paths.
+
+    Everything is made before the first file is written, and each replaces its predecessor at once.
+
+    Args:
+        places: results folders and files of records (`reports.reference`).
+        out: a folder, made if need be.
+        with_reference: whether the project's own records are put beside them.
+        submissions: files of scores that must be those of the records.
+
+    Raises:
+        UsageError: the records cannot be read or disagree, a submission says otherwise, or
+            `out` cannot be written.
+    """
+    sources = gather([*places, *(shipped() if with_reference else ())])
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
+    frame = from_records([one.record for one in sources])
+    table, attacks = board(frame), per_attack(frame)
+    table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
+    for path in submissions:
+        check_submission(path, table)
+    texts = {
+        "html": page(table, attacks, sources), "md": as_markdown(table), "csv": as_csv(table),
+        "tex": as_latex(table), "json": as_json(table),
+    }  # fmt: skip
+    check_writable(out)
+    paths = []
+    for kind, text in texts.items():
+        paths.append(out / f"leaderboard.{kind}")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return paths
