@@ -10,8 +10,8 @@ import numpy as np
 from reports.intervals import CONFIDENCE, Table
 from reports.paired import holm, sign_flip
 
-EXACT = 200
-"""Pairs of rows up to which every test is exact: beyond 20 rows nobody waits for them."""
+EXACT = 100
+"""Pairs of rows up to which every test is exact: 2 ms each, and a board holds many groups."""
 
 
 class Rank(NamedTuple):
