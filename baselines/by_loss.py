@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from baselines.training import Ledger, Loss, Schedule, train
+from baselines.training import RAMP, Ledger, Loss, Schedule, train
 from benchmark.core.course import Course
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
@@ -28,7 +28,7 @@ class ByLoss(Defense):
     passes: int = 0
     """Budget of image passes, forward and backward; what `start` took comes on top."""
     start: str = ""
-    ramp: float = 0.3
+    ramp: float = RAMP
     """Share of training over which attacks grow to their full size."""
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from baselines.adaptation import inner_update
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import attacks_of, construct_adv_task_set
 from baselines.meta_training import meta_test, meta_train
-from baselines.training import Ledger, Loss, Schedule, classification_loss, train
+from baselines.training import RAMP, Ledger, Loss, Schedule, classification_loss, train
 from benchmark.core.course import Course
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data import Split
@@ -61,7 +61,8 @@ class MetaAdv(MetaSettings, Defense):
         course = Course.of(progress)
         later = course.part("meta-training", 0.0 if self.start else 0.5)
         if not self.start and later.last() is None:
-            warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=self.passes // 2)
+            budget = self.passes // 2
+            warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=budget, ramp=RAMP)
             loss = self.warmup_loss(attacks, ledger, rng)
             first = course.part("warm-up", 0.0, 0.5)
             train(network, train_split, loss, warmup, ledger, first, rng)

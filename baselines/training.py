@@ -26,6 +26,8 @@ from benchmark.evaluation import Meter, metered
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """The scalar to minimise, given the model in train mode and a batch."""
+RAMP = 0.3
+"""Share of adversarial training from initial weights over which attacks grow to their size."""
 
 
 @dataclass(frozen=True)
