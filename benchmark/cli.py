@@ -8,7 +8,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark import board_commands, cache_commands, check_command, tune_command
+from benchmark import (
+    board_commands,
+    cache_commands,
+    check_command,
+    compare_command,
+    tune_command,
+)
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.flags import numbers, words
@@ -40,6 +46,7 @@ app = typer.Typer(
 
 app.add_typer(cache_commands.app, name="cache")
 app.command(epilog=tune_command.EXAMPLES)(tune_command.tune)
+app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=check_command.EXAMPLES)(check_command.check)
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]

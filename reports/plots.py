@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def write_plots(shown: Views, out: Path) -> list[Path]:
     head, attacks = shown.head, shown.attacks
     places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
     written: list[Path] = []
-    with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
+    with styled():
         for dataset, network in places:
             name = f"{slug(dataset)}-{slug(network)}"
             of_head, of_attacks = (
@@ -48,6 +50,13 @@ def write_plots(shown: Views, out: Path) -> list[Path]:
             name = f"sequence-{slug(str(dataset))}-{slug(str(network))}"
             written += save(sequence_figure(part), out / name)
     return written
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The look of all figures."""
+    with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
+        yield
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

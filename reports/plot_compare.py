@@ -1,0 +1,96 @@
+"""Differences between two results, attack by attack, as dots with 95% intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from benchmark.core.store import slug
+from reports.comparison import CLEAN, EITHER, Comparison
+from reports.console_compare import CERTAIN
+from reports.frame import rows
+from reports.plots import save, styled
+from reports.text import drawable
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
+"""After Okabe & Ito 2008; marks differ too, so that the figure survives a grey print."""
+MARKS = "osD^vP"
+WIDTH = 3.4
+"""Inches: one column of a paper."""
+LINE, APART = 0.155, 0.085
+"""Inches of a row with one dot, and of each further dot in it."""
+SERIES = ["shots", "method", "knowledge", "steps", "lr"]
+
+
+def write_figures(found: Comparison, out: Path) -> list[Path]:
+    """Write `comparison-...`, PNG and SVG, for each data set, network (, defense) and seed."""
+    written: list[Path] = []
+    with styled():
+        for key, part in found.table.groupby(["dataset", "network", "defense", "seed"]):
+            name = "-".join(slug(str(word)) for word in key if word != EITHER)
+            written += save(comparison_figure(part, found.a, found.b), out / f"comparison-{name}")
+    return written
+
+
+def comparison_figure(part: pd.DataFrame, a: str, b: str) -> Figure:
+    """A row for each attack, a dot for each budget; full dots differ from 0 (p < 0.05, Holm)."""
+    series = list(dict.fromkeys(_series(row) for row in rows(part) if row.attack != CLEAN))
+    labels = list(dict.fromkeys(_label(row) for row in rows(part)))
+    row_height = LINE + APART * (max(1, len(series)) - 1)
+    below = 0.14 * (len(series) + 2)
+    figure = Figure(figsize=(WIDTH, 0.85 + row_height * len(labels) + below), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="#444444", lw=0.8)
+    _draw(axes, part, series, labels, APART / row_height)
+    axes.set_yticks(range(len(labels)), [drawable(label, 24) for label in labels], fontsize=6.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("difference (points)")
+    first = part.iloc[0]
+    where = drawable(f"{first.dataset}, {first.network}, seed {first.seed}", 50)
+    figure.suptitle(
+        f"{where}\n{drawable(b, 24)} minus {drawable(a, 24)}", x=0.02, ha="left", fontsize=7.5
+    )
+    figure.legend(loc="outside lower center", fontsize=6.5)
+    return figure
+
+
+def _draw(
+    axes: Axes, part: pd.DataFrame, series: list[tuple[Any, ...]], labels: list[str], apart: float
+) -> None:
+    told: dict[str, tuple[str, str]] = {}
+    for row in rows(part):
+        clean = row.attack == CLEAN
+        number = 0 if clean else series.index(_series(row))
+        colour = "#555555" if clean else COLOURS[number % len(COLOURS)]
+        mark = "X" if clean else MARKS[number % len(MARKS)]
+        shift = 0.0 if clean else (number - (len(series) - 1) / 2) * apart
+        y = labels.index(_label(row)) + shift
+        fill = colour if row.p_holm < CERTAIN else "white"
+        axes.plot([row.points_low, row.points_high], [y, y], color=colour, lw=0.9)
+        axes.plot([row.points], [y], mark, color=colour, ms=3.4, mew=0.8, mfc=fill)
+        told["clean accuracy" if clean else _budget(row)] = (mark, colour)
+    for label, (mark, colour) in told.items():
+        axes.plot([], [], mark, color=colour, ms=3.4, label=label)
+    axes.plot([], [], "o", color="#555555", mfc="white", ms=3.4, mew=0.8,
+              label=f"hollow: p > {CERTAIN:g} (exact, paired, Holm)")  # fmt: skip
+
+
+def _series(row: Any) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in SERIES) if row.shots else (0,)
+
+
+def _budget(row: Any) -> str:
+    return f"K = {row.shots}, {row.method}, {row.knowledge}" if row.shots else "K = 0"
+
+
+def _label(row: Any) -> str:
+    return str(row.attack) + (f" after {row.shown}" if row.shown else "")
