@@ -34,7 +34,7 @@ def collateral_figure(changed: pd.DataFrame) -> Figure:
     scored = _ordered(changed, "attack", "family")
     panels = list(dict.fromkeys(zip(changed["defense"], changed["adaptation"], strict=True)))
     left = 0.35 + LETTER * max(len(drawable(name, 24)) for name, _ in shown)
-    above = 0.3 + LETTER * 0.66 * max(len(drawable(name, 24)) for name, _ in scored)
+    above = 0.26 + LETTER * 0.62 * max(len(drawable(name, 24)) for name, _ in scored)
     size = CELL * len(scored), ROW * (len(shown) + 1) + 0.05
     across = max(1, min(len(panels), int((7.4 - left) / (size[0] + 0.25))))
     down = -(-len(panels) // across)
@@ -102,7 +102,8 @@ def _draw(
 
 def _points(change: float) -> str:
     """`+3`, `-12`, and `0` for what rounds to it."""
-    return f"{100 * change:+.0f}" if abs(change) >= 0.005 else "0"
+    text = f"{100 * change:+.0f}"
+    return "0" if text in {"+0", "-0"} else text
 
 
 def _frame(
