@@ -145,7 +145,9 @@ def suites() -> list[Row]:
         {
             "name": name,
             "data set": suite.dataset,
-            "attacks": suite.attacks,
+            "attacks": "; ".join(
+                dict.fromkeys(part.attacks or part.sequence or "" for part in suite.parts())
+            ),
             "shots": suite.shots,
             "episodes": suite.episodes,
             "about": suite.description,
