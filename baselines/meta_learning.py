@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from baselines.adaptation import Rate, inner_loops, trainable
+from baselines.adaptation import MOST_BYTES, Rate, inner_loops, trainable
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, attack_each, by_attack
-from baselines.stacked import Parameters, each
+from baselines.stacked import Parameters, each, pays_off
 from baselines.training import Ledger
 from benchmark.core.errors import AuditError
 from benchmark.core.streams import Streams
@@ -121,6 +121,22 @@ def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> T
     return losses
 
 
+def meta_batches(learner: Learner, tasks: Sequence[Task]) -> list[list[int]]:
+    """Places of the tasks that go together: of one attack, and as many as memory allows.
+
+    One at a time where a call for all does not pay: then only one graph is kept.
+    """
+    start = _start(learner.model, learner.settings).values()
+    shown = tasks[0].support.images
+    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start)))
+    most = most if pays_off(shown.device, shown.numel()) else 1
+    return [
+        same[first : first + most]
+        for same in by_attack(tasks)
+        for first in range(0, len(same), most)
+    ]
+
+
 def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:
     """Add the outer gradient, a mean over `tasks`, to `.grad`; gives the losses, float64 (tasks,).
 
@@ -128,7 +144,7 @@ def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:
         AuditError: a loss or the gradient is not finite; says under which attack.
     """
     losses = torch.zeros(len(tasks), dtype=torch.float64)
-    for places in by_attack(tasks):
+    for places in meta_batches(learner, tasks):
         some = [tasks[place] for place in places]
         if learner.settings.algorithm == "reptile":
             found, objective = reptile_objective(learner, some)

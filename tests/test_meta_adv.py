@@ -135,3 +135,16 @@ def test_the_example_of_the_document_is_a_suite():
     assert stages <= set(meta_adv.__all__)
     budgets = {cell.budget for cell in plan.cells if cell.budget.adapts}
     assert {(budget.steps, budget.lr) for budget in budgets} == {(1, 0.01)}, "as it was trained"
+
+
+def test_a_start_takes_the_place_of_the_warm_up():
+    """Nothing trains before meta-training then: without iterations the weights stay."""
+    for start, moves in (("pgd_at", False), ("", True)):
+        defense = meta_adv.MetaAdv(start=start, warmup_epochs=1, iterations=0)
+        network, shares = conv_net((1, 8, 8), 10), []
+        before = state_hash(network)
+        trained = defense.fit(
+            network, split(), strengths_of("digits"), shares.append, stream("start")
+        )
+        assert (state_hash(trained.model) != before) == moves
+        assert (trained.cost.updates > 0) == moves

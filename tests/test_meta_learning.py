@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from attacks.strengths import build_attack, strengths_of
 from baselines import meta_learning, meta_tasks, stacked
-from baselines.meta_learning import Learner, adapted_to, outer_gradient
+from baselines.meta_learning import Learner, adapted_to, meta_batches, outer_gradient
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, construct_adv_task_set
 from baselines.training import Ledger
@@ -225,8 +225,8 @@ def test_together_is_one_by_one(options, monkeypatch):
     monkeypatch.setattr(stacked, "vmap", lambda *a, **k: calls.append(1) or real(*a, **k))
     for small, alone in ((10**9, False), (0, True)):
         monkeypatch.setattr(stacked, "SMALL", small)
-        if alone:
-            monkeypatch.setattr(meta_learning, "by_attack", lambda t: [[i] for i in range(len(t))])
+        together = meta_batches(Learner.of(model, settings, Ledger()), tasks)
+        assert len(together) == (4 if alone else 2)
         calls.clear()
         found.append(gradient_of(model, tasks, settings))
         assert bool(calls) != alone
@@ -235,6 +235,19 @@ def test_together_is_one_by_one(options, monkeypatch):
     assert torch.allclose(losses, other_losses, atol=1e-5)
     for one, other in ((gradients, others), (sizes, other_sizes)):
         assert all((one[n] - other[n]).norm() <= 1e-5 * other[n].norm() + 1e-7 for n in other)
+
+
+def test_no_more_tasks_go_together_than_memory_allows(monkeypatch):
+    model, settings = conv_net(SHAPE, 10), settings_of(tasks=5, shots=1, query=1)
+    tasks = digits_tasks(model, settings, ["fgsm"])
+    learner = Learner.of(model, settings, Ledger())
+    size = sum(tensor.nbytes for tensor in model.parameters())
+    expected = [[0, 1], [2, 3], [4]]
+    together = gradient_of(model, tasks, settings)[1]
+    monkeypatch.setattr(meta_learning, "MOST_BYTES", 2 * size)
+    assert meta_batches(learner, tasks) == expected
+    parts = gradient_of(model, tasks, settings)[1]
+    assert all(torch.allclose(together[name], parts[name], atol=1e-6) for name in parts)
 
 
 def test_an_attack_that_does_not_ask_by_rows_meets_each_model_alone(monkeypatch):

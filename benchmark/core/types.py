@@ -36,7 +36,8 @@ examples do in practice.
 """
 
 Progress = Callable[[float], None]
-"""Called with the share of a long job that is done, in [0, 1]."""
+"""Called with the share of a long job that is done, in [0, 1]. What `Defense.fit` is handed is a
+`benchmark.core.course.Course`, which can also keep the training for when it is killed."""
 
 
 class Batch(NamedTuple):
