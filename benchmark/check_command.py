@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +12,7 @@ import typer
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from reports.gate import Updated
     from reports.regression import Judgement, Rules
 
 EXAMPLES = """\b
@@ -63,71 +61,26 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = False,
 ) -> None:
     """Fail if robust accuracy fell on the same images, by more than chance and the tolerance."""
-    from reports.gate import check as judged
-    from reports.gate import measured
-    from reports.regression import Rules
+    from benchmark.gating import judge_now, make_rules, update_now
 
-    rules = Rules(*_in_range(tolerance, alpha, perf_tolerance))
+    rules = make_rules(tolerance, alpha, perf_tolerance)
     if power:
-        raise typer.Exit(_show_power(rules))
-    if baseline is None:
+        _show_power(rules)
+    elif baseline is None:
         raise UsageError("expected --baseline FILE (or --power); --update writes a new one")
-    if results is None and suite is None and perf is None:
-        results = Path("results")
-    with _measured_in(suite, results) as folder:
-        if update:
-            raise typer.Exit(_update(baseline, folder, perf))
-        judgement = judged(baseline, measured(folder, perf), rules)
-    _show(judgement, junit, github or os.environ.get("GITHUB_ACTIONS") == "true")
-    raise typer.Exit(judgement.code)
+    elif update:
+        _tell(baseline, update_now(baseline, results, suite, perf))
+    else:
+        judgement = judge_now(baseline, rules, results, suite, perf)
+        _show(judgement, junit, github or os.environ.get("GITHUB_ACTIONS") == "true")
+        raise typer.Exit(judgement.code)
 
 
-def _in_range(tolerance: float, alpha: float, perf_tolerance: float) -> Iterator[float]:
-    flags = (
-        ("tolerance", tolerance, 100),
-        ("alpha", alpha, 1),
-        ("perf-tolerance", perf_tolerance, 1),
-    )
-    for name, value, most in flags:
-        if not 0 <= value < most:
-            raise UsageError(f"--{name}: expected at least 0 and less than {most}, got {value:g}")
-        yield value
-
-
-@contextmanager
-def _measured_in(suite: str | None, results: Path | None) -> Iterator[Path | None]:
-    """The results folder; a suite runs first, in `results` or in a folder that vanishes."""
-    if suite is None:
-        yield results
-        return
-    with tempfile.TemporaryDirectory(prefix="reattack-") as temporary:
-        folder = results or Path(temporary)
-        run_suite(suite, folder)
-        yield folder
-
-
-def run_suite(suite: str, folder: Path) -> None:
-    """Run a suite into a results folder; what fails there is missing to whoever reads it."""
-    from benchmark import session
-    from benchmark.executors import Team
-    from benchmark.limits import Limits
-
-    wish = session.Wish(
-        suite, folder, None, False, "auto", "float32", Team("auto", None, None, None), None,
-        Limits(None, None), sys.argv[1:],
-    )  # fmt: skip
-    session.run({}, wish, quiet=True, json=False, dry_run=False)
-
-
-def _update(baseline: Path, folder: Path | None, perf: Path | None) -> int:
-    from reports.gate import measured, update
-
-    updated = update(baseline, measured(folder, perf))
+def _tell(baseline: Path, updated: Updated) -> None:
     for name in updated.dropped:
         typer.echo(f"no longer gated: {_visible(name)}")
     cells, ratios = len(updated.new.cells), len(updated.new.ratios)
     typer.echo(f"{baseline}: {cells} cells, {ratios} ratios, {len(updated.new.floors)} floors")
-    return 0
 
 
 def _show(judgement: Judgement, junit: Path | None, github: bool) -> None:
@@ -151,7 +104,7 @@ def _show(judgement: Judgement, junit: Path | None, github: bool) -> None:
         )
 
 
-def _show_power(rules: Rules) -> int:
+def _show_power(rules: Rules) -> None:
     from rich.console import Console
 
     from reports.console_gate import print_power
@@ -159,7 +112,6 @@ def _show_power(rules: Rules) -> int:
 
     wide = None if sys.stdout.isatty() else 200
     print_power(power_table(rules), rules, Console(highlight=False, width=wide))
-    return 0
 
 
 def _visible(name: str) -> str:

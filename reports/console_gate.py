@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.gate_pages import HEAD, Row, counted, rules_in_words, table_rows, worth_showing
+from reports.gate_pages import (
+    HEAD,
+    Row,
+    counted,
+    reasons,
+    rules_in_words,
+    table_rows,
+    worth_showing,
+)
 from reports.power import DROPS, IMAGES, PULLS
 from reports.regression import Judgement, Rules
 from reports.scored import WIDEST
@@ -24,10 +32,8 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     shown = worth_showing(judgement)
     if shown:
         console.print(_grid(table_rows(shown[:AT_MOST])))
-    for one in judgement.those("red", "missing")[:AT_MOST]:
-        for problem in one.problems:
-            told = f"{visible(one.name, WIDEST)}: {visible(problem, 400)}"
-            console.print(Text(told), soft_wrap=True)
+    for line in reasons(judgement)[:AT_MOST]:
+        console.print(Text(line), soft_wrap=True)
     if len(shown) > AT_MOST:
         console.print(Text(f"... and {len(shown) - AT_MOST} more; --junit FILE has them all"))
     console.print(Text(rules_in_words(judgement), style="dim"))

@@ -81,6 +81,15 @@ def rules_in_words(judgement: Judgement) -> str:
     )
 
 
+def reasons(judgement: Judgement) -> list[str]:
+    """Why cells are red or missing, a harmless line each."""
+    return [
+        f"{visible(one.name, WIDEST)}: {visible(problem, LONG)}"
+        for one in judgement.those("red", "missing")
+        for problem in one.problems
+    ]
+
+
 def step_summary(judgement: Judgement) -> str:
     """Markdown for the page of a pull request."""
     title = ("green", "red", "incomplete")[judgement.code]
@@ -89,10 +98,7 @@ def step_summary(judgement: Judgement) -> str:
     if rows:
         body = [(markdown(row.name, WIDEST), *(markdown(text) for text in row[1:])) for row in rows]
         text += grid(HEAD, body, left=1)
-    problems = [(one.name, problem) for one in judgement.entries for problem in one.problems]
-    told = [
-        f"- {markdown(name, WIDEST)}: {markdown(problem, LONG)}\n" for name, problem in problems
-    ]
+    told = [f"- {markdown(line, WIDEST + LONG)}\n" for line in reasons(judgement)]
     return text + ("\n" + "".join(told) if told else "")
 
 

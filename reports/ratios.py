@@ -43,10 +43,5 @@ def _ratios(content: Any) -> Iterator[tuple[str, float]]:
         extra = one.get("extra_info") if isinstance(one, dict) else None
         for contender, figures in (extra if isinstance(extra, dict) else {}).items():
             ratio = figures.get("ratio") if isinstance(figures, dict) else None
-            if isinstance(ratio, int | float) and not _is_itself(figures):
+            if isinstance(ratio, int | float) and ratio is not True:
                 yield f"{one.get('name', '')}: {contender}", float(ratio)
-
-
-def _is_itself(figures: dict[str, Any]) -> bool:
-    """Ours beside ours."""
-    return all(figures.get(name) == 1.0 for name in ("ratio", "from", "to"))

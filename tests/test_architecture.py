@@ -63,7 +63,7 @@ SHARED = {"benchmark.data", "benchmark.evaluation"}
 """What baselines may use of benchmark: the data they train on, and how attacks are judged."""
 FRONT = {
     "board_commands", "cli", "session", "listing", "tuning", "check_command", "compare_command",
-    "pytest_plugin",
+    "gating", "pytest_plugin",
 }  # fmt: skip
 """The modules of benchmark that talk to the user: the only ones that may show reports."""
 
@@ -84,7 +84,7 @@ def test_imports_go_one_way(path):
 ORDER = [
     "data", "cache", "evaluation", "plan", "place", "models", "crafting", "lab", "bookkeeping",
     "showing", "integrity", "runner", "work", "sharing", "processes", "on_ray", "executors",
-    "session", "tuning", "tune_command", "check_command",
+    "session", "tuning", "tune_command", "gating", "check_command",
     "cli",
 ]  # fmt: skip
 """Inside benchmark: a module may use those before it, never those after it."""
