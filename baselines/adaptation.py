@@ -79,11 +79,8 @@ def inner_update(
     gradients = gradient_of(lambda current: task_loss(model, current, batch))(parameters)
     if first_order:
         gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-    return {
-        name: tensor
-        - (inner_lr if isinstance(inner_lr, float) else inner_lr[name]) * gradients[name]
-        for name, tensor in parameters.items()
-    }
+    rates = inner_lr if isinstance(inner_lr, dict) else dict.fromkeys(parameters, inner_lr)
+    return {name: tensor - rates[name] * gradients[name] for name, tensor in parameters.items()}
 
 
 def inner_loop(

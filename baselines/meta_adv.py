@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from baselines import DEFENSES
 from baselines.adaptation import inner_update
+from baselines.meta_pool import attacks_of
 from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import attacks_of, construct_adv_task_set
+from baselines.meta_tasks import construct_adv_task_set
 from baselines.meta_training import meta_test, meta_train
 from baselines.training import RAMP, Ledger, Loss, Schedule, classification_loss, train
 from benchmark.core.course import Course
@@ -39,8 +40,8 @@ class MetaAdv(MetaSettings, Defense):
 
     name: ClassVar[str] = "meta_adv"
     code: ClassVar[tuple[str, ...]] = (
-        "baselines.meta_learning", "baselines.meta_probe", "baselines.meta_tasks",
-        "baselines.meta_training",
+        "baselines.meta_learning", "baselines.meta_pool", "baselines.meta_probe",
+        "baselines.meta_tasks", "baselines.meta_training",
     )  # fmt: skip
     """What a trained model depends on beyond this module; see `benchmark.fingerprint`."""
     warmup_epochs: int = 25

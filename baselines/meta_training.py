@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from baselines.adaptation import adapt
 from baselines.meta_learning import Learner, outer_gradient
+from baselines.meta_pool import check_pool, fixed_pool, images_of
 from baselines.meta_probe import meta_gradient_probe
 from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import Task, check_pool, construct_adv_task_set
+from baselines.meta_tasks import construct_adv_task_set
 from baselines.resuming import State, keep, restore
 from baselines.step_sizes import attach
 from baselines.training import Ledger, clock, fall_along_cosine
 from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Budget
-from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Progress
 from benchmark.data import Split
@@ -94,14 +93,13 @@ def diverging(course: Course, state: State, notes: Mapping[str, Any]) -> Iterato
         yield
     except AuditError as error:
         state.rng.set_state(before)
-        finite = all(bool(tensor.isfinite().all()) for tensor in state.model.parameters())
-        if finite:
+        if all(bool(tensor.isfinite().all()) for tensor in state.model.parameters()):
             keep(course, state, notes)
-        kept = f"the last finite weights are in {course.file}"
+        kept = course.file is not None and course.file.is_file()
+        where = f"the last finite weights are in {course.file}" if kept else "nothing is kept"
         raise AuditError(
             f"training diverged at meta-iteration {notes['iterations'] + 1}: {error}; "
-            f"{kept if course.file else 'nothing is kept'}; "
-            "try a lower learning rate"
+            f"{where}; try a lower learning rate"
         ) from error
 
 
@@ -117,31 +115,6 @@ def timed(meter: Meter) -> Iterator[None]:
 def _classes(model: nn.Module, data: Split) -> int:
     device = next(model.parameters()).device
     return int(model(data.images(slice(1)).to(device)).shape[1])
-
-
-def fixed_pool(
-    model: nn.Module, data: Split, attacks: Sequence[Attack], settings: MetaSettings,
-    ledger: Ledger, rng: torch.Generator,
-) -> list[Task]:  # fmt: skip
-    """The tasks of a fixed pool, crafted on `model`; none if tasks are made anew.
-
-    Which images and attacks depends on the seed of `rng` and not on what was drawn from it, so
-    that a training that goes on has the same; what was crafted is in its snapshot.
-    """
-    if settings.pool == "rebuilt":
-        return []
-    whole, own = replace(settings, tasks=settings.pool_size), stream("pool", rng.initial_seed())
-    return construct_adv_task_set(model, data, attacks, whole, ledger, own)
-
-
-def images_of(pool: Sequence[Task]) -> dict[str, Tensor]:
-    """What was crafted for a fixed pool, by place."""
-    parts = {
-        f"pool/{place}/{part}": images
-        for place, task in enumerate(pool)
-        for part, images in (("support", task.support.images), ("query", task.crafted))
-    }
-    return {name: images for name, images in parts.items() if images is not None}
 
 
 def meta_test(

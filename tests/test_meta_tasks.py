@@ -9,9 +9,10 @@ import torch
 
 from attacks.strengths import build_attack, strengths_of
 from baselines import DEFENSES, meta_training
+from baselines.meta_pool import attacks_of, check_pool, fixed_pool, scaled
 from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import attacks_of, check_pool, construct_adv_task_set, scaled
-from baselines.meta_training import fixed_pool, meta_train
+from baselines.meta_tasks import construct_adv_task_set
+from baselines.meta_training import meta_train
 from baselines.training import Ledger
 from benchmark import datasets
 from benchmark.core.errors import UsageError
