@@ -21,12 +21,13 @@ HEIGHT, LETTER = 2.15, 0.062
 def sequence_figure(staged: pd.DataFrame) -> Figure:
     """A panel for each defense, budget and order of arrivals.
 
-    From `arrivals.stages` of one data set and network. An attack's line is thin and its marks are
-    hollow before it has arrived. Bars are 95% intervals of the worst case.
+    From `arrivals.stages` of one data set and network, with `adaptation`. An attack's line is thin
+    and its marks are hollow before it has arrived. Bars are 95% intervals of the worst case.
     """
     by = ["defense", "method", "knowledge", "shots", "steps", "lr", "sequence"]
     panels = [part for _, part in staged.groupby(by, sort=False)]
-    across = min(len(panels), 3)
+    orders = staged["sequence"].nunique()
+    across = orders if orders in (2, 3) else min(len(panels), 3)  # orders side by side
     down = math.ceil(len(panels) / across)
     width = {1: 3.6, 2: 5.4}.get(across, 7.0)
     names = _names(staged)
@@ -43,7 +44,7 @@ def sequence_figure(staged: pd.DataFrame) -> Figure:
     for row in grid:
         row[0].set_ylabel("correct (%)")
     first = staged.iloc[0]
-    title = f"{first.dataset}, {first.network}: robust accuracy after each arrival"
+    title = f"{first.dataset}, {first.network}: robust after each arrival (hollow: not shown yet)"
     figure.suptitle(drawable(title, int(width / LETTER)), x=0.01, ha="left", fontsize=7.5)
     handles: dict[str, Any] = {}
     for axes in grid.flat:
@@ -92,7 +93,7 @@ def _draw(axes: Axes, panel: pd.DataFrame, names: list[str]) -> None:
     for place, (low, high) in zip(places, low_high, strict=True):
         axes.vlines(place, low, high, color="black", lw=0.7)
     axes.set_xticks(
-        places, ["none", *(drawable(name.partition("[")[0], 18) for name in arrivals)],
+        places, ["trained", *(drawable(name.partition("[")[0], 18) for name in arrivals)],
         rotation=25, ha="right", rotation_mode="anchor",
     )  # fmt: skip
     axes.set_xlim(-0.2, len(arrivals) + 0.2)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tiny_runs import tiny_plan
+from own_models import fill_with
+from tiny_runs import run, tiny_plan
 
 from benchmark.core.errors import UsageError
+from benchmark.estimate import cost
+from benchmark.executors import Team, by_attack
 from benchmark.plan import make_plan
 from benchmark.requests import Suite, make_request
+from benchmark.sharing import group_name
 
 
 def test_what_is_shown_alone_and_scored_is_the_plain_cell():
@@ -48,3 +52,34 @@ def test_what_arrives_is_what_is_scored_unless_said():
 def test_what_cannot_be_shown_is_refused(flags, said):
     with pytest.raises(UsageError, match=said):
         tiny_plan("fgsm", **flags)
+
+
+# Who computes.
+
+
+def test_several_processes_give_the_records_of_one(tmp_path):
+    """Each worker adapts to what came before, at a cost of its own; the models are the same."""
+    what = {"attacks": "fgsm,fgm_l2", "sequence": "fgsm,fgm_l2", "shots": [0, 1]}
+    here, there = (
+        fill_with(team, tmp_path / team.executor, **what)
+        for team in (Team("here"), Team("processes", 2))
+    )
+    assert here.ended == there.ended == {"done": 6}
+    for one, other in zip(here.records, there.records, strict=True):
+        assert one.outcome == other.outcome
+
+
+def test_the_unit_of_work_is_what_is_shown():
+    plan = tiny_plan("fgsm,fgm_l2", shown="each", shots=[0, 1, 2])
+    groups = by_attack(plan.cells)
+    assert [{cell.arrivals for cell in group} for group in groups] == [{("fgsm",)}, {("fgm_l2",)}]
+    assert len({group_name(group[0]) for group in groups}) == 2
+    assert sum(map(len, groups)) == len(plan.cells) == 2 + 2 * 2 * 2
+
+
+def test_the_estimate_is_no_less_than_what_a_run_counts(tmp_path):
+    plan = tiny_plan("fgsm,fgm_l2", sequence="fgsm,fgm_l2", shots=[0, 1], limit=20, steps=2)
+    counted = sum(
+        record.cost.forwards + record.cost.backwards for record in run(plan, tmp_path).records
+    )
+    assert 0 < counted <= sum(cost(cell, plan.attacks) for cell in plan.cells)
