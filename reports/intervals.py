@@ -21,8 +21,8 @@ CONFIDENCE = 0.95
 REPLICATES = 2000
 FEW = 5
 
-_AT_ONCE = 2**24
-"""Table entries resampled in one matrix product: bounds the memory, not the result."""
+_AT_ONCE = 2**22
+"""Sums made by one matrix product: bounds the memory, not the result."""
 
 
 class Interval(NamedTuple):
@@ -90,7 +90,7 @@ def intervals(tables: Sequence[Table], signed: bool = False) -> list[Interval]:
         else:
             by_shape[table.shape].append(index)
     for shape, indices in by_shape.items():
-        size = max(1, _AT_ONCE // int(np.prod(shape)))
+        size = max(1, _AT_ONCE // (int(np.prod(shape[:-1])) * REPLICATES))
         for start in range(0, len(indices), size):
             part = indices[start : start + size]
             ends = _ends(np.stack([tables[index] for index in part]), CONFIDENCE, REPLICATES, 0)
@@ -104,7 +104,7 @@ def _closed_form(table: Table, signed: bool) -> Interval | None:
     by_image = table.reshape(-1, n)
     if table.dtype == bool and len(by_image) == 1:
         return wilson(int(table.sum()), n)
-    usual = float(np.median(by_image[0]))
+    usual = _usual(by_image[0])
     if (by_image != usual).any(axis=0).sum() >= FEW:
         return None
     nothing, floor = Interval(0.0, 0.0), -1.0 if signed else 0.0
@@ -113,6 +113,13 @@ def _closed_form(table: Table, signed: bool) -> Interval | None:
     down = wilson((-above).clip(min=0).mean() * n, n) if usual > floor else nothing
     low, high = usual + up.low - down.high, usual + up.high - down.low
     return Interval(max(floor, low), min(1.0, high))
+
+
+def _usual(values: Table) -> float:
+    """The median, quickly where the values are verdicts."""
+    if values.dtype != bool:
+        return float(np.median(values))
+    return (float(np.sign(2 * np.count_nonzero(values) - len(values))) + 1) / 2
 
 
 def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table:
@@ -124,8 +131,17 @@ def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table
         counts = _counts(tables.shape[axis], tables.ndim - axis, replicates, seed)
         sums = np.einsum("ts...r,sr->t...r", sums, counts)
     tail = (1 - confidence) / 2
-    ends: Table = np.quantile(sums, [tail, 1 - tail], axis=-1).T.astype(float)
-    return ends / np.prod(tables.shape[1:])
+    return _percentiles(sums, [tail, 1 - tail]) / np.prod(tables.shape[1:])
+
+
+def _percentiles(sums: Table, shares: Sequence[float]) -> Table:
+    """`np.quantile` over the last axis, (tables, shares); sorting takes a fifth of its time."""
+    ordered = np.sort(sums, axis=-1)
+    places = np.asarray(shares) * (sums.shape[-1] - 1)
+    below = places.astype(int)
+    low, high = (ordered[..., at].astype(float) for at in (below, np.ceil(places).astype(int)))
+    found: Table = low + (high - low) * (places - below)
+    return found
 
 
 @lru_cache(maxsize=12)

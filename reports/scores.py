@@ -56,6 +56,8 @@ def common_prefix(cells: Sequence[Tables]) -> list[Tables]:
 
 def stack(seeds: Sequence[Tables]) -> Tables:
     """The tables of several training seeds, equal in shape, on a new first axis."""
+    if len(seeds) == 1:
+        return Tables(*(table[None] for table in seeds[0]))
     return Tables(*(np.stack(tables) for tables in zip(*seeds, strict=True)))
 
 
