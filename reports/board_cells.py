@@ -12,6 +12,7 @@ from reports.intervals import Interval
 from reports.text import percent, visible
 
 NONE = "\N{EN DASH}"
+NAMED = 8
 
 
 class Column(NamedTuple):
@@ -108,7 +109,7 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
 
 def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> Cell:
     if column.name == "defense":
-        return Cell(column, visible(line.defense), line.defense)
+        return Cell(column, visible(line.defense), visible(line.defense))
     if column.name == "flags":
         found = sorted({flag for each in lines.values() for flag in each.flags})
         shown = [visible(flag, 160) for flag in found]
@@ -119,14 +120,19 @@ def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> Cell:
     return Cell(column, in_short(passes), f"{passes:.0f}", note=f"{passes:,.0f} passes")
 
 
+def several(names: Sequence[str]) -> str:
+    """Names in one harmless line; of many the first NAMED and a count."""
+    named = ", ".join(visible(name, 40) for name in names[:NAMED])
+    return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
+
+
 def _rank(column: Column, line: Any) -> Cell:
     if pd.isna(line.rank):
         return Cell(column, note=line.missing)
     places = f"{line.rank_low}{NONE}{line.rank_high}"
     if not line.tied:
         return Cell(column, str(line.rank), str(line.rank), places)
-    others = ", ".join(visible(name, 40) for name in line.tied)
-    note = f"no test tells it from {others}"
+    note = f"no test tells it from {several(line.tied)}"
     return Cell(column, f"{line.rank} \N{ALMOST EQUAL TO}", str(line.rank), places, note)
 
 

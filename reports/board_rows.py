@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.board import ALL
+from reports.board_cells import several
 from reports.board_sources import Sourced
 from reports.curves import Chart, chart
 from reports.frame import rows
@@ -153,8 +154,7 @@ def _notes(lines: Mapping[int, Any]) -> Iterator[str]:
         if line.missing:
             yield f"K = {k} is incomplete: {line.missing}"
         if line.tied:
-            names = ", ".join(visible(name, 40) for name in line.tied)
-            yield f"at K = {k} no paired test tells it from {names}"
+            yield f"at K = {k} no paired test tells it from {several(line.tied)}"
     for flag in sorted({flag for line in lines.values() for flag in line.flags}):
         yield f"flag: {visible(flag, 160)}"
 

@@ -6,15 +6,11 @@ const boards = [...document.querySelectorAll("table.board")];
 /* Theme: the system's until the reader says otherwise. */
 const theme = document.getElementById("theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
-let chosen = null;
-function paint() {
-  const dark = chosen === null ? system.matches : chosen;
-  root.dataset.theme = dark ? "dark" : "light";
-  theme.setAttribute("aria-pressed", String(dark));
-}
-theme.addEventListener("click", () => { chosen = root.dataset.theme !== "dark"; paint(); });
-system.addEventListener("change", paint);
-paint();
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+const tell = () => theme.setAttribute("aria-pressed", String(isDark()));
+theme.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; tell(); });
+system.addEventListener("change", tell);
+tell();
 
 /* Rows: a closed detail waits in the last tbody, an open one follows its row. */
 function close(button) {

@@ -1,0 +1,201 @@
+"""The leaderboard page driven in a real browser; skips where there is no chromium or selenium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from report_records import ATTACKS, matrix, record, without
+from test_leaderboard import folder
+
+from reports.board import board
+from reports.frame import from_records
+from reports.leaderboard import write_leaderboard
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its driver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run",
+)  # fmt: skip
+EVIL = (
+    '"><img src=//example.org/x onerror=document.title="owned"></script><script>alert(1)</script>'
+)
+
+
+@pytest.fixture(scope="module")
+def records():
+    found = matrix(attacks=ATTACKS, shots=(0, 1, 5), n=60, methods=("finetune", "head"))
+    found = without(found, "standard", "pgd_l2", 5)
+    found += matrix((EVIL, "pgd_at"), ATTACKS[:2], (0, 10), n=40, dataset="mnist")
+    return [*found, record("pgd_l2", "standard", 5, status="failed", reason=EVIL)]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(DRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def address(records, tmp_path_factory):
+    root = tmp_path_factory.mktemp("board")
+    return write_leaderboard([folder(root / "r", records)], root / "out")[0].as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, freshly opened; afterwards it has asked for nothing and complained of nothing."""
+    browser.get_log("performance")
+    browser.get(address)
+    yield browser
+    assert browser.get_log("browser") == []
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in sent if m["method"].endswith("WillBeSent")}
+    assert {url for url in asked if not url.startswith("data:,")} == {address}
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert browser.title == "Leaderboard: robustness after adaptation, re-attacked"
+    assert browser.execute_script("return document.images.length") == 0
+
+
+def find(page, selector):
+    return page.find_elements("css selector", selector)
+
+
+def names(page, section=1):
+    """Defenses in the rows that are seen, in order."""
+    selector = f"section:nth-of-type({section}) tbody[data-threat] tr.row .open"
+    return [element.text for element in find(page, selector) if element.is_displayed()]
+
+
+def choose(page, name, value):
+    page.execute_script(
+        "const s = document.querySelector(`[name=${arguments[0]}]`); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('input', {bubbles: true}))", name, value,
+    )  # fmt: skip
+
+
+def heading(page, label):
+    (found,) = (x for x in find(page, "section:first-of-type .sort") if x.text == label)
+    return found
+
+
+def values(page, css, section=1):
+    cells = find(page, f"section:nth-of-type({section}) tbody[data-threat] tr.row {css}")
+    return [cell.get_attribute("data-v") for cell in cells if cell.is_displayed()]
+
+
+def test_ranked_rows_come_first_and_holes_last(page):
+    assert values(page, "td.rank") == ["1", "2", "3", "4", "", ""]
+    assert names(page)[-2:] == ["standard", "standard"]
+    holes = [hole.text for hole in find(page, ".hole") if hole.is_displayed()]
+    assert holes[0] == "1 of 4 cells: pgd_l2 failed"
+
+
+def test_sorting_turns_and_keeps_what_is_missing_last(page):
+    for clicks, reverse in ((1, True), (2, False)):
+        heading(page, "robust@5").click()
+        found = values(page, "td.robust:not(.before)")
+        known = [float(value) for value in found if value]
+        assert known == sorted(known, reverse=reverse)
+        assert found[len(known) :] == ["", ""], clicks
+        (sorted_by,) = find(page, "section:first-of-type th[aria-sort]")
+        assert sorted_by.get_attribute("aria-sort") == ("descending" if reverse else "ascending")
+    heading(page, "defense").click()
+    assert names(page) == sorted(names(page))
+
+
+def test_a_heading_is_sorted_by_the_keyboard(page):
+    button = heading(page, "gain@5")
+    page.execute_script("arguments[0].focus()", button)
+    button.send_keys("\n")
+    known = [float(value) for value in values(page, "td.gain") if value]
+    assert known == sorted(known, reverse=True)
+
+
+def test_every_filter_filters(page, records):
+    table = board(from_records(records))
+    assert names(page, 2)
+    choose(page, "dataset", "0")
+    assert names(page, 2) == []
+    choose(page, "dataset", "")
+    choose(page, "shots", "1")
+    seen = {h.text for h in find(page, "section:first-of-type .sort") if h.is_displayed()}
+    assert {"rank@1", "robust@1", "robust@0"} <= seen
+    assert not {"rank@5", "robust@5"} & seen
+    assert names(page, 2) == []
+    assert "" not in values(page, "td.rank")
+    linf = next(o for o in find(page, "[name=threat] option") if o.text == "linf")
+    choose(page, "threat", linf.get_attribute("value"))
+    expected = table[(table["threat"] == "linf") & (table["shots"] == 1)]["robust"]
+    expected = expected[table["dataset"] == "digits"]
+    found = [float(value) for value in values(page, "td.robust:not(.before)")]
+    assert sorted(found) == pytest.approx(sorted(expected), abs=1e-6)
+    choose(page, "text", "META")
+    assert names(page) == ["meta_adv", "meta_adv"]
+    assert find(page, "#count")[0].text == "2 rows"
+    choose(page, "knowledge", "captured")
+    assert names(page) == ["meta_adv", "meta_adv"]
+
+
+def test_a_row_opens_to_its_curves_heat_map_and_command(page):
+    button = next(b for b in find(page, ".open") if b.is_displayed())
+    detail = page.find_element("id", button.get_attribute("aria-controls"))
+    assert not detail.is_displayed()
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert detail.is_displayed()
+    assert len(detail.find_elements("css selector", ".curves polyline")) == 3
+    assert len(detail.find_elements("css selector", ".heat tbody tr")) == len(ATTACKS)
+    assert "python -m benchmark run --defense" in detail.text
+    row = button.find_element("xpath", "ancestor::tr")
+    assert page.execute_script("return arguments[0].nextElementSibling", row) == detail
+    heading(page, "robust@5").click()
+    assert not detail.is_displayed()
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(page):
+    def colours():
+        body = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+        return [sum(map(int, c[4:-1].split(","))) for c in page.execute_script(body)]
+
+    def system(value):
+        features = [{"name": "prefers-color-scheme", "value": value}]
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    system("dark")
+    back, ink = colours()
+    assert back < 150 < 600 < ink
+    system("light")
+    back, ink = colours()
+    assert ink < 150 < 600 < back
+    find(page, "#theme")[0].click()
+    assert colours()[0] < 150
+    assert find(page, "#theme")[0].get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_nothing_but_tables_scrolls_sideways(page, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    next(b for b in find(page, ".open") if b.is_displayed()).click()
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_names_for_assistive_technology(page):
+    tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = [
+        n for n in tree if n.get("role", {}).get("value") in ("button", "combobox", "searchbox")
+    ]
+    assert len(named) > 10
+    assert all(node["name"]["value"] for node in named)
+    assert all(find(table, "caption")[0].text for table in find(page, "table.board"))
