@@ -28,7 +28,7 @@ Exit code: 0 chosen, 1 nothing could be chosen or cells failed, 2 wrong use.
 def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     defense: Annotated[str | None, typer.Option(help="As in `run`. [those of the suite]")] = None,
     attacks: Annotated[
-        str | None, typer.Option(help="Validation attacks. [the suite's, or square_l2 and spatial]")
+        str | None, typer.Option(help="Validation attacks. [the suite's, or square and square_l2]")
     ] = None,
     methods: Annotated[str, typer.Option(help="Adaptation methods to try.")] = "finetune,head,norm",
     steps_grid: Annotated[str, typer.Option(help="Inner steps to try.")] = "1,5,10,20",

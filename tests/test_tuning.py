@@ -17,7 +17,7 @@ from benchmark.core.store import read_records
 from benchmark.executors import Team
 from benchmark.requests import Suite, make_request, read_suite
 from benchmark.tuned import choice_for, read_choices, write_choices
-from benchmark.tuning import VALIDATION, Grid, Tried, choose, overlap, tuning_plan
+from benchmark.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
 from reports.frame import from_records
 
 DEFENSE = "standard[epochs=2]"
@@ -133,13 +133,13 @@ def test_every_setting_is_planned_on_validation_images_with_the_trained_model_on
     assert len(adapting) == 2 * 2 + 2, "learned step sizes need no rate"
 
 
-def test_default_attacks_are_of_families_that_no_suite_trains_on():
+def test_validation_attacks_of_a_suite_are_of_families_it_neither_trains_on_nor_scores():
     suite = read_suite("unseen")
     plan = tuning_plan(
         make_request({"shots": [1], "methods": ["head"]}), suite, Grid([1], [0.1], 0)
     )
     families = {attack.family for attack in plan.attacks.values()}
-    assert families == {"score-based", "spatial"}
+    assert families == {"score-based"}
     assert overlap(plan, suite) == []
     assert "pgd_at" in plan.defenses
 
@@ -149,7 +149,25 @@ def test_overlap_is_said():
     request = make_request({"shots": [1], "methods": ["head"], "attacks": "square[queries=9],jsma"})
     (line,) = overlap(tuning_plan(request, suite, Grid([1], [0.1], 0)), suite)
     assert "the attacks square and the families score-based" in line
-    assert VALIDATION == "square_l2, rotation_translation"
+
+
+def test_default_attacks_are_of_one_family_and_two_norms():
+    asked = make_request({"shots": [1], "methods": ["head"]})
+    found = tuning_plan(asked, read_suite("main"), Grid([1], [0.1], 0)).attacks
+    assert ", ".join(found) == VALIDATION
+    assert [(one.family, one.norm) for one in found.values()] == [
+        ("score-based", "linf"), ("score-based", "l2")
+    ]  # fmt: skip
+
+
+def test_doubts_about_a_choice_are_said():
+    some = [tried(0.6, steps=5, lr=0.1), tried(0.5, steps=1, lr=0.1)]
+    some = [one._replace(defense=DEFENSE) for one in some]
+    chosen = CHOICE.model_copy(update={"steps": 5, "lr": 0.1})
+    assert doubts(chosen, some) == "; steps is the largest tried"
+    assert doubts(chosen.model_copy(update={"steps": 1}), some) == ""
+    useless = chosen.model_copy(update={"steps": 1, "before": 0.5})
+    assert doubts(useless, some) == "; not adapting is at least as robust"
 
 
 # The command.
