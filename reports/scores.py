@@ -1,6 +1,7 @@
 """From the verdicts of cells to numbers: the four of one cell, and the same over many attacks.
 
 Pure functions of bool arrays (..., episodes, n): True where an image was classified correctly.
+Published metrics over attacks, pure functions of the tidy frame, are here by name too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from reports.intervals import Interval, Table, intervals
+from reports.metrics import (  # noqa: F401 (here by name too)
+    accuracies,
+    average,
+    cr_average,
+    cr_worst,
+    mean_uar,
+    ua2,
+    uar,
+    union_accuracy,
+)
 
 Over = Literal["family mean", "union"]
 
