@@ -8,27 +8,17 @@ import pytest
 import torch
 from own_models import fill_with, same
 from tiny_runs import lab_for, run, tiny_plan
+from tuned_choice import CHOICE, DEFENSE
 
 from benchmark import data, datasets
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Choice
 from benchmark.core.seeding import stream
 from benchmark.core.store import read_records
 from benchmark.executors import Team
 from benchmark.requests import Suite, make_request, read_suite
-from benchmark.tuned import choice_for, read_choices, write_choices
+from benchmark.tuned import read_choices, write_choices
 from benchmark.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
 from reports.frame import from_records
-
-DEFENSE = "standard[epochs=2]"
-CHOICE = Choice(
-    dataset="digits", network="small_cnn", defense=DEFENSE, knowledge="captured", method="head",
-    steps=3, lr=0.05, attacks=("fgsm", "square[queries=9]"),
-    families=("linf-gradient", "score-based"), shots=(1,), seeds=(0,), episodes=2, n=40,
-    candidates=4, max_clean_drop=0.01, robust=0.5, interval=(0.4, 0.6), before=0.45,
-    clean_drop=0.0, created="2026-01-01T00:00:00Z", commit=None,
-)  # fmt: skip
-
 
 # The images.
 
@@ -252,15 +242,6 @@ def test_the_same_settings_from_another_choice_are_stale(tmp_path):
     assert "tuned" in set(lab.fingerprint(plan.cells[0])) - set(plain.records[0].fingerprint)
 
 
-def test_a_file_keeps_one_choice_for_each_trained_model(tmp_path):
-    file = tmp_path / "deep" / "tuned.json"
-    other = CHOICE.model_copy(update={"defense": "pgd_at"})
-    write_choices(file, [CHOICE, other])
-    write_choices(file, [CHOICE.model_copy(update={"steps": 9})])
-    assert [(one.defense, one.steps) for one in read_choices(file)] == [(DEFENSE, 9), ("pgd_at", 3)]
-    assert choice_for(read_choices(file), file, "digits", "small_cnn", "pgd_at") == other
-
-
 # Wrong use.
 
 
@@ -290,36 +271,3 @@ def test_nothing_within_the_clean_drop_is_no_choice(command, tmp_path, monkeypat
     assert done.code == 1
     assert f"{DEFENSE}: no setting keeps clean accuracy within 1 points" in done.err
     assert not (tmp_path / "tuned").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        ({"lr": 0.1}, "expected --tuned or --adapt-lr, got both; drop one"),
-        ({"steps": 2}, "expected --tuned or --adapt-steps"),
-        ({"methods": ["head"]}, "expected --tuned or --adapt,"),
-        ({"defenses": "pgd_at"}, "no choice for digits/small_cnn/pgd_at, only for digits/"),
-        ({"dataset": "mnist"}, "no choice for mnist/"),
-    ],
-)  # fmt: skip
-def test_a_choice_that_does_not_fit_is_refused(tmp_path, flags, said):
-    write_choices(tmp_path / "tuned.json", [CHOICE])
-    with pytest.raises(UsageError, match=said):
-        tiny_plan("fgsm", tuned=str(tmp_path / "tuned.json"), **flags)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "No such file"),
-        ("{", "Invalid JSON"),
-        ('{"choices": [{}]}', r"choices.0.dataset: Field required"),
-        (b"\xff", "not text"),
-    ],
-)
-def test_a_file_that_is_none_is_refused(tmp_path, content, said):
-    file = tmp_path / "tuned.json"
-    if content is not None:
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UsageError, match=said):
-        read_choices(file)
