@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -14,12 +15,16 @@ from benchmark.core.store import atomic_path, slug
 from reports.headline import Views
 from reports.plot_collateral import collateral_figure
 from reports.plot_matrix import matrix_figure
+from reports.plot_plane import cost_figure, plane_figure
 from reports.plot_sequence import sequence_figure
 from reports.plot_shots import shots_figure
+from reports.plot_strength import strength_figure
 
 
-def write_plots(shown: Views, out: Path) -> list[Path]:
+def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> list[Path]:
     """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
+
+    With `board.board` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
 
     There is no `shots-...` where only one K was run. Where other attacks were shown than scored,
     there is `collateral-...` for each K and `sequence-...`.
@@ -41,6 +46,11 @@ def write_plots(shown: Views, out: Path) -> list[Path]:
                 written += save(shots_figure(of_head), out / f"shots-{name}")
             if len(of_attacks):
                 written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
+                written += _save_some({"strength": strength_figure(of_attacks)}, out, name)
+            if table is not None:
+                mine = table[(table["dataset"] == dataset) & (table["network"] == network)]
+                figures = {"plane": plane_figure(mine), "cost": cost_figure(mine)}
+                written += _save_some(figures, out, name)
         for (dataset, network, shots), part in shown.changed.groupby(
             ["dataset", "network", "shots"]
         ):
@@ -57,6 +67,16 @@ def styled() -> Iterator[None]:
     """The look of all figures."""
     with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
         yield
+
+
+def _save_some(figures: Mapping[str, Figure | None], out: Path, name: str) -> list[Path]:
+    """Save the figures there are."""
+    return [
+        path
+        for stem, figure in figures.items()
+        if figure is not None
+        for path in save(figure, out / f"{stem}-{name}")
+    ]
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

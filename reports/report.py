@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
+from reports.board import board
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
 from reports.headline import views
@@ -43,7 +44,10 @@ def write_report(directory: Path, out: Path, equal: str | None = None) -> Report
     if equal is not None:
         frame, left_out = equal_training(frame, equal)
     shown = views(frame)
-    tables, plots = write_tables(frame, shown, out, left_out), write_plots(shown, out)
+    tables, plots = (
+        write_tables(frame, shown, out, left_out),
+        write_plots(shown, out, board(frame)),
+    )
     return ReportFiles(*tables, plots, [*loaded.problems, *left_out])
 
 
