@@ -21,12 +21,14 @@ from reports.text import drawable
 COLOURS = "Blues"
 MARK, INK, FAINT = "#D55E00", "#333333", "#AAAAAA"
 WIDTH = 7.0
-ROW, WIDEST, NARROWEST = 0.155, 0.62, 0.34
+ROW, WIDEST, NARROWEST, CROWDED = 0.155, 0.62, 0.34, 0.14
 RIGHT, BOTTOM, BETWEEN = 1.0, 0.3, 0.16
 """Inches. Attacks go down the page, so that forty-five of them fit."""
 LETTER = 0.056
 """Inches that a letter of the 6.5 point labels takes, generously."""
 TILT = 38
+MANY = 24
+"""Columns beyond which there are no numbers: nobody prints those, and they take the time."""
 
 
 class Half(NamedTuple):
@@ -50,10 +52,12 @@ def matrix_figure(attacks: pd.DataFrame) -> Figure:
     labels = [drawable(attack, 34) for _, attack in names]
     left = 0.15 + LETTER * max(*map(len, labels), 12)
     across = sum(len(half.columns) for half in halves)
-    cell = min(WIDEST, max(NARROWEST, (WIDTH - left - RIGHT - BETWEEN) / across))
+    numbers = across <= MANY
+    least = NARROWEST if numbers else CROWDED
+    cell = min(WIDEST, max(least, (WIDTH - left - RIGHT - BETWEEN) / across))
     longest = max(len(heading) for half in halves for heading in _headings(half))
-    tilted = LETTER * longest > cell - 0.06
-    above = LETTER * longest * math.sin(math.radians(TILT)) + 0.05 if tilted else 0.14
+    tilt = (TILT if numbers else 90) if LETTER * longest > cell - 0.06 else 0
+    above = LETTER * longest * math.sin(math.radians(tilt)) + 0.05 if tilt else 0.14
     width = left + cell * across + BETWEEN * (len(halves) - 1) + RIGHT
     height = BOTTOM + ROW * len(names) + above + 0.42
     figure = Figure(figsize=(width, height))
@@ -62,8 +66,8 @@ def matrix_figure(attacks: pd.DataFrame) -> Figure:
         size = cell * len(half.columns)
         box = (start / width, BOTTOM / height, size / width, ROW * len(names) / height)
         axes = figure.add_axes(box)
-        _draw(axes, half, names)
-        _head(axes, half, TILT if tilted else 0, above)
+        _draw(axes, half, names, numbers)
+        _head(axes, half, tilt, above)
         start += size + BETWEEN
     figure.axes[0].set_yticks(np.arange(len(names)) + 0.5, labels)
     _families(axes, [family for family, _ in names])
@@ -80,13 +84,15 @@ def _half(attacks: pd.DataFrame, shots: int) -> Half:
     return Half(shots, columns, {(row.attack, row.defense, row.adaptation): row for row in mine})
 
 
-def _draw(axes: Axes, half: Half, names: Sequence[tuple[str, str]]) -> None:
+def _draw(axes: Axes, half: Half, names: Sequence[tuple[str, str]], numbers: bool) -> None:
     grid = np.full((len(names), len(half.columns)), np.nan)
     for y, (_, attack) in enumerate(names):
         for x, column in enumerate(half.columns):
             row = half.cells.get((attack, *column))
             grid[y, x] = np.nan if row is None else row.robust
-            _annotate(axes, x, y, "missing" if row is None else row.status, grid[y, x])
+            status = "missing" if row is None else row.status
+            if numbers or status != "done":
+                _annotate(axes, x, y, status, grid[y, x])
     axes.pcolormesh(
         np.ma.masked_invalid(grid), cmap=COLOURS, vmin=0, vmax=1.15, edgecolors="white", lw=0.8
     )
@@ -103,11 +109,11 @@ def _draw(axes: Axes, half: Half, names: Sequence[tuple[str, str]]) -> None:
 
 def _head(axes: Axes, half: Half, tilt: int, above: float) -> None:
     """Column labels, and K over them."""
-    places = np.arange(len(half.columns)) + (0.35 if tilt else 0.5)
+    places = np.arange(len(half.columns)) + (0.35 if 0 < tilt < 90 else 0.5)
     axes.xaxis.tick_top()
     axes.set_xticks(
         places, _headings(half), rotation=tilt, ha="left" if tilt else "center",
-        rotation_mode="anchor",
+        va="center" if tilt == 90 else "baseline", rotation_mode="anchor",
     )  # fmt: skip
     text = f"K = {half.shots}"
     axes.annotate(

@@ -15,6 +15,8 @@ from reports.text import drawable
 ROBUST, STATIC, CLEAN = "#0072B2", "#D55E00", "#8C8C8C"
 WIDTH, HEIGHT = 7.0, 1.9
 """Inches: two columns of print; a row of panels."""
+MOST = 12
+"""Panels: four rows of three fill a page."""
 LETTER = 0.062
 """Inches that a letter of the 6.5 point text takes, generously."""
 
@@ -33,7 +35,8 @@ def shots_figure(head: pd.DataFrame) -> Figure:
     The mean over families: of the unseen attacks if the defense has any, else of the unknown, else
     of the seen ones. Bars are 95% intervals; the shaded gap is the inflation.
     """
-    panels = _panels(head[head["over"] == "family mean"])
+    every = _panels(head[head["over"] == "family mean"])
+    panels = _best(every)
     defenses = len({panel.defense for panel in panels})
     across = defenses if defenses <= 4 else 3
     down = math.ceil(len(panels) / across)
@@ -53,6 +56,7 @@ def shots_figure(head: pd.DataFrame) -> Figure:
     figure.supylabel("correct (%)", fontsize=7.5)
     title = f"{head.iloc[0].dataset}, {head.iloc[0].network}"
     title += "" if several else f"; {panels[0].adaptation}"
+    title += f"; the best {len(panels)} of {len(every)}" if len(panels) < len(every) else ""
     figure.suptitle(drawable(title, int(width / LETTER) - 10), x=0.01, ha="left", fontsize=7.5)
     entries = grid[0, 0].get_legend_handles_labels()
     figure.legend(*entries, loc="outside lower center", ncols=legend_columns)
@@ -73,6 +77,17 @@ def _panels(head: pd.DataFrame) -> list[Panel]:
             lines = sorted(rows(mine[mine["scope"] == scope]), key=lambda row: int(row.shots))
             panels.append(Panel(defense, adaptation, lines))
     return [panel for panel in panels if panel.lines]
+
+
+def _best(panels: list[Panel]) -> list[Panel]:
+    """The MOST that fit a page, by robust@K of the largest K, in their order."""
+    order = sorted(range(len(panels)), key=lambda i: -_robust(panels[i]))
+    return [panels[i] for i in sorted(order[:MOST])]
+
+
+def _robust(panel: Panel) -> float:
+    value = panel.lines[-1].robust
+    return -1.0 if pd.isna(value) else float(value)
 
 
 def _draw(axes: Axes, panel: Panel, shots: list[int]) -> None:

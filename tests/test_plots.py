@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from report_records import FAMILIES, HOSTILE, matrix, record, without
+from report_records import FAMILIES, HOSTILE, matrix, outcome, record, without
 
 from reports.frame import from_records
 from reports.headline import views
@@ -117,3 +117,22 @@ def test_hostile_names_are_drawn_as_text(tmp_path):
     shots_figure(shown.head).draw_without_rendering()
     path = save(matrix_figure(shown.attacks), tmp_path / "x")[1]
     assert "<script" not in path.read_text().lower()
+
+
+def test_of_many_defenses_the_best_are_drawn_and_counted():
+    names = tuple(f"defense_{i:02d}" for i in range(15))
+    records = [
+        record("fgsm", name, k, outcome(*[[[1] * i + [0] * (15 - i)]] * 3))
+        for i, name in enumerate(names) for k in (0, 5)
+    ]  # fmt: skip
+    shown = views(from_records(records))
+    figure = shots_figure(shown.head)
+    titles = [axes.get_title("left") for axes in figure.axes if axes.get_visible()]
+    assert titles == list(names[3:])
+    assert figure.get_suptitle().endswith("the best 12 of 15")
+    matrix_of_all = matrix_figure(shown.attacks)
+    assert not [
+        text for axes in matrix_of_all.axes for text in axes.texts if text.get_text() == "67"
+    ]
+    assert [len(axes.get_xticks()) for axes in matrix_of_all.axes] == [15, 15]
+    matrix_of_all.draw_without_rendering()
