@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 from gate_records import CELL, TRAINED, adapted, base, folder, unadapted, worsened
-from report_records import HOSTILE, record
+from report_records import HOSTILE, outcome, record
 
 from benchmark.core.store import record_path
 from reports.baseline import read_baseline
@@ -96,7 +96,20 @@ def test_cells_scored_on_validation_images_are_no_cells(check, baseline, good):
     one = unadapted(base(accuracy=0.1))
     tuned = one.model_copy(update={"cell": one.cell.model_copy(update={"split": "validation"})})
     folder(good, [tuned])
-    assert check("--results", good).code == 0
+    assert check("--results", good).out.splitlines()[-1] == "3 unchanged of 3"
+
+
+def test_static_examples_do_not_hide_what_a_new_attack_breaks(check, baseline, tmp_path):
+    """Gated is robust@K: 40 images fall to the new attack alone, 40 to the stored one alone."""
+    table = base(episodes=3)
+    lost = worsened(table, lost=40)
+    for name, pair in {"new": (table, lost), "stored": (lost, table)}.items():
+        found = outcome(table[:1], *pair)
+        one = record("pgd_linf", shots=5, result=found)
+        results = folder(tmp_path / name, [unadapted(base()), one])
+        ended = check("--results", results)
+        assert ended.code == 1
+        assert "k05-finetune-captured-t10-lr0: 58.1 -> 54.1 %" in ended.out
 
 
 # What is written.
