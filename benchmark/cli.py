@@ -229,7 +229,8 @@ def contract(
 
 
 def _say(line: str, code: int) -> int:
-    typer.echo(" ".join(line.split()), err=True)
+    shown = (c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(line.split()))
+    typer.echo("".join(shown), err=True)
     return code
 
 
