@@ -25,10 +25,11 @@ class Sourced(NamedTuple):
         return visible(str(self.path), 300)
 
 
-def gather(places: Sequence[Path]) -> list[Sourced]:
+def gather(places: Sequence[Path], reference: Sequence[Path] = ()) -> list[Sourced]:
     """All records on test images of folders and record files, each cell once.
 
-    Whoever ranks must not leave out what cannot be read, as a report does.
+    Whoever ranks must not leave out what cannot be read, as a report does. Of `reference` only
+    defenses count that `places` have no record of: another machine need not agree to the bit.
 
     Raises:
         UsageError: a place holds no records, one cannot be read, two of one cell disagree, or an
@@ -45,8 +46,15 @@ def gather(places: Sequence[Path]) -> list[Sourced]:
         for one in read:
             if one.record.cell.split == "test":
                 _agree(found.setdefault(one.record.cell, one), one)
-    _check_strengths(found.values())
-    return list(found.values())
+    known = {_trained(one) for one in found.values()}
+    further = [one for place in reference for one in _read(place) if _trained(one) not in known]
+    _check_strengths([*found.values(), *further])
+    return [*found.values(), *further]
+
+
+def _trained(one: Sourced) -> tuple[str, str, str]:
+    cell = one.record.cell
+    return cell.dataset, cell.network, cell.defense
 
 
 def _read(place: Path) -> Iterator[Sourced]:

@@ -31,14 +31,14 @@ def write_leaderboard(
     Args:
         places: results folders and files of records (`reports.reference`).
         out: a folder, made if need be.
-        with_reference: whether the project's own records are put beside them.
+        with_reference: whether the project's own records of other defenses are put beside them.
         submissions: files of scores that must be those of the records.
 
     Raises:
         UsageError: the records cannot be read or disagree, a submission says otherwise, or
             `out` cannot be written.
     """
-    sources = gather([*places, *(shipped() if with_reference else ())])
+    sources = gather(places, shipped() if with_reference else ())
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
     frame = from_records([one.record for one in sources])

@@ -139,3 +139,11 @@ def test_references_that_are_none(frame, ata):
 def test_an_attack_nobody_ran_is_null_not_left_out(frame):
     assert ua2(frame, [WEAK, "elastic"]).isna().all()
     assert scores.cr_average(frame, ATA | {"elastic": 0.5}).isna().all()
+
+
+def test_union_is_over_attacks_within_an_episode():
+    first = outcome([[1, 1]], [[1, 1], [0, 1]], [[1, 1], [1, 1]])
+    second = outcome([[1, 1]], [[1, 0], [1, 0]], [[1, 1], [1, 1]])
+    frame = from_records([record("fgsm", "m", 5, first), record("square", "m", 5, second)])
+    assert union_accuracy(frame).item() == (0.5 + 0.0) / 2
+    assert average(frame).item() == (0.75 + 0.5) / 2
