@@ -11,7 +11,7 @@ WRONG = [
     ("run --attacks family:linf", "unknown family of attacks 'linf'", "linf-gradient"),
     ("run --dataset minst", "unknown data set 'minst'; did you mean mnist?", "digits"),
     ("run --network resnet1", "unknown network 'resnet1'; did you mean resnet18", "small_cnn"),
-    ("run --suite mein", "unknown suite 'mein'; did you mean main?"),
+    ("run --suite mein", "unknown suite 'mein'; did you mean main"),
     ("run --suite ../main", "unknown suite '../main'"),
     ("run --adapt fintune", "unknown adaptation method 'fintune'; did you mean finetune", "norm"),
     ("run --knowledge simulate", "unknown knowledge 'simulate'; did you mean simulated?"),
