@@ -28,6 +28,9 @@ Exit code: 0 nothing regressed, 1 something did, 2 cells are missing or cannot b
 compared, or wrong use.
 """
 
+SHOWN = 20
+"""Lines on what an update leaves out."""
+
 
 def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     baseline: Annotated[
@@ -77,8 +80,11 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 
 
 def _tell(baseline: Path, updated: Updated) -> None:
-    for name in updated.dropped:
+    dropped = updated.dropped
+    for name in dropped[:SHOWN]:
         typer.echo(f"no longer gated: {_visible(name)}")
+    if len(dropped) > SHOWN:
+        typer.echo(f"... and {len(dropped) - SHOWN} more; the diff of {baseline} has them all")
     cells, ratios = len(updated.new.cells), len(updated.new.ratios)
     typer.echo(f"{baseline}: {cells} cells, {ratios} ratios, {len(updated.new.floors)} floors")
 

@@ -22,8 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
 MARKS = "osD^vP"
 WIDTH = 3.4
 """Inches: one column of a paper."""
-LINE, APART = 0.155, 0.085
-"""Inches of a row with one dot, and of each further dot in it."""
+LINE, APART, TALLEST = 0.155, 0.085, 7.5
+"""Inches of a row with one dot, of each further dot in it, and of all rows: closer if need be."""
 SERIES = ["shots", "method", "knowledge", "steps", "lr"]
 
 
@@ -38,16 +38,21 @@ def write_figures(found: Comparison, out: Path) -> list[Path]:
 
 
 def comparison_figure(part: pd.DataFrame, a: str, b: str) -> Figure:
-    """A row for each attack, a dot for each budget; full dots differ from 0 (p < 0.05, Holm)."""
-    series = list(dict.fromkeys(_series(row) for row in rows(part) if row.attack != CLEAN))
+    """A row for each attack, a dot for each budget; full dots differ from 0 (p < 0.05, Holm).
+
+    Cells in which other attacks were shown than scored are left to the table, if there are others.
+    """
+    part = part[part["shown"] == ""] if (part["shown"] == "").any() else part
+    series = sorted({_series(row) for row in rows(part) if row.attack != CLEAN})
     labels = list(dict.fromkeys(_label(row) for row in rows(part)))
-    row_height = LINE + APART * (max(1, len(series)) - 1)
+    row_height = min(LINE + APART * (max(1, len(series)) - 1), TALLEST / len(labels))
     below = 0.14 * (len(series) + 2)
     figure = Figure(figsize=(WIDTH, 0.85 + row_height * len(labels) + below), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="#444444", lw=0.8)
-    _draw(axes, part, series, labels, APART / row_height)
-    axes.set_yticks(range(len(labels)), [drawable(label, 24) for label in labels], fontsize=6.5)
+    _draw(axes, part, series, labels, min(APART / row_height, 0.8 / max(1, len(series))))
+    size = 6.5 if row_height >= LINE else 46 * max(row_height, 0.08)
+    axes.set_yticks(range(len(labels)), [drawable(label, 24) for label in labels], fontsize=size)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x")
@@ -66,7 +71,8 @@ def comparison_figure(part: pd.DataFrame, a: str, b: str) -> Figure:
 def _draw(
     axes: Axes, part: pd.DataFrame, series: list[tuple[Any, ...]], labels: list[str], apart: float
 ) -> None:
-    told: dict[str, tuple[str, str]] = {}
+    dot = 3.4 if len(labels) * LINE < TALLEST / 2 else 2.4
+    told: dict[tuple[Any, ...], tuple[str, str]] = {}
     for row in rows(part):
         clean = row.attack == CLEAN
         number = 0 if clean else series.index(_series(row))
@@ -76,10 +82,10 @@ def _draw(
         y = labels.index(_label(row)) + shift
         fill = colour if row.p_holm < CERTAIN else "white"
         axes.plot([row.points_low, row.points_high], [y, y], color=colour, lw=0.9)
-        axes.plot([row.points], [y], mark, color=colour, ms=3.4, mew=0.8, mfc=fill)
-        told["clean accuracy" if clean else _budget(row)] = (mark, colour)
-    for label, (mark, colour) in told.items():
-        axes.plot([], [], mark, color=colour, ms=3.4, label=label)
+        axes.plot([row.points], [y], mark, color=colour, ms=dot, mew=0.8, mfc=fill)
+        told[() if clean else _series(row)] = (mark, colour)
+    for key, (mark, colour) in sorted(told.items()):
+        axes.plot([], [], mark, color=colour, ms=3.4, label=_budget(key, series))
     axes.plot([], [], "o", color="#555555", mfc="white", ms=3.4, mew=0.8,
               label=f"hollow: p > {CERTAIN:g} (exact, paired, Holm)")  # fmt: skip
 
@@ -88,8 +94,13 @@ def _series(row: Any) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in SERIES) if row.shots else (0,)
 
 
-def _budget(row: Any) -> str:
-    return f"K = {row.shots}, {row.method}, {row.knowledge}" if row.shots else "K = 0"
+def _budget(key: tuple[Any, ...], series: list[tuple[Any, ...]]) -> str:
+    """In words; steps and rate only if they tell budgets apart."""
+    if len(key) < len(SERIES):
+        return "K = 0" if key else "clean accuracy"
+    shots, method, knowledge, steps, lr = key
+    alone = sum(other[:3] == key[:3] for other in series) == 1
+    return f"K = {shots}, {method}, {knowledge}{'' if alone else f', {steps} steps, lr {lr:g}'}"
 
 
 def _label(row: Any) -> str:

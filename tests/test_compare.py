@@ -1,5 +1,6 @@
 """`compare`: the table, the files, the figure, and what does not pair."""
 
+import itertools
 import json
 import math
 
@@ -132,6 +133,23 @@ def test_the_figure_keeps_all_its_words(tmp_path):
         assert box.x1 <= width, text.get_text()
         assert 0 <= box.y0 < box.y1 <= height + 1, text.get_text()
     assert figure.axes[0].get_window_extent().width > width / 3, "room is left for the dots"
+
+
+def test_sixty_attacks_fit_a_page(tmp_path):
+    records = [
+        each(base(40), f"attack_{number:02d}", defense=defense)
+        for each in (unadapted, adapted)
+        for number in range(60)
+        for defense in ("a", "b")
+    ]
+    found = compare("a", "b", folder(tmp_path / "results", records))
+    with styled():
+        figure = comparison_figure(found.table, found.a, found.b)
+        figure.draw_without_rendering()
+    assert figure.get_figheight() <= 9.5
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 61
+    assert all(one.y0 >= below.y1 - 1 for one, below in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
