@@ -6,24 +6,22 @@ A row is a defense on a data set and network, with one way to adapt.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.arrivals import changes, collateral
+from reports.board_lines import Part, facts, parts
 from reports.costs import KEY, training_costs
 from reports.frame import columns
 from reports.headline import NUMBERS
 from reports.intervals import Table, intervals
-from reports.lines import Key, Line, lines
+from reports.lines import Key, Line
 from reports.ranking import ranks, separated
 from reports.scores import QUANTITIES, Measured, Tables, aggregate, common_prefix, measure, union
-from reports.text import visible
 
-ALL = "all"
-"""The threat that is every attack; the others are the norms of the records."""
 AUTOATTACK = frozenset({"aa_linf", "aa_l2", "autoattack", "autoattack_l2", "ta_autoattack"})
 WORST = ("unseen", "worst", "autoattack")
 """Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
@@ -36,16 +34,6 @@ COLUMNS = (
 )  # fmt: skip
 """`robust` and the other numbers are means over families of the worst attack in each, as in
 `headline`. `tied`: defenses of the same ranking that no test tells from this one."""
-NAMED = 4
-"""Missing attacks that are named; of the others there is a count."""
-
-
-class Part(NamedTuple):
-    """A line under one threat: the cells it needs, and which attacks are unseen."""
-
-    line: Line
-    threat: str
-    unseen: frozenset[str]
 
 
 def board(frame: pd.DataFrame) -> pd.DataFrame:
@@ -53,9 +41,11 @@ def board(frame: pd.DataFrame) -> pd.DataFrame:
 
     Ranked within a data set, network, threat and K, by robust@K over the same attacks and images.
     """
-    parts = list(_parts(frame))
-    entries = [_facts(part) for part in parts]
-    whole = [(entry, part) for entry, part in zip(entries, parts, strict=True) if _ready(part)]
+    found = list(parts(frame))
+    entries = [facts(part) for part in found]
+    whole = [
+        (entry, part) for entry, part in zip(entries, found, strict=True) if part.line.complete
+    ]
     verdicts = [part.line.attacks() for _, part in whole]
     _numbers(whole, verdicts)
     _worst(whole, verdicts)
@@ -65,60 +55,6 @@ def board(frame: pd.DataFrame) -> pd.DataFrame:
         | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
     )
     return _around(table, frame)
-
-
-def _parts(frame: pd.DataFrame) -> Iterator[Part]:
-    found = lines(frame)
-    unseen = {
-        line.key: frozenset(place.attack for place in line.expected)
-        for line in found if line.scope == "unseen"
-    }  # fmt: skip
-    norms = dict(zip(frame["attack"], frame["norm"], strict=True))
-    for line in found:
-        if line.scope == "all":
-            by_norm: defaultdict[str, set[str]] = defaultdict(set)
-            for place in (*line.expected, *line.cells):
-                by_norm[norms[place.attack]].add(place.attack)
-            ours = unseen.get(line.key, frozenset())
-            yield Part(line, ALL, ours)
-            if len(by_norm) > 1:
-                for norm in sorted(by_norm):
-                    yield Part(line.only(by_norm[norm]), norm, ours)
-
-
-def _facts(part: Part) -> dict[str, Any]:
-    line = part.line
-    names = {place.attack for place in line.expected}
-    cells = list(line.cells.values())
-    efforts = [cell.adaptation_passes for cell in cells if not pd.isna(cell.adaptation_passes)]
-    return line.key._asdict() | {
-        "threat": part.threat, "status": line.status, "missing": missing(line),
-        "attacks": len(names), "families": len({line.families[name] for name in names}),
-        "seeds": len({place.seed for place in line.expected}),
-        "adaptation_passes": float(np.mean(efforts)) if efforts else None,
-        "seconds": sum(cell.seconds for cell in cells),
-        "flags": sorted({flag for cell in cells for flag in cell.flags}),
-        "tied": [],
-    }  # fmt: skip
-
-
-def missing(line: Line) -> str:
-    """What an incomplete line lacks: `2 of 10 cells: cw failed, square not run`; else empty."""
-    holes = [place for place in line.expected if place not in line.scored]
-    if not holes:
-        return "" if line.expected else "no attack could run"
-    words = {"done": "scored on other images", "failed": "failed", "skipped": "skipped"}
-    lacking = {
-        place.attack: words[line.cells[place].status] if place in line.cells else "not run"
-        for place in holes
-    }
-    named = [f"{visible(name, 40)} {why}" for name, why in sorted(lacking.items())]
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return f"{len(holes)} of {len(line.expected)} cells: {', '.join(named[:NAMED])}{more}"
-
-
-def _ready(part: Part) -> bool:
-    return part.line.complete
 
 
 Whole = Sequence[tuple[dict[str, Any], Part]]

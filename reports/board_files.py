@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.board import ALL, COLUMNS
+from reports.board import COLUMNS
 from reports.board_cells import Cell, cells, columns
+from reports.board_lines import ALL
 from reports.board_rows import Row, board_rows
 from reports.text import grid, latex, markdown, spreadsheet
 

@@ -13,9 +13,10 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports.board import ALL
 from reports.board_cells import Cell, Column, cells, columns
-from reports.board_rows import Detail, Row, board_rows, detail
+from reports.board_detail import Detail, detail
+from reports.board_lines import ALL
+from reports.board_rows import Row, board_rows
 from reports.board_sources import Sourced
 from reports.frame import rows
 from reports.lines import by_family

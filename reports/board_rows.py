@@ -1,20 +1,15 @@
-"""The rows of the leaderboard page: each with its lines by threat and K, and what it opens to."""
+"""The rows of a leaderboard: each with its lines by threat and K."""
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from reports.board import ALL
-from reports.board_cells import several
-from reports.board_sources import Sourced
-from reports.curves import Chart, chart
+from reports.board_lines import ALL
 from reports.frame import rows
-from reports.text import percent, visible
 
 ROW = ("dataset", "network", "defense", "method", "knowledge", "steps", "lr")
 
@@ -65,152 +60,3 @@ def _row(key: tuple[Any, ...], adapted: list[Any], start: list[Any]) -> Row:
     last = (adapted or start)[-1]
     dataset, network, defense = key
     return Row(dataset, network, defense, last.adaptation, last.knowledge, dict(by_threat))
-
-
-class Heat(NamedTuple):
-    """A square of the heat map: the text, its shade from 0 to 10, and the interval."""
-
-    text: str
-    shade: int | None = None
-    interval: str = ""
-
-
-class AttackLine(NamedTuple):
-    """An attack of the heat map; squares are robust@0, then static and robust for each K."""
-
-    family: str
-    attack: str
-    threat: str
-    scope: str
-    n: str
-    squares: tuple[Heat, ...]
-
-
-class Detail(NamedTuple):
-    """What a row opens to; texts are raw: the page escapes them."""
-
-    chart: Chart | None
-    shots: tuple[int, ...]
-    attacks: tuple[AttackLine, ...]
-    notes: tuple[str, ...]
-    """What is missing, whom no test tells apart, and reasons for doubt."""
-    facts: tuple[tuple[str, str], ...]
-    """Settings and provenance, by name."""
-    command: str
-
-
-def detail(row: Row, attacks: Sequence[Any], sources: Sequence[Sourced]) -> Detail:
-    """Of one row.
-
-    Args:
-        row: the row.
-        attacks: the lines of `headline.per_attack` of its defense, K = 0 and its adaptation.
-        sources: the records of its defense.
-    """
-    lines = row.lines[ALL]
-    shots = tuple(sorted({k for k in lines if k} | {line.shots for line in attacks if line.shots}))
-    mine = [one for one in sources if _belongs(one, row)]
-    return Detail(
-        chart(lines), shots, tuple(_attack_lines(attacks, shots)), tuple(_notes(lines)),
-        tuple(_facts(mine)), command(row, mine),
-    )  # fmt: skip
-
-
-def _belongs(one: Sourced, row: Row) -> bool:
-    budget, line = one.record.cell.budget, row.adapted
-    return not budget.adapts or (budget.method, budget.knowledge, budget.steps, budget.lr) == (
-        line.method, line.knowledge, line.steps, line.lr
-    )  # fmt: skip
-
-
-def _attack_lines(attacks: Sequence[Any], shots: Sequence[int]) -> Iterator[AttackLine]:
-    by_attack: defaultdict[str, dict[int, Any]] = defaultdict(dict)
-    for line in attacks:
-        by_attack[line.attack][line.shots] = line
-    for name, found in by_attack.items():
-        one = next(iter(found.values()))
-        squares = [_heat(found.get(0), "robust")]
-        for k in shots:
-            squares += [_heat(found.get(k), "static"), _heat(found.get(k), "robust")]
-        sizes = sorted({str(line.n) for line in found.values() if not pd.isna(line.n)}, key=int)
-        yield AttackLine(
-            visible(one.family), visible(name), visible(one.threat), one.scope, ", ".join(sizes),
-            tuple(squares),
-        )  # fmt: skip
-
-
-def _heat(line: Any, name: str) -> Heat:
-    if line is None:
-        return Heat("")
-    value = getattr(line, name)
-    if pd.isna(value):
-        return Heat({"missing": "not run"}.get(line.status, line.status))
-    ends = getattr(line, f"{name}_interval")
-    return Heat(percent(value), round(10 * value), f"{percent(ends.low)} to {percent(ends.high)}")
-
-
-def _notes(lines: Mapping[int, Any]) -> Iterator[str]:
-    for k, line in sorted(lines.items()):
-        if line.missing:
-            yield f"K = {k} is incomplete: {line.missing}"
-        if line.tied:
-            yield f"at K = {k} no paired test tells it from {several(line.tied)}"
-    for flag in sorted({flag for line in lines.values() for flag in line.flags}):
-        yield f"flag: {visible(flag, 160)}"
-
-
-def _facts(sources: Sequence[Sourced]) -> Iterator[tuple[str, str]]:
-    """Settings and provenance, each value once, in the order of its appearance."""
-    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for one in sources:
-        record, provenance = one.record, one.record.provenance
-        trained_on = "unknown" if record.trained_on is None else ", ".join(record.trained_on)
-        found["trained on"][trained_on or "no attack"] = None
-        found["defense options"][_options(provenance.defense_options)] = None
-        found["adaptation"][_options(provenance.adaptation)] = None
-        found["commit"][provenance.commit or ""] = None
-        found["versions"][_options(provenance.versions)] = None
-        found["device"][provenance.device] = None
-        found["created"][provenance.created] = None
-        found["weights"][record.fingerprint.get("weights", "")] = None
-        found["made by"][provenance.command] = None
-        found["read from"][_root(one)] = None
-    for name, values in found.items():
-        shown = [visible(value, 400) for value in values if value]
-        if name == "created":
-            shown = [" to ".join(dict.fromkeys((min(shown), max(shown))))]
-        if shown:
-            yield name, "; ".join(shown[:8])
-
-
-def _root(one: Sourced) -> str:
-    """The results folder of a record, or the file of records."""
-    parts = one.path.parts
-    return str(one.path).partition("/records/")[0] if "records" in parts else str(one.path)
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items())
-
-
-def command(row: Row, sources: Sequence[Sourced]) -> str:
-    """The `run` that makes all cells of a row again."""
-    cells = [one.record.cell for one in sources if not one.record.cell.shown]
-    budgets = [cell.budget for cell in cells if cell.budget.adapts]
-    attacks = ",".join(dict.fromkeys(sorted(cell.attack for cell in cells)))
-    words = ["python", "-m", "benchmark", "run", "--defense", row.defense, "--attacks", attacks]
-    words += ["--dataset", row.dataset, "--network", row.network]
-    words += ["--shots", _list(cell.budget.shots for cell in cells)]
-    words += ["--episodes", str(max((cell.episodes for cell in cells), default=1))]
-    words += ["--seeds", _list(cell.seed for cell in cells)]
-    if budgets:
-        words += ["--adapt", budgets[0].method, "--knowledge", budgets[0].knowledge]
-        words += ["--adapt-steps", str(budgets[0].steps)]
-        words += ["--adapt-lr", str(budgets[0].lr)] if budgets[0].lr else []
-    limits = {cell.limit for cell in cells if cell.limit is not None}
-    words += ["--limit", str(max(limits))] if limits else []
-    return visible(shlex.join(words), 4000)
-
-
-def _list(numbers: Any) -> str:
-    return ",".join(str(number) for number in sorted(set(numbers)))

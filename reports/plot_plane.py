@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from reports.board import ALL
+from reports.board_lines import ALL
 from reports.costs import in_short
 from reports.frame import rows
 from reports.palette import Mark, marks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from benchmark.core.store import atomic_path
 from reports.frame import COLUMNS, FURTHER
 from reports.headline import Views
 from reports.summary import summary
+from reports.text import spreadsheet
 
 
 class TableFiles(NamedTuple):
@@ -42,7 +43,8 @@ def write_tables(
     table = flat(frame)
     with atomic_path(files.csv) as temporary:
         joined = {name: table[name].map("; ".join, na_action="ignore") for name in _LISTS}
-        table.assign(**joined).to_csv(temporary, index=False, lineterminator="\n")
+        harmless = table.assign(**joined).map(_harmless)
+        harmless.to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_path(files.markdown) as temporary:
@@ -56,6 +58,10 @@ def write_tables(
 
 
 _LISTS = ("flags", "trained_on", "families_shown")
+
+
+def _harmless(value: Any) -> Any:
+    return spreadsheet(value) if isinstance(value, str) else value
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:

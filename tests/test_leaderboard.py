@@ -12,7 +12,8 @@ import pytest
 from report_records import ATTACKS, FAMILIES, line, matrix, outcome, record, without
 
 from benchmark.core.store import write_record
-from reports.board import COLUMNS, board, missing
+from reports.board import COLUMNS, board
+from reports.board_lines import missing
 from reports.frame import from_records
 from reports.leaderboard import write_leaderboard
 from reports.lines import lines

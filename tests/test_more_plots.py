@@ -7,7 +7,8 @@ import pytest
 from report_records import ATTACKS, HOSTILE, matrix, outcome, record
 
 from benchmark.core.records import Effort
-from reports.board import ALL, board
+from reports.board import board
+from reports.board_lines import ALL
 from reports.frame import from_records
 from reports.headline import views
 from reports.palette import marks
