@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,10 @@ def leaderboard(
     with_reference: Annotated[
         bool, typer.Option("--with-reference", help="Beside the project's own records.")
     ] = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Read labels, so that rows open to their classes.")
+    ] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
     submission: Annotated[
         list[Path],
         typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
@@ -35,8 +40,22 @@ def leaderboard(
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
     from reports.leaderboard import write_leaderboard
 
-    for path in write_leaderboard(results, out, with_reference, submission):
+    labels = partial(_labels, data_dir) if per_class else None
+    for path in write_leaderboard(results, out, with_reference, submission, labels):
         typer.echo(str(path))
+
+
+def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:
+    """The labels of a data set's test images, by their hash; none where it is not at hand."""
+    from benchmark.dataset_facts import DATASETS
+    from benchmark.datasets import load, unavailable
+
+    reason = unavailable(name, data_dir) if name in DATASETS else f"unknown data set {name!r}"
+    if reason is not None:
+        typer.echo(f"no table of classes: {' '.join(reason.split())}", err=True)
+        return {}
+    test = load(name, data_dir, download=False, seed=0).test
+    return {test.hash: test.labels.tolist()}
 
 
 def reference(

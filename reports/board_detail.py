@@ -36,12 +36,22 @@ class AttackLine(NamedTuple):
     squares: tuple[Heat, ...]
 
 
+class ClassLine(NamedTuple):
+    """A class of the images, with clean@K, robust@0, static@K and robust@K of the largest K."""
+
+    name: str
+    n: str
+    squares: tuple[Heat, ...]
+
+
 class Detail(NamedTuple):
     """What a row opens to; texts are raw: the page escapes them."""
 
     chart: Chart | None
     shots: tuple[int, ...]
     attacks: tuple[AttackLine, ...]
+    classes: tuple[ClassLine, ...]
+    """Empty where nobody brought the labels."""
     notes: tuple[str, ...]
     """What is missing, whom no test tells apart, and reasons for doubt."""
     facts: tuple[tuple[str, str], ...]
@@ -49,20 +59,24 @@ class Detail(NamedTuple):
     command: str
 
 
-def detail(row: Row, attacks: Sequence[Any], sources: Sequence[Sourced]) -> Detail:
+def detail(
+    row: Row, attacks: Sequence[Any], classes: Sequence[Any], sources: Sequence[Sourced]
+) -> Detail:
     """Of one row.
 
     Args:
         row: the row.
         attacks: the lines of `headline.per_attack` of its defense, K = 0 and its adaptation.
+        classes: the rows of `classes.by_class` of its largest K.
         sources: the records of its defense.
     """
     lines = row.lines[ALL]
     shots = tuple(sorted({k for k in lines if k} | {line.shots for line in attacks if line.shots}))
     mine = [one for one in sources if _belongs(one, row)]
     return Detail(
-        chart(lines), shots, tuple(_attack_lines(attacks, shots)), tuple(_notes(lines)),
-        tuple(_facts(mine)), command(row, mine),
+        chart(lines), shots, tuple(_attack_lines(attacks, shots)),
+        tuple(_class_line(line) for line in classes), tuple(_notes(lines)), tuple(_facts(mine)),
+        command(row, mine),
     )  # fmt: skip
 
 
@@ -87,6 +101,11 @@ def _attack_lines(attacks: Sequence[Any], shots: Sequence[int]) -> Iterator[Atta
             visible(one.family), visible(name), visible(one.threat), one.scope, ", ".join(sizes),
             tuple(squares),
         )  # fmt: skip
+
+
+def _class_line(line: Any) -> ClassLine:
+    names = ("clean", "robust_before", "static", "robust")
+    return ClassLine(str(line.label), str(line.n), tuple(_heat(line, name) for name in names))
 
 
 def _heat(line: Any, name: str) -> Heat:

@@ -19,7 +19,7 @@ from reports.board_lines import ALL
 from reports.board_rows import Row, board_rows
 from reports.board_sources import Sourced
 from reports.frame import rows
-from reports.lines import by_family
+from reports.lines import Key, by_family
 from reports.text import visible
 
 
@@ -45,15 +45,18 @@ class Section(NamedTuple):
     details: list[tuple[int, Row, Detail]]
 
 
-def page(table: pd.DataFrame, attacks: pd.DataFrame, sources: Sequence[Sourced]) -> str:
+def page(
+    table: pd.DataFrame, attacks: pd.DataFrame, classes: pd.DataFrame, sources: Sequence[Sourced]
+) -> str:
     """The whole page.
 
     Args:
         table: `board` with the column `adaptation`.
         attacks: `headline.per_attack` of the same frame, with the column `adaptation`.
-        sources: the records that both come from.
+        classes: `classes.by_class` of the same frame, or no rows.
+        sources: the records that all come from.
     """
-    sections = _sections(table, attacks, sources)
+    sections = _sections(table, attacks, classes, sources)
     script, style = (_text(name) for name in ("board.js", "board.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
@@ -74,7 +77,7 @@ def _text(name: str) -> str:
 
 
 def _sections(
-    table: pd.DataFrame, attacks: pd.DataFrame, sources: Sequence[Sourced]
+    table: pd.DataFrame, attacks: pd.DataFrame, classes: pd.DataFrame, sources: Sequence[Sourced]
 ) -> list[Section]:
     by_defense: defaultdict[tuple[str, str, str], list[Sourced]] = defaultdict(list)
     for one in sources:
@@ -83,6 +86,9 @@ def _sections(
     by_attack: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(list)
     for line in rows(attacks):
         by_attack[line.dataset, line.network, line.defense].append(line)
+    by_key: defaultdict[Key, list[Any]] = defaultdict(list)
+    for line in rows(classes):
+        by_key[Key(*line[: len(Key._fields)])].append(line)
     found: list[Section] = []
     number = 0
     for (dataset, network), part in table.groupby(["dataset", "network"], sort=False):
@@ -94,7 +100,8 @@ def _sections(
             key = row.dataset, row.network, row.defense
             lines = [line for line in by_attack[key] if line.adaptation in (row.adaptation, "none")]
             lines.sort(key=lambda line: (by_family(line.family), line.attack))
-            details.append((number, row, detail(row, lines, by_defense[key])))
+            mine = by_key.get(row.key, [])
+            details.append((number, row, detail(row, lines, mine, by_defense[key])))
             for threat, of_threat in row.lines.items():
                 view = View(number, threat, row, list(cells(of_threat, wanted)))
                 views.setdefault(threat, []).append(view)

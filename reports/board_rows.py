@@ -10,6 +10,7 @@ import pandas as pd
 
 from reports.board_lines import ALL
 from reports.frame import rows
+from reports.lines import Key
 
 ROW = ("dataset", "network", "defense", "method", "knowledge", "steps", "lr")
 
@@ -23,6 +24,11 @@ class Row(NamedTuple):
     adaptation: str
     knowledge: str
     lines: dict[str, dict[int, Any]]
+
+    @property
+    def key(self) -> Key:
+        """Of that line."""
+        return Key(*(getattr(self.adapted, name) for name in Key._fields))
 
     @property
     def adapted(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
@@ -11,6 +11,7 @@ from reports.board import board
 from reports.board_files import as_csv, as_json, as_latex, as_markdown
 from reports.board_page import page
 from reports.board_sources import gather
+from reports.classes import Labels, by_class
 from reports.frame import from_records
 from reports.headline import per_attack
 from reports.reference import shipped
@@ -23,6 +24,7 @@ def write_leaderboard(
     out: Path,
     with_reference: bool = False,
     submissions: Sequence[Path] = (),
+    labels: Callable[[str], Labels] | None = None,
 ) -> list[Path]:
     """Write leaderboard.html, .md, .csv, .tex and .json; returns their paths.
 
@@ -32,6 +34,7 @@ def write_leaderboard(
         places: results folders and files of records (`reports.reference`).
         out: a folder, made if need be.
         with_reference: whether the project's own records of other defenses are put beside them.
+        labels: by the name of a data set its `classes.Labels`, so that rows open to their classes.
         submissions: files of scores that must be those of the records.
 
     Raises:
@@ -46,9 +49,15 @@ def write_leaderboard(
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
     for path in submissions:
         check_submission(path, table)
+    known = {
+        query: found
+        for name in dict.fromkeys(frame["dataset"])
+        for query, found in (labels(name) if labels else {}).items()
+    }
+    classes = by_class(frame, known)
     texts = {
-        "html": page(table, attacks, sources), "md": as_markdown(table), "csv": as_csv(table),
-        "tex": as_latex(table), "json": as_json(table),
+        "html": page(table, attacks, classes, sources), "md": as_markdown(table),
+        "csv": as_csv(table), "tex": as_latex(table), "json": as_json(table),
     }  # fmt: skip
     check_writable(out)
     paths = []

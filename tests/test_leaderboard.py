@@ -14,9 +14,11 @@ from report_records import ATTACKS, FAMILIES, line, matrix, outcome, record, wit
 from benchmark.core.store import write_record
 from reports.board import COLUMNS, board
 from reports.board_lines import missing
+from reports.classes import by_class
 from reports.frame import from_records
 from reports.leaderboard import write_leaderboard
 from reports.lines import lines
+from reports.reference import shipped
 from reports.submission import CLAIMED
 
 
@@ -181,3 +183,39 @@ def test_the_command_that_makes_a_row_again_is_a_plan_of_its_cells(tmp_path, sma
     assert {c["attack"] for c in cells} == set(ATTACKS)
     assert {c["budget"]["shots"] for c in cells} == {0, 5}
     assert {c["episodes"] for c in cells if c["budget"]["shots"]} == {3}
+
+
+def test_classes_are_the_numbers_of_their_images_alone():
+    labels = {"q0": [0, 0, 1, 1, 1]}  # of five images, the first four are scored
+    records = [
+        record("fgsm", "a", 0, outcome([[1, 0, 1, 0]], [[1, 0, 1, 0]], [[1, 0, 1, 0]])),
+        record("pgd_l2", "a", 0, outcome([[1, 1, 1, 0]], [[1, 1, 1, 0]], [[1, 1, 1, 0]])),
+        record("fgsm", "b", 0, outcome([[1] * 4], [[1] * 4], [[1] * 4]), query="other"),
+    ]
+    table = by_class(from_records(records), labels)
+    found = table.set_index(["defense", "label"])
+    assert found["robust"].to_dict() == {("a", 0): 0.75, ("a", 1): 0.5}
+    assert found["n"].to_dict() == {("a", 0): 2, ("a", 1): 2}
+    assert by_class(from_records(records), {}).empty
+
+
+def test_the_mean_over_classes_is_the_row(small, tmp_path):
+    labels = {"q0": [i % 4 for i in range(60)]}
+    frame = from_records(small)
+    table = by_class(frame, labels)
+    mine = table[(table["defense"] == "meta_adv") & (table["shots"] == 5)]
+    assert mine["robust"].mean() == pytest.approx(one(board(frame), "meta_adv").robust)
+    results = folder(tmp_path / "r", small)
+    html = write_leaderboard([results], tmp_path / "o", labels=lambda _: labels)[0].read_text()
+    assert html.count('<table class="heat classes">') == 3
+
+
+def test_labels_come_from_the_data_set_whose_hash_the_records_name(tmp_path, command):
+    (path,) = shipped()
+    ended = command("leaderboard", "--results", path, "--per-class", "--out", tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    html = (tmp_path / "leaderboard.html").read_text()
+    (first, *_) = re.findall(r'<table class="heat classes">(.*?)</table>', html, flags=re.DOTALL)
+    sizes = [int(n) for n in re.findall(r'<th scope="row">\d</th><td>(\d+)</td>', first)]
+    assert len(sizes) == 10
+    assert sum(sizes) == 397
