@@ -74,9 +74,22 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     elif update:
         _tell(baseline, update_now(baseline, results, suite, perf))
     else:
-        judgement = judge_now(baseline, rules, results, suite, perf)
-        _show(judgement, junit, github or os.environ.get("GITHUB_ACTIONS") == "true")
+        github = github or os.environ.get("GITHUB_ACTIONS") == "true"
+        try:
+            judgement = judge_now(baseline, rules, results, suite, perf)
+        except UsageError as error:
+            if github:
+                _annotate(str(error))
+            raise
+        _show(judgement, junit, github)
         raise typer.Exit(judgement.code)
+
+
+def _annotate(told: str) -> None:
+    from reports.gate_pages import LONG, annotation
+    from reports.text import visible
+
+    typer.echo(annotation("error", "Robustness not checked", visible(told, LONG)))
 
 
 def _tell(baseline: Path, updated: Updated) -> None:

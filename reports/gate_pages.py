@@ -106,16 +106,20 @@ def github_lines(judgement: Judgement) -> list[str]:
     """Workflow commands of GitHub, one a line: errors, and a notice for what got better."""
     lines = []
     for one in worth_showing(judgement):
+        name = visible(one.name, WIDEST)
         if one.verdict in ("red", "missing"):
-            told = f"{visible(one.name, WIDEST)}: {visible('; '.join(one.problems), LONG)}"
-            lines.append(
-                f"::error title={_property(f'Robustness {WORDS[one.verdict]}')}::{_data(told)}"
-            )
+            told = f"{name}: {visible('; '.join(one.problems), LONG)}"
+            lines.append(annotation("error", f"Robustness {WORDS[one.verdict]}", told))
         elif one.verdict == "improved":
             row = _row(one, None)
-            told = f"{visible(one.name, WIDEST)}: {row.was} -> {row.now}, {row.by}"
-            lines.append(f"::notice title=Robustness improved::{_data(told)}")
+            told = f"{name}: {row.was} -> {row.now}, {row.by}"
+            lines.append(annotation("notice", "Robustness improved", told))
     return lines
+
+
+def annotation(kind: str, title: str, told: str) -> str:
+    """A workflow command of GitHub."""
+    return f"::{kind} title={_property(title)}::{_data(told)}"
 
 
 def _data(text: str) -> str:

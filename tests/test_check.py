@@ -124,3 +124,15 @@ def test_github_gets_annotations_and_a_summary(check, baseline, bad, tmp_path, m
     page = summary.read_text()
     assert page.startswith("before\n## Robust accuracy: red\n")
     assert re.search(r"\| -3\.0 \(-4\.\d to -1\.\d\) \| 40 / 10 \|", page), "3 +- 1.96 x 0.70"
+
+
+def test_the_table_of_power_needs_no_baseline(command, monkeypatch):
+    monkeypatch.setattr("reports.power.IMAGES", (100, 1000))
+    ended = command("check", "--power", "--tolerance", 2)
+    assert (ended.code, ended.err) == (0, "")
+    (row,) = [line.split() for line in ended.out.splitlines() if " 1 " in line and " 5 %  " in line
+              and "1,000" in line]  # fmt: skip
+    none, _, two, three, five = map(float, row[4:])
+    assert none <= 1
+    assert two < 60 < 85 < three < five <= 100
+    assert "tolerance 2 points" in ended.out

@@ -64,9 +64,13 @@ def test_a_record_with_a_hostile_key(check, baseline, good):
     path = record_path(good, unadapted(base()).cell)
     content = json.loads(path.read_text()) | {"\x1b[31m\u202e%\n::error::": 1}
     path.write_text(json.dumps(content))
+    check("--results", good).refused("not a valid record")
     ended = check("--results", good, "--github")
-    ended.refused("not a valid record")
-    assert ended.line.isprintable()
+    assert ended.code == 2
+    for line in (ended.line, ended.out.removesuffix("\n")):
+        assert line.isprintable()
+    assert ended.out.startswith("::error title=Robustness not checked::")
+    assert "\\u001b[31m\\u202e%25\\u000a::error" in ended.out
 
 
 @pytest.mark.parametrize("name", HOSTILE)
