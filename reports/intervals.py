@@ -83,30 +83,39 @@ def intervals(tables: Sequence[Table], signed: bool = False) -> list[Interval]:
         signed: whether the means lie in [-1, 1] rather than in [0, 1].
     """
     found: dict[int, Interval] = {}
-    by_shape: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    alike: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, table in enumerate(tables):
-        if (closed := _closed_form(table, signed)) is not None:
-            found[index] = closed
+        if table.dtype == bool and table.size == table.shape[-1]:
+            found[index] = wilson(int(np.count_nonzero(table)), table.size)
         else:
-            by_shape[table.shape].append(index)
-    for shape, indices in by_shape.items():
+            alike[table.shape, table.dtype].append(index)
+    for (shape, _), indices in alike.items():
         size = max(1, _AT_ONCE // (int(np.prod(shape[:-1])) * REPLICATES))
         for start in range(0, len(indices), size):
             part = indices[start : start + size]
-            ends = _ends(np.stack([tables[index] for index in part]), CONFIDENCE, REPLICATES, 0)
-            found |= {i: Interval(*map(float, pair)) for i, pair in zip(part, ends, strict=True)}
+            stacked = np.stack([tables[index] for index in part])
+            few = _few(stacked)
+            ends = iter(_ends(stacked[~few], CONFIDENCE, REPLICATES, 0).tolist())
+            found |= {
+                index: _shifted(table, signed) if blind else Interval(*next(ends))
+                for index, table, blind in zip(part, stacked, few, strict=True)
+            }
     return [found[index] for index in range(len(tables))]
 
 
-def _closed_form(table: Table, signed: bool) -> Interval | None:
-    """Wilson's interval where it is exact or the bootstrap would be blind; else None."""
+def _few(tables: Table) -> Table:
+    """Which of `tables` (tables, ..., n) have fewer than FEW images that differ from the usual."""
+    by_image = tables.reshape(len(tables), -1, tables.shape[-1])
+    usual = _usual(by_image[:, 0])[:, None, None]
+    differing: Table = (by_image != usual).any(axis=1).sum(axis=-1)
+    return differing < FEW
+
+
+def _shifted(table: Table, signed: bool) -> Interval:
+    """Wilson's intervals of the shares of images above and below the usual value."""
     n = table.shape[-1]
     by_image = table.reshape(-1, n)
-    if table.dtype == bool and len(by_image) == 1:
-        return wilson(int(table.sum()), n)
-    usual = _usual(by_image[0])
-    if (by_image != usual).any(axis=0).sum() >= FEW:
-        return None
+    usual = float(_usual(by_image[:1])[0])
     nothing, floor = Interval(0.0, 0.0), -1.0 if signed else 0.0
     above = by_image.astype(float) - usual
     up = wilson(above.clip(min=0).mean() * n, n) if usual < 1 else nothing
@@ -115,11 +124,13 @@ def _closed_form(table: Table, signed: bool) -> Interval | None:
     return Interval(max(floor, low), min(1.0, high))
 
 
-def _usual(values: Table) -> float:
-    """The median, quickly where the values are verdicts."""
+def _usual(values: Table) -> Table:
+    """The medians of `values` (tables, n), quickly where they are verdicts."""
     if values.dtype != bool:
-        return float(np.median(values))
-    return (float(np.sign(2 * np.count_nonzero(values) - len(values))) + 1) / 2
+        return np.asarray(np.median(values, axis=-1))
+    right = np.count_nonzero(values, axis=-1)
+    half: Table = (np.sign(2 * right - values.shape[-1]) + 1) / 2
+    return half
 
 
 def _ends(tables: Table, confidence: float, replicates: int, seed: int) -> Table:

@@ -127,7 +127,7 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
         "reattacked": worst([cell.reattacked for cell in cells]),
         "robust": robust,
         "inflation": static & ~robust if static.dtype == bool else static - robust,
-        "gain": robust.astype(float) - before,
+        "gain": robust.astype(np.int8 if robust.dtype == bool else float) - before,
         "robust_before": before,
         "clean_before": cells[0].clean_before,
     }
@@ -140,6 +140,13 @@ def _grouped(tables: Sequence[Table], families: Sequence[str]) -> list[list[Tabl
     return list(groups.values())
 
 
+def _mean(table: Table) -> float:
+    """The mean, quickly where the table is of verdicts."""
+    if table.dtype == bool:
+        return float(np.count_nonzero(table) / table.size)
+    return float(table.mean())
+
+
 def measure(rows: Sequence[dict[str, Table]], adapts: Sequence[bool]) -> list[dict[str, Measured]]:
     """Means and 95% intervals of many rows of quantities at once.
 
@@ -150,7 +157,7 @@ def measure(rows: Sequence[dict[str, Table]], adapts: Sequence[bool]) -> list[di
     gains, others = iter(intervals(signed, signed=True)), iter(intervals(shares))
     measured = [
         {
-            name: Measured(float(row[name].mean()), next(gains if name == "gain" else others))
+            name: Measured(_mean(row[name]), next(gains if name == "gain" else others))
             for name in QUANTITIES
         }
         for row in rows

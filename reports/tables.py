@@ -43,8 +43,8 @@ def write_tables(
     table = flat(frame)
     with atomic_path(files.csv) as temporary:
         joined = {name: table[name].map("; ".join, na_action="ignore") for name in _LISTS}
-        harmless = table.assign(**joined).map(_harmless)
-        harmless.to_csv(temporary, index=False, lineterminator="\n")
+        texts = {name: joined.get(name, table[name]).map(_harmless) for name in _texts(table)}
+        table.assign(**texts).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_path(files.markdown) as temporary:
@@ -58,6 +58,10 @@ def write_tables(
 
 
 _LISTS = ("flags", "trained_on", "families_shown")
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in table if table[name].dtype.kind not in "biufM"]
 
 
 def _harmless(value: Any) -> Any:
