@@ -195,11 +195,15 @@ def report(
         str | None,
         typer.Option(help="Only defenses trained with as many passes as this one: pgd_at:10%."),
     ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="Defenses that differ in this option only are one row: attacks."),
+    ] = None,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
     from reports.report import write_report
 
-    files = write_report(results, out, equal_training)
+    files = write_report(results, out, equal_training, join)
     for problem in files.problems:
         typer.echo(problem, err=True)
     for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):

@@ -10,6 +10,7 @@ from reports.board import board
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
 from reports.headline import views
+from reports.joined import joined
 from reports.plots import write_plots
 from reports.tables import write_tables
 
@@ -25,15 +26,19 @@ class ReportFiles(NamedTuple):
     problems: list[str]
 
 
-def write_report(directory: Path, out: Path, equal: str | None = None) -> ReportFiles:
+def write_report(
+    directory: Path, out: Path, equal: str | None = None, join: str | None = None
+) -> ReportFiles:
     """Read the records below `directory`; write tables, summary and plots into `out`.
 
     Each file replaces its predecessor at once or not at all. A further kind of page is one more
     function of the frame, called here. `equal` names a defense: only those whose training took as
-    many passes are shown (`costs.equal_training`).
+    many passes are shown (`costs.equal_training`). `join` names an option: defenses that differ in
+    it only are one row (`joined`).
 
     Raises:
-        UsageError: there are no readable records, `out` cannot be written, or `equal` is unknown.
+        UsageError: there are no readable records, `out` cannot be written, `equal` is unknown, or
+            `join` is nothing to join by.
     """
     loaded = read(directory)
     if out.exists() and not out.is_dir():
@@ -43,6 +48,8 @@ def write_report(directory: Path, out: Path, equal: str | None = None) -> Report
     frame, left_out = Equal(from_records(loaded.records), [])
     if equal is not None:
         frame, left_out = equal_training(frame, equal)
+    if join is not None:
+        frame = joined(frame, join)
     shown = views(frame)
     tables, plots = (
         write_tables(frame, shown, out, left_out),

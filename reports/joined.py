@@ -1,0 +1,59 @@
+"""Leave one out, as one row: defenses that differ in one option count as one defense.
+
+Where each attack is scored on a model whose training pool went without its family, a defense is
+trained once for each family, and every such training has cells of its own.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from benchmark.core.errors import UsageError
+from benchmark.core.specs import Spec
+
+CELL = [
+    "dataset", "network", "defense", "seed", "attack", "method", "knowledge", "shots", "steps",
+    "lr", "shown",
+]  # fmt: skip
+"""What may be there once: two numbers for it could not both be true."""
+
+
+def joined(frame: pd.DataFrame, option: str) -> pd.DataFrame:
+    """The tidy frame with `option` taken out of the names of defenses.
+
+    Where that joins any, `lr` is 0 on their rows: each may adapt with a rate of its own.
+
+    Raises:
+        UsageError: no defense there has the option, or two that would be one score the same cell.
+    """
+    names = {name: without(name, option) for name in frame["defense"].unique()}
+    if all(name == other for name, other in names.items()):
+        raise UsageError(f"--join {option}: no defense here has an option of that name")
+    changed = frame["defense"] != frame["defense"].map(names)
+    one = frame.assign(
+        defense=frame["defense"].map(names), lr=frame["lr"].where(~changed | ~frame["adapts"], 0.0)
+    )
+    twice = one[one.duplicated(CELL, keep=False)]
+    if len(twice):
+        first = twice.iloc[0]
+        raise UsageError(
+            f"--join {option}: {first['defense']} would have {len(twice)} cells where one is "
+            f"expected, for instance under {first['attack']}; join defenses that score different "
+            "attacks"
+        )
+    return one
+
+
+def without(name: str, option: str) -> str:
+    """The defense without an option.
+
+    >>> without("multi_at[attacks=pgd_l2+pgd_l1,how=worst]", "attacks")
+    'multi_at[how=worst]'
+    """
+    try:
+        spec = Spec.parse(name)
+    except UsageError:  # a name of somebody's own, in no form we know
+        return name
+    if option not in dict(spec.options):
+        return name
+    return str(Spec(spec.name, tuple(one for one in spec.options if one[0] != option)))
