@@ -191,6 +191,19 @@ def test_nothing_but_tables_scrolls_sideways(page, width):
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_the_page_prints_on_a_landscape_sheet(page):
+    size = {"width": 1047, "height": 718, "deviceScaleFactor": 1, "mobile": False}  # A4 - 10 mm
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+    next(b for b in find(page, ".open") if b.is_displayed()).click()
+    assert page.execute_script("return document.documentElement.scrollWidth") <= size["width"]
+    paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    ink = page.execute_script("return getComputedStyle(document.body).color")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert (paper, ink) == ("rgb(255, 255, 255)", "rgb(28, 31, 35)")
+
+
 def test_names_for_assistive_technology(page):
     tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = [
