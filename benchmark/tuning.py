@@ -27,7 +27,7 @@ from benchmark.tuned import default_path, write_choices
 VALIDATION = "square, square_l2"
 """Where neither a flag nor the suite says which: two norms, one family that no training here uses;
 what is scored of that family is flagged. A family of another kind beside them would decide alone:
-see the README on rotations."""
+see baselines/README.md on rotations."""
 
 
 class Grid(NamedTuple):
