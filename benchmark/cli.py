@@ -197,7 +197,7 @@ def report(
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(help="Defenses that differ in this option only are one row: attacks."),
+        typer.Option(help="Defenses that differ in these options only are one row: attacks."),
     ] = None,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
+from benchmark.core.specs import split
 from reports.board import board
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
@@ -33,8 +34,8 @@ def write_report(
 
     Each file replaces its predecessor at once or not at all. A further kind of page is one more
     function of the frame, called here. `equal` names a defense: only those whose training took as
-    many passes are shown (`costs.equal_training`). `join` names an option: defenses that differ in
-    it only are one row (`joined`).
+    many passes are shown (`costs.equal_training`). `join` names options, comma-separated:
+    defenses that differ in these only are one row (`joined`).
 
     Raises:
         UsageError: there are no readable records, `out` cannot be written, `equal` is unknown, or
@@ -48,8 +49,8 @@ def write_report(
     frame, left_out = Equal(from_records(loaded.records), [])
     if equal is not None:
         frame, left_out = equal_training(frame, equal)
-    if join is not None:
-        frame = joined(frame, join)
+    for option in split(join or ""):
+        frame = joined(frame, option)
     shown = views(frame)
     tables, plots = (
         write_tables(frame, shown, out, left_out),

@@ -88,5 +88,7 @@ def test_only_the_option_goes(name, left):
 def test_a_report_joins_on_request(tmp_path):
     for attack, name in PARTS.items():
         write_record(tmp_path / "results", record(attack, name, 0))
+    files = write_report(tmp_path / "results", tmp_path / "out", join="attacks, how")
+    assert "| multi_at |" in files.markdown.read_text("utf-8")
     files = write_report(tmp_path / "results", tmp_path / "out", join="attacks")
     assert "multi_at\\[how=worst\\]" in files.markdown.read_text("utf-8")
