@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from gate_fixtures import bad, baseline, check, good  # noqa: F401 (fixtures of two modules)
 
 torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""Results and baselines for the tests of `check`; a plugin of the modules that name it."""
+"""Fixtures of the tests of `check`: results and baselines; `conftest` hands them out."""
 
 import pytest
 from gate_records import adapted, base, folder, unadapted, worsened

@@ -9,8 +9,6 @@ from report_records import outcome, record
 
 from reports.baseline import read_baseline
 
-pytest_plugins = ["gate_fixtures"]
-
 # Exit codes.
 
 

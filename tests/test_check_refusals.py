@@ -9,8 +9,6 @@ from report_records import HOSTILE, record
 
 from benchmark.core.store import record_path
 
-pytest_plugins = ["gate_fixtures"]
-
 
 def test_without_a_baseline(check, good, tmp_path, command):
     check("--results", good).refused("no baseline at", "check --update")
