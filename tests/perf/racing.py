@@ -27,7 +27,7 @@ class Lap(NamedTuple):
 
     seconds: float
     processor: float
-    """Seconds of processor time, all threads and workers: other work on the machine blurs it less."""
+    """Seconds of processor time, all threads and workers: other work blurs it less."""
     megabytes: float
     """Peak resident memory of the whole process."""
     found: Any
