@@ -18,8 +18,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.signal import convolve
-from scipy.stats import binom
 
 from reports.intervals import Interval, Table, intervals
 
@@ -71,6 +69,8 @@ def sign_flip(sums: Table) -> float:
     The sum of the positive ones is, under the null, a sum of independent `size * Bin(count, 1/2)`:
     its distribution is a convolution, so that nothing is sampled.
     """
+    from scipy.signal import convolve  # takes a second: not where nothing is compared
+
     sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
     null: Table = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -85,6 +85,8 @@ def sign_flip(sums: Table) -> float:
 @lru_cache(maxsize=4096)
 def _coins(count: int) -> Table:
     """How likely 0 to `count` heads are."""
+    from scipy.stats import binom
+
     chances: Table = binom.pmf(np.arange(count + 1), count, 0.5)
     return chances
 

@@ -4,7 +4,9 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,32 @@ def interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def ctrl_c(interruptible):
+    """Interrupts a real run into a folder after its first records; gives their files.
+
+    As a terminal does it: the signal goes to the whole group, workers included.
+    """
+
+    def call(words, folder):
+        run = subprocess.Popen(
+            [sys.executable, "-m", "benchmark", *words.split(), folder],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        while not (done := [*(folder / "records").rglob("*.json")]):
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+        assert (run.returncode, out) == (1, "")
+        trained, interrupted = err.splitlines()
+        assert trained.startswith("trained ")
+        assert interrupted.startswith("interrupted: every finished cell is kept")
+        return done
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,7 @@ import errno
 import json
 import os
 import pickle
-import signal
-import subprocess
 import sys
-import time
 from types import SimpleNamespace
 from urllib.error import URLError
 
@@ -233,22 +230,9 @@ def test_an_interrupt_before_the_first_cell_is_one_line(run, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_on_a_real_run_of_two_processes(tmp_path, interruptible):
-    """As a terminal does it: the signal goes to the whole group, workers included."""
+def test_ctrl_c_on_a_real_run_of_two_processes(ctrl_c, tmp_path):
     attacks = "fgsm,pgd_linf[steps=1000000]"
     words = f"run --defense {DEFENSE} --attacks {attacks} --shots 0 --jobs 2 --json --results"
-    run = subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *words.split(), tmp_path],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    while not (done := [*(tmp_path / "records").rglob("*.json")]):
-        assert run.poll() is None, run.stderr.read()
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGINT)
-    out, err = run.communicate(timeout=60)
-    assert (run.returncode, out) == (1, "")
-    trained, interrupted = err.splitlines()
-    assert trained.startswith("trained ")
-    assert interrupted.startswith("interrupted: every finished cell is kept")
+    done = ctrl_c(words, tmp_path)
     assert [*(tmp_path / "records").rglob("*.json")] == done
     assert not read_records(tmp_path).problems

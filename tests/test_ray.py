@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -137,21 +134,9 @@ def test_no_ray_installed_says_how_to_install_it(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_on_a_run_with_its_own_ray(tmp_path, interruptible):
+def test_ctrl_c_on_a_run_with_its_own_ray(ctrl_c, tmp_path):
     words = (
         "run --defense standard[epochs=1] --attacks fgsm,pgd_linf[steps=1000000] --limit 20 "
         "--shots 0 --executor ray --jobs 2 --json --results"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *words.split(), tmp_path],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    while not list((tmp_path / "records").rglob("*.json")):
-        assert run.poll() is None, run.stderr.read()
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGINT)
-    out, err = run.communicate(timeout=60)
-    assert (run.returncode, out) == (1, "")
-    trained, interrupted = err.splitlines()
-    assert trained.startswith("trained ")
-    assert interrupted.startswith("interrupted: every finished cell is kept")
+    ctrl_c(words, tmp_path)
