@@ -71,7 +71,7 @@ def test_a_family_is_a_cheap_set_of_ours(dataset):
 
 
 def test_a_scaled_spatial_attack_turns_and_shifts_less():
-    (found,) = pool("mnist", attacks="rotation_translation", strengths="0.5")
+    (found,) = pool("cifar10", attacks="rotation_translation", strengths="0.5")
     assert (found.degrees, found.shift) == (15.0, 1)
 
 
