@@ -6,6 +6,7 @@ here writes to the module: the trained model is untouched, bit for bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import NamedTuple
@@ -33,6 +34,7 @@ Rate = float | Parameters
 DEFAULTS: Mapping[Method, tuple[int, float]] = {
     "none": (0, 0.0),
     "finetune": (10, 0.02),
+    "trust": (10, 0.05),
     "head": (10, 0.02),
     "norm": (10, 0.1),
     "learned": (3, 1.0),
@@ -40,6 +42,8 @@ DEFAULTS: Mapping[Method, tuple[int, float]] = {
 """Steps and learning rate of each method, chosen on validation images (see README); of `learned`
 the learning rate multiplies the step sizes that came with the model."""
 
+RADIUS = 0.02
+"""Of `trust`: how far adapted weights may be from the trained ones, as a share of their norm."""
 MOST_BYTES = 256 << 20
 """Of parameters adapted in one call; gradients and activations come on top."""
 
@@ -96,16 +100,37 @@ def inner_loop(
 
 def inner_loops(
     model: nn.Module, many: Parameters, show: ShowAll, steps: int, inner_lr: Rate,
-    first_order: bool = True,
+    first_order: bool = True, radius: float = math.inf,
 ) -> Parameters:  # fmt: skip
-    """The inner loops of many models (models, ...) that start from equal parameters."""
+    """The inner loops of many models (models, ...) that start from equal parameters.
+
+    After each step a model is projected onto the ball of `radius` about where it started.
+    """
 
     def update(one: Parameters, *rows: Tensor) -> Parameters:
         return inner_update(model, one, Batch(*rows), inner_lr, first_order)
 
+    start = many
     for step in range(steps):
         many = each(update, many, *show(many, step), alike=step == 0)
+        if radius < math.inf:
+            many = near(start, many, radius)
     return many
+
+
+def near(start: Parameters, many: Parameters, radius: float) -> Parameters:
+    """Models (models, ...) pulled back to an L2 ball about `start`: a trust region in weights."""
+    shrink = (radius / distances(start, many)).clamp(max=1).float()
+    return {
+        name: start[name] + shrink.view(-1, *[1] * (tensor.dim() - 1)) * (tensor - start[name])
+        for name, tensor in many.items()
+    }
+
+
+def distances(start: Parameters, many: Parameters) -> Tensor:
+    """L2 distance of each model (models, ...) from `start`, over all its parameters: float64."""
+    steps = [(many[name] - start[name]).double().flatten(1).square().sum(1) for name in many]
+    return torch.stack(steps).sum(dim=0).sqrt()
 
 
 def trainable(model: nn.Module, method: Method) -> list[str]:
@@ -181,10 +206,11 @@ def _together(
         return side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
 
     trained = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
-    many = inner_loops(model, trained, show, budget.steps, _rate(model, budget))
-    size = sum(float(tensor.double().square().sum()) for tensor in model.parameters())
-    steps = [(many[name] - trained[name]).double().flatten(1).square().sum(1) for name in many]
-    moved = (torch.stack(steps).sum(dim=0) / size).sqrt().tolist()
+    size = sum(float(tensor.double().square().sum()) for tensor in model.parameters()) ** 0.5
+    radius = RADIUS * size if budget.method == "trust" else math.inf
+    rate = _rate(model, budget)
+    many = inner_loops(model, trained, show, budget.steps, rate, radius=radius)
+    moved = (distances(trained, many) / size).tolist()
     before, after = losses(trained), losses(many)
     return [
         Adapted(model, unstack(many, index), moved[index], (before[index], after[index]))

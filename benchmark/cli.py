@@ -87,7 +87,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     episodes: Annotated[int | None, typer.Option(help="Draws of the support per cell.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds, e.g. 0,1.")] = None,
     adapt: Annotated[
-        str | None, typer.Option(help="Adaptation methods: none, finetune, head, norm, learned.")
+        str | None,
+        typer.Option(help="Adaptation methods: none, finetune, trust, head, norm, learned."),
     ] = None,
     adapt_steps: Annotated[
         int | None, typer.Option(help="Inner steps, instead of each method's own.")

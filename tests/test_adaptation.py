@@ -260,3 +260,24 @@ def test_inner_update_is_one_step():
     one = inner_update(model, start, batch("support"), LR, first_order=True)
     loop = inner_loop(model, start, lambda _: batch("support"), 1, LR)
     assert all(torch.equal(one[name], loop[name]) for name in start)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_trust_region_holds_adapted_weights_and_stops_on_its_edge(rows):
+    model = frozen(network())
+    shows = [lambda _, name=name: batch(name) for name in ("one", "two", "three")[:rows]]
+    free = adaptation.adapt_all(model, Budget(shots=1, steps=5, lr=LR), shows)
+    kept = adaptation.adapt_all(model, Budget(shots=1, method="trust", steps=5, lr=LR), shows)
+    assert min(one.moved for one in free) > 2 * adaptation.RADIUS
+    assert [one.moved for one in kept] == pytest.approx([adaptation.RADIUS] * rows, rel=1e-3)
+
+
+def test_a_step_inside_the_trust_region_is_that_of_finetuning():
+    model = frozen(network())
+    free, kept = (
+        adapt(model, Budget(shots=1, method=method, steps=1, lr=1e-4), lambda _: batch("small"))
+        for method in ("finetune", "trust")
+    )
+    assert 0 < free.moved < adaptation.RADIUS
+    for name, tensor in free.parameters.items():
+        assert torch.equal(tensor, kept.parameters[name])

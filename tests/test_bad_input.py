@@ -139,7 +139,7 @@ def lenet():
         (None, ["no checkpoint", "expected a .safetensors, .pt or .pth file"]),
         (b"no weights", ["weights.pt", "where you trust it"]),
         ("malicious", ["refused", "weights.pt", "could run code"]),
-        ("lenet", ["weights.pt", "do not fit SmallCNN", "missing", "--network"]),
+        ("lenet", ["weights.pt", "do not fit CNN", "missing", "--network"]),
     ],
 )
 def test_a_checkpoint_that_will_not_do(finished, run, tmp_path, content, expected):

@@ -160,5 +160,5 @@ def test_an_unknown_family_is_refused_at_once():
 
 def test_weights_of_another_network_name_file_and_way_out(tmp_path):
     torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "weights.pt")
-    with pytest.raises(UsageError, match=r"weights\.pt: .* do not fit SmallCNN: .*--network"):
+    with pytest.raises(UsageError, match=r"weights\.pt: .* do not fit CNN: .*--network"):
         fit(tmp_path / "weights.pt")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Method = Literal["none", "finetune", "head", "norm", "learned"]
+Method = Literal["none", "finetune", "trust", "head", "norm", "learned"]
 Knowledge = Literal["captured", "simulated", "clean"]
 Scored = Literal["test", "validation"]
 
