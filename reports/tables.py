@@ -1,4 +1,4 @@
-"""The tables on disk: results.csv, results.parquet and summary.md."""
+"""The tables on disk: results.csv, results.parquet, summary.md and attacks.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.core.store import atomic_path
+from reports.by_attack import by_attack
 from reports.frame import COLUMNS, FURTHER
 from reports.headline import Views
 from reports.summary import summary
@@ -22,7 +23,7 @@ class TableFiles(NamedTuple):
     parquet: Path
     markdown: Path
     further: tuple[Path, ...] = ()
-    """`collateral.csv` and `sequences.csv`, where there is something to say."""
+    """`attacks.md`; `collateral.csv` and `sequences.csv`, where there is something to say."""
 
 
 def write_tables(
@@ -47,14 +48,17 @@ def write_tables(
         table.assign(**texts).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
-    with atomic_path(files.markdown) as temporary:
-        temporary.write_text(summary(frame, shown, left_out), encoding="utf-8")
+    pages = {files.markdown: summary(frame, shown, left_out)}
+    pages[out / "attacks.md"] = by_attack(shown.attacks)
+    for page, text in pages.items():
+        with atomic_path(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     further = {"collateral": shown.changed, "sequences": shown.staged}
     written = [out / f"{name}.csv" for name, table in further.items() if len(table)]
     for path in written:
         with atomic_path(path) as temporary:
             further[path.stem].to_csv(temporary, index=False, lineterminator="\n")
-    return files._replace(further=tuple(written))
+    return files._replace(further=(out / "attacks.md", *written))
 
 
 _LISTS = ("flags", "trained_on", "families_shown")

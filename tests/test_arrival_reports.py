@@ -146,8 +146,8 @@ def test_files_pages_and_pictures(records, tmp_path):
     assert "| -7.5, worst -35.0 |" in page
     assert "## Sequences" in page
     written = write_tables(frame, shown, tmp_path).further
-    assert [path.name for path in written] == ["collateral.csv", "sequences.csv"]
-    assert "change_low" in written[0].read_text()
+    assert [path.name for path in written] == ["attacks.md", "collateral.csv", "sequences.csv"]
+    assert "change_low" in written[1].read_text()
     plots = {path.name for path in write_plots(shown, tmp_path)}
     assert {"collateral-digits-small_cnn-k5.png", "sequence-digits-small_cnn.svg"} <= plots
 
