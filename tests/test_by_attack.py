@@ -23,8 +23,9 @@ def lines_of(text):
 
 
 def test_a_row_has_what_its_records_say_and_the_most_robust_is_first():
-    found = lines_of(page(*(record(shots=k, defense="weak") for k in (0, 5)),
-                          *(record(shots=k, defense="strong", result=STRONG) for k in (0, 5))))  # fmt: skip
+    both = [("weak", None), ("strong", STRONG)]
+    made = [record(shots=k, defense=name, result=found) for name, found in both for k in (0, 5)]
+    found = lines_of(page(*made))
     assert [cells[0] for cells in found] == ["strong", "weak"]
     clean, before, after, clean_after, size = found[0][2:]
     assert (clean, before, after, clean_after) == ("100.0", "50.0", "75.0 (100.0)", "100.0")
