@@ -15,6 +15,7 @@ from benchmark.core.specs import Spec
 from benchmark.core.store import read_record, record_path, write_record
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
+from benchmark.pictures import Ending
 
 
 def is_finished(lab: Lab, cell: Cell) -> bool:
@@ -33,15 +34,16 @@ def is_finished(lab: Lab, cell: Cell) -> bool:
     return not stale and found.status != "failed"
 
 
-def keep(lab: Lab, cell: Cell, result: Record | None) -> str:
-    """Write the record of a cell that ended and tell whoever watches; None was `cached`.
+def keep(lab: Lab, cell: Cell, ending: Ending | None) -> str:
+    """Write what a cell that ended left and tell whoever watches; None was `cached`.
 
     Returns the status. UsageError: the disk is full, or nobody may write.
     """
-    if result is None:
+    if ending is None:
         lab.watch.finished(cell, "cached", None)
         return "cached"
-    write_record(lab.place.results, result)
+    result = ending.record
+    write_record(lab.place.results, result, ending.picture)
     lab.watch.finished(cell, result.status, result.reason)
     return result.status
 

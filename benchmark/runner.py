@@ -19,7 +19,7 @@ from torch import Tensor
 from baselines.adaptation import Adapted, adapt_all, as_one, missing
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import OverLimit, UsageError
-from benchmark.core.records import Cell, Outcome, Record, Verdicts
+from benchmark.core.records import Cell, Outcome, Verdicts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation import (
@@ -32,6 +32,7 @@ from benchmark.evaluation import (
 from benchmark.integrity import check_moved, check_start, look_into
 from benchmark.lab import Lab
 from benchmark.limits import limited
+from benchmark.pictures import Ending, attacked_again, ending
 from benchmark.showing import defender, distance, with_effort
 
 
@@ -43,6 +44,8 @@ class Episode(NamedTuple):
     reattacked: Tensor
     adapted: Adapted
     outside: int
+    seen: Tensor | None = None
+    """The first images of the query as they were attacked again; None where nothing adapts."""
 
 
 def run_matrix(lab: Lab, cells: Sequence[Cell] | None = None) -> Counter[str]:
@@ -58,7 +61,7 @@ def run_matrix(lab: Lab, cells: Sequence[Cell] | None = None) -> Counter[str]:
     return ended
 
 
-def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Record | None:
+def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
     """Bring one cell to its end. What raises in it becomes `failed`: a crash is never robustness.
 
     Only a UsageError goes on to the user: nothing that follows could do better. None if the record
@@ -70,7 +73,7 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Record | None:
             return None
         reason = cannot_run(lab, cell)
         if reason is not None:
-            return record(lab, cell, "skipped", meter, reason=reason)
+            return Ending(record(lab, cell, "skipped", meter, reason=reason))
         lab.model(cell)  # training is not the cell's time
         with limited(lab.place.limits):
             return run_cell(lab, cell, meter)
@@ -79,7 +82,7 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Record | None:
     except (Exception, OverLimit) as error:
         result = failed_record(lab, cell, meter, error)
         lab.drop_spoiled_model()
-        return result
+        return Ending(result)
 
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:
@@ -96,7 +99,7 @@ def cannot_run(lab: Lab, cell: Cell) -> str | None:
     return lab.attack(cell).cannot_run(dataset.shape, dataset.classes)
 
 
-def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
+def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Ending:
     """Attack the trained model, then adapt and attack again in every episode."""
     trained = lab.model(cell)
     before = lab.static(cell, meter)
@@ -120,7 +123,8 @@ def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Record:
         integrity=integrity,
     )
     check_start(lab, cell, outcome)
-    return record(lab, cell, "done", meter, outcome=outcome)
+    made = record(lab, cell, "done", meter, outcome=outcome)
+    return ending(made, lab.query(cell).images, before.images, episodes[0].seen)
 
 
 def run_episodes(lab: Lab, cells: Sequence[Cell], meter: Meter) -> dict[Cell, list[Episode]]:
@@ -195,8 +199,9 @@ def attack_again(
     static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
     rows = [verdicts.view(len(draws), -1) for verdicts in (clean, static, reattacked)]
     outside = again.outside.view(len(draws), -1).sum(dim=1).tolist()
+    seen = attacked_again(query, again.images, rows[0])
     return [
-        Episode(rows[0][i], rows[1][i], rows[2][i], one, outside[i])
+        Episode(rows[0][i], rows[1][i], rows[2][i], one, outside[i], seen[i])
         for i, one in enumerate(adapted)
     ]
 

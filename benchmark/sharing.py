@@ -22,6 +22,7 @@ from benchmark.core.records import Cell
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 from benchmark.limits import over_time
+from benchmark.pictures import Ending
 from benchmark.work import Begun, Died, Ended, Event, Refused
 
 PATIENCE = 0.5
@@ -174,7 +175,7 @@ class _Driver:
         for line in event.notes:
             self.lab.watch.note(line)
         last = group.order[-1]
-        self.ended[keep(self.lab, event.cell, event.record)] += 1
+        self.ended[keep(self.lab, event.cell, event.ending)] += 1
         group.cells.remove(event.cell)
         group.begun = 0.0
         if event.cell == last:
@@ -192,6 +193,6 @@ class _Driver:
             return
         why = over_time(limits) if late else f"{reason}, twice while it ran this cell"
         result = failed_record(self.lab, cell, Meter(seconds=seconds), OverLimit(why))
-        self.ended[keep(self.lab, cell, result)] += 1
+        self.ended[keep(self.lab, cell, Ending(result))] += 1
         group.cells.remove(cell)
         group.alone = False

@@ -18,13 +18,14 @@ import torch
 from attacks.strengths import build_attack, strengths_of
 from baselines.from_file import build_defense
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Cell, Record
+from benchmark.core.records import Cell
 from benchmark.core.types import Attack
 from benchmark.data import Dataset
 from benchmark.fingerprint import code_version
 from benchmark.lab import Lab
 from benchmark.memory import keep_memory
 from benchmark.models import Model
+from benchmark.pictures import Ending
 from benchmark.place import Place
 from benchmark.plan import Plan
 from benchmark.precision import in_precision
@@ -81,10 +82,10 @@ class Begun(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A cell has ended: its record, and what there was to say on the way."""
+    """A cell has ended: what it leaves behind, and what there was to say on the way."""
 
     cell: Cell
-    record: Record
+    ending: Ending
     notes: list[str]
 
 
@@ -187,6 +188,6 @@ def _run(order: Order, fetch: Callable[[], Parcel | None]) -> Iterator[Begun | E
     for cell in order.cells:
         yield Begun(cell)
         notes = lab.watch = _Notes()
-        record = settle(lab, cell, look=False)
-        if record is not None:
-            yield Ended(cell, record, notes.lines)
+        ending = settle(lab, cell, look=False)
+        if ending is not None:
+            yield Ended(cell, ending, notes.lines)

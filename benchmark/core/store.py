@@ -1,7 +1,7 @@
 """The results folder: one JSON file a cell, one safetensors file a trained model.
 
     DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
-    (then `-after-<shown>` and `-validation` where a cell has those)
+    (then `-after-<shown>` and `-validation` where a cell has those; its picture is the same .png)
     DIR/models/<dataset>-<network>-<defense>-s<seed>-<fingerprint>.safetensors
 
 Writes are atomic (a temporary file beside the target, then a rename): a killed run leaves the old
@@ -158,9 +158,20 @@ def _umask() -> int:
     return mask
 
 
-def write_record(root: Path, record: Record) -> Path:
-    """Write a record to its place and return the path."""
+def write_record(root: Path, record: Record, picture: bytes = b"") -> Path:
+    """Write a record to its place and return the path.
+
+    Its picture comes first, and bound to it (`benchmark.core.pictures`): beside an older record
+    it counts for nothing. No run ends for want of one.
+    """
     target = record_path(root, record.cell)
+    beside = target.with_suffix(".png")
+    with suppress(UsageError, OSError):
+        if picture:
+            with atomic_path(beside, durable=False) as temporary:
+                temporary.write_bytes(picture)
+        else:
+            beside.unlink(missing_ok=True)
     with atomic_path(target) as temporary:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return target
