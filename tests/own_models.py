@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from benchmark.core.records import Record
+from benchmark.core.store import record_path
 from benchmark.executors import Team, fill
 from benchmark.limits import Limits
 from benchmark.place import Place
@@ -71,10 +73,15 @@ def same(run: Run) -> list[tuple]:
         (
             record.cell, record.status, record.reason, record.outcome, record.flags, record.query,
             record.trained_on, record.fingerprint, record.provenance.attack_options,
-            record.cost.forwards, record.cost.backwards,
+            record.cost.forwards, record.cost.backwards, _picture(run, record),
         )
         for record in run.records
     ]  # fmt: skip
+
+
+def _picture(run: Run, record: Record) -> bytes | None:
+    path = record_path(run.lab.place.results, record.cell).with_suffix(".png")
+    return path.read_bytes() if path.exists() else None
 
 
 def statuses(run: Run) -> dict[tuple[str, str], str]:

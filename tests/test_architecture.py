@@ -82,10 +82,9 @@ def test_imports_go_one_way(path):
 
 
 ORDER = [
-    "data", "cache", "evaluation", "plan", "place", "models", "crafting", "lab", "bookkeeping",
-    "showing", "integrity", "runner", "work", "sharing", "processes", "on_ray", "executors",
-    "session", "tuning", "tune_command", "gating", "check_command",
-    "cli",
+    "data", "cache", "evaluation", "plan", "place", "models", "crafting", "lab", "pictures",
+    "bookkeeping", "showing", "integrity", "runner", "work", "sharing", "processes", "on_ray",
+    "executors", "session", "tuning", "tune_command", "gating", "check_command", "cli",
 ]  # fmt: skip
 """Inside benchmark: a module may use those before it, never those after it."""
 
