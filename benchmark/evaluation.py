@@ -22,6 +22,7 @@ from benchmark.core.asking import exact, gates, rows_of
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
+from benchmark.quick_convolution import quicken
 
 PIXELS_AT_ONCE = 500 * 28 * 28
 ROUNDING = 1e-6
@@ -72,7 +73,7 @@ def metered(model: nn.Module, meter: Meter) -> Iterator[None]:
 
 def frozen(model: nn.Module) -> nn.Module:
     """A copy for evaluation: eval mode, no parameter asks for a gradient, fast to ask."""
-    copy = fast_layout(deepcopy(model).eval().requires_grad_(False))
+    copy = quicken(fast_layout(deepcopy(model).eval().requires_grad_(False)))
     if any(module.training for module in copy.modules()):
         raise UsageError("the model stays in train mode after eval(); expected eval() to be obeyed")
     return copy
