@@ -1,4 +1,4 @@
-"""What a row of the leaderboard page opens to: curves, every attack, settings, provenance."""
+"""What a row of the leaderboard page opens to: curves, attacks, pictures, settings, provenance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pandas as pd
 
 from reports.board_cells import several
 from reports.board_lines import ALL
+from reports.board_pictures import Album
 from reports.board_rows import Row
-from reports.board_sources import Sourced
+from reports.board_sources import Sourced, of_row
 from reports.curves import Chart, chart
 from reports.text import percent, visible
 
@@ -52,6 +53,7 @@ class Detail(NamedTuple):
     attacks: tuple[AttackLine, ...]
     classes: tuple[ClassLine, ...]
     """Empty where nobody brought the labels."""
+    album: Album
     notes: tuple[str, ...]
     """What is missing, whom no test tells apart, and reasons for doubt."""
     facts: tuple[tuple[str, str], ...]
@@ -60,30 +62,25 @@ class Detail(NamedTuple):
 
 
 def detail(
-    row: Row, attacks: Sequence[Any], classes: Sequence[Any], sources: Sequence[Sourced]
-) -> Detail:
+    row: Row, attacks: Sequence[Any], classes: Sequence[Any], album: Album,
+    sources: Sequence[Sourced],
+) -> Detail:  # fmt: skip
     """Of one row.
 
     Args:
         row: the row.
         attacks: the lines of `headline.per_attack` of its defense, K = 0 and its adaptation.
         classes: the rows of `classes.by_class` of its largest K.
+        album: its pictures.
         sources: the records of its defense.
     """
     lines = row.lines[ALL]
     shots = tuple(sorted({k for k in lines if k} | {line.shots for line in attacks if line.shots}))
-    mine = [one for one in sources if _belongs(one, row)]
+    mine = of_row(row, sources)
     return Detail(
         chart(lines), shots, tuple(_attack_lines(attacks, shots)),
-        tuple(_class_line(line) for line in classes), tuple(_notes(lines)), tuple(_facts(mine)),
-        command(row, mine),
-    )  # fmt: skip
-
-
-def _belongs(one: Sourced, row: Row) -> bool:
-    budget, line = one.record.cell.budget, row.adapted
-    return not budget.adapts or (budget.method, budget.knowledge, budget.steps, budget.lr) == (
-        line.method, line.knowledge, line.steps, line.lr
+        tuple(_class_line(line) for line in classes), album, tuple(_notes(lines)),
+        tuple(_facts(mine)), command(row, mine),
     )  # fmt: skip
 
 

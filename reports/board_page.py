@@ -16,6 +16,7 @@ from markupsafe import Markup
 from reports.board_cells import Cell, Column, cells, columns
 from reports.board_detail import Detail, detail
 from reports.board_lines import ALL
+from reports.board_pictures import albums
 from reports.board_rows import Row, board_rows
 from reports.board_sources import Sourced
 from reports.frame import rows
@@ -89,25 +90,29 @@ def _sections(
     by_key: defaultdict[Key, list[Any]] = defaultdict(list)
     for line in rows(classes):
         by_key[Key(*line[: len(Key._fields)])].append(line)
+    tables = [
+        (part, board_rows(part)) for _, part in table.groupby(["dataset", "network"], sort=False)
+    ]
+    pictures = albums([(row, by_defense[row.trained]) for _, ours in tables for row in ours])
     found: list[Section] = []
     number = 0
-    for (dataset, network), part in table.groupby(["dataset", "network"], sort=False):
+    for part, ours in tables:
         wanted, shown = columns(part), int(part["shots"].max())
         views: dict[str, list[View]] = {ALL: []}
         details = []
-        for row in board_rows(part):
+        for row in ours:
+            key, album = row.trained, pictures[number]
             number += 1
-            key = row.dataset, row.network, row.defense
             lines = [line for line in by_attack[key] if line.adaptation in (row.adaptation, "none")]
             lines.sort(key=lambda line: (by_family(line.family), line.attack))
             mine = by_key.get(row.key, [])
-            details.append((number, row, detail(row, lines, mine, by_defense[key])))
+            details.append((number, row, detail(row, lines, mine, album, by_defense[key])))
             for threat, of_threat in row.lines.items():
                 view = View(number, threat, row, list(cells(of_threat, wanted)))
                 views.setdefault(threat, []).append(view)
         for together in views.values():
             together.sort(key=lambda view: _place(view, shown))
-        found.append(Section(str(dataset), str(network), wanted, shown, views, details))
+        found.append(Section(ours[0].dataset, ours[0].network, wanted, shown, views, details))
     return found
 
 

@@ -26,6 +26,11 @@ class Row(NamedTuple):
     lines: dict[str, dict[int, Any]]
 
     @property
+    def trained(self) -> tuple[str, str, str]:
+        """Data set, network and defense: whose records may be its."""
+        return self.dataset, self.network, self.defense
+
+    @property
     def key(self) -> Key:
         """Of that line."""
         return Key(*(getattr(self.adapted, name) for name in Key._fields))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell, Record
 from benchmark.core.store import read_record
+from reports.board_rows import Row
 from reports.reference import SUFFIX, read_file
 from reports.text import visible
 
@@ -50,6 +51,17 @@ def gather(places: Sequence[Path], reference: Sequence[Path] = ()) -> list[Sourc
     further = [one for place in reference for one in _read(place) if _trained(one) not in known]
     _check_strengths([*found.values(), *further])
     return [*found.values(), *further]
+
+
+def of_row(row: Row, sources: Sequence[Sourced]) -> list[Sourced]:
+    """Those of a row, out of the records of its defense: of K = 0, and of its way to adapt."""
+    line = row.adapted
+    wanted = (line.method, line.knowledge, line.steps, line.lr)
+    return [
+        one for one in sources
+        if not (budget := one.record.cell.budget).adapts
+        or (budget.method, budget.knowledge, budget.steps, budget.lr) == wanted
+    ]  # fmt: skip
 
 
 def _trained(one: Sourced) -> tuple[str, str, str]:

@@ -64,12 +64,12 @@ def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
         if line.scope != "all"
         for attack, part in line.by_attack()
     ]
-    threats = dict(zip(frame["attack"], frame["threat"], strict=True))
-    names = [attack for attack, _ in single]
+    places = zip(frame["dataset"], frame["attack"], strict=True)
+    threats = dict(zip(places, frame["threat"], strict=True))
     return _table([(part, "union") for _, part in single]).assign(
-        attack=names,
+        attack=[attack for attack, _ in single],
         family=[part.families[attack] for attack, part in single],
-        threat=[threats[attack] for attack in names],
+        threat=[threats[part.key.dataset, attack] for attack, part in single],
     )
 
 

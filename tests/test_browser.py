@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from report_records import ATTACKS, matrix, record, without
+from test_board_pictures import pictured
 from test_leaderboard import folder
 
 from reports.board import board
@@ -14,6 +15,7 @@ from reports.frame import from_records
 from reports.leaderboard import write_leaderboard
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its driver")
 FLAGS = (
@@ -52,8 +54,15 @@ def address(records, tmp_path_factory):
     return write_leaderboard([folder(root / "r", records)], root / "out")[0].as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
+@pytest.fixture(scope="module")
+def illustrated(tmp_path_factory):
+    """A page whose rows open to pictures."""
+    root = tmp_path_factory.mktemp("illustrated")
+    small = matrix(attacks=ATTACKS, shots=(0, 5), n=60)
+    return write_leaderboard([pictured(root / "r", small)], root / "out")[0].as_uri()
+
+
+def opened(browser, address):
     """The page, freshly opened; afterwards it has asked for nothing and complained of nothing."""
     browser.get_log("performance")
     browser.get(address)
@@ -61,10 +70,21 @@ def page(browser, address):
     assert browser.get_log("browser") == []
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in sent if m["method"].endswith("WillBeSent")}
-    assert {url for url in asked if not url.startswith("data:,")} == {address}
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+    loaded = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert all(name.startswith("data:") for name in browser.execute_script(loaded))
     assert browser.title == "Leaderboard: robustness after adaptation, re-attacked"
+
+
+@pytest.fixture
+def page(browser, address):
+    yield from opened(browser, address)
     assert browser.execute_script("return document.images.length") == 0
+
+
+@pytest.fixture
+def pictures(browser, illustrated):
+    yield from opened(browser, illustrated)
 
 
 def find(page, selector):
@@ -161,6 +181,42 @@ def test_a_row_opens_to_its_curves_heat_map_and_command(page):
     assert page.execute_script("return arguments[0].nextElementSibling", row) == detail
     heading(page, "robust@5").click()
     assert not detail.is_displayed()
+
+
+LOADED = "return [...document.images].map(i => [i.complete && i.naturalWidth, i.checkVisibility()])"
+
+
+def test_a_row_opens_to_its_pictures(pictures):
+    images = pictures.execute_script("return document.images.length")
+    assert images == 3 * 3 * 3  # rows, families, strips
+    assert not any(visible for _, visible in pictures.execute_script(LOADED))
+    button = find(pictures, ".open")[0]
+    button.click()
+    detail = pictures.find_element("id", button.get_attribute("aria-controls"))
+    for image in detail.find_elements("css selector", "img"):
+        pictures.execute_script("arguments[0].scrollIntoView()", image)
+    WebDriverWait(pictures, 5).until(
+        lambda page: sum(width == 4 * 8 for width, seen in page.execute_script(LOADED) if seen) == 9
+    )
+    assert {"right", "wrong"} <= {cell.text for cell in find(detail, ".shot td")}
+    (scaled,) = {image.value_of_css_property("image-rendering") for image in find(detail, "img")}
+    assert scaled == "pixelated"
+    named = {image.get_attribute("alt") for image in find(detail, "img")}
+    assert named == {"4 images, clean", "4 images, stored", "4 images, made again"}
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_pictures_stay_on_the_sheet(pictures, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    pictures.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    find(pictures, ".open")[0].click()
+    assert pictures.execute_script("return document.documentElement.scrollWidth") <= width
+    for table in find(pictures, ".shot"):
+        if table.is_displayed():
+            assert table.rect["x"] + table.rect["width"] <= width
+            strip, words = find(table, "img")[0].rect, find(table, "td.y, td.n")[:4]
+            assert strip["width"] == pytest.approx(sum(td.rect["width"] for td in words), abs=3)
+            assert strip["x"] == pytest.approx(words[0].rect["x"], abs=1)
 
 
 def test_the_theme_is_the_systems_until_it_is_chosen(page):

@@ -39,6 +39,12 @@ def test_an_attack_scored_on_fewer_images_cuts_the_others_to_the_same():
     assert shown.loc["a1", "robust"] == 2 / 4
 
 
+def test_an_attack_has_its_strength_on_each_data_set():
+    both = [record(dataset="mnist", threat="linf 0.3"), record(dataset="digits")]
+    shown = per_attack(from_records(both)).set_index("dataset")
+    assert shown["threat"].to_dict() == {"mnist": "linf 0.3", "digits": "linf 0.15"}
+
+
 def test_the_order_of_records_does_not_matter():
     records = matrix(attacks=ATTACKS, shots=(0, 5), n=40)
     key = ["defense", "shots", "scope", "over"]
