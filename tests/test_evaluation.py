@@ -88,12 +88,7 @@ def test_an_attack_may_not_meddle_with_the_model(meddle, message):
     batch = some_images(model, SHAPE, 6)
     with pytest.raises(AuditError, match=message):
         run_attack(
-            Meddling(meddle=meddle),
-            model,
-            batch,
-            "examples",
-            Meter(),
-            dealt(batch.labels, "x"),
+            Meddling(meddle=meddle), model, batch, "examples", Meter(), dealt(batch.labels, "x")
         )
 
 
@@ -122,9 +117,7 @@ def test_large_batches_go_in_pieces_and_come_back_in_order():
         batch,
         "examples",
         Meter(),
-        Streams.named(
-            len(batch.labels),
-        ),
+        Streams.named(len(batch.labels)),
     )
     assert torch.equal(attacked.images, (batch.images - 0.05).clamp(0, 1))
 
@@ -245,16 +238,7 @@ def test_attacks_cost_what_they_say(steps, restarts):
     model, meter = conv_net(SHAPE, 10), Meter()
     batch = some_images(model, SHAPE, 9)
     attack = PGDLinf(EPS, steps=steps, restarts=restarts)
-    run_attack(
-        attack,
-        model,
-        batch,
-        "examples",
-        meter,
-        Streams.named(
-            len(batch.labels),
-        ),
-    )
+    run_attack(attack, model, batch, "examples", meter, Streams.named(len(batch.labels)))
     assert meter.forwards + meter.backwards == 9 * attack.passes
     assert meter.backwards == 9 * steps * restarts
 
