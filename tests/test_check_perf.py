@@ -1,6 +1,8 @@
 """`check --perf`: ratios out of pytest-benchmark's own file, gated like accuracies."""
 
+import getpass
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -119,3 +121,51 @@ def test_what_pytest_benchmark_writes(pytester):
     )
     pytester.runpytest_subprocess("--benchmark-only", "--benchmark-json=found.json")
     assert read_ratios(pytester.path / "found.json") == {"test_race: loop": 1.5}
+
+
+PERF = Path(__file__).parent / "perf"
+SAVED = sorted((PERF / "history").rglob("*.json"))
+KNOWN = {"machine", "system", "python_implementation", "python_version", "cpu", "torch"}
+
+
+def test_what_is_saved_is_short_nameless_and_gates_the_next_run(pytester, check, baseline):
+    """The command of tests/perf/conftest.py, on a race of its own, twice; then `compare`."""
+    pytester.makeconftest((PERF / "conftest.py").read_text())
+    pytester.makepyfile(
+        """
+        def test_race(benchmark):
+            benchmark.pedantic(lambda: None, rounds=3)
+            benchmark.extra_info["loop"] = {"ratio": 1.23456789}
+        """
+    )
+    words = ("--benchmark-only", "--benchmark-autosave", "--benchmark-storage=history")
+    for _ in range(2):
+        pytester.runpytest_subprocess(*words, "--benchmark-save-data").assert_outcomes(passed=1)
+    first, second = sorted((pytester.path / "history").rglob("*.json"))
+    content = json.loads(first.read_text())
+    assert content["machine_info"].keys() <= {*KNOWN, "OMP_NUM_THREADS"}
+    assert content["commit_info"].keys() <= {"id", "dirty", "time"}
+    text = first.read_text()
+    assert not [name for name in (platform.node(), getpass.getuser()) if f'"{name}"' in text]
+    assert str(pytester.path) not in text
+    (one,) = content["benchmarks"]
+    assert "data" not in one["stats"]
+    assert one["extra_info"]["loop"]["ratio"] == 1.235
+    assert len(f"{one['stats']['min']:g}".lstrip("0.").split("e")[0].replace(".", "")) <= 4
+    compared = pytester.runpytest_subprocess(
+        "--benchmark-only", "--benchmark-compare", "--benchmark-storage=history"
+    )
+    compared.stdout.fnmatch_lines(["*test_race*0002*"])
+    assert check("--update", "--perf", first).code == 0
+    assert check("--perf", second).code == 0
+    second.write_text(second.read_text().replace("1.235", "1.0"))
+    assert check("--perf", second).code == 1
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_the_history_of_this_project_can_be_gated(path, check, tmp_path):
+    content = json.loads(path.read_text())
+    assert content["machine_info"].keys() <= {*KNOWN, "OMP_NUM_THREADS"}
+    assert read_ratios(path)
+    assert check("--update", "--perf", path).code == 0
+    assert check("--perf", path).code == 0
