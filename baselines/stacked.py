@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from benchmark.core.types import Batch
 
 Parameters = dict[str, Tensor]
-SMALL = 8192
+SMALL = 16384
 """Pixels per model up to which a CPU gains from asking all models at once. Convolutions with other
 weights for each group of rows are faster than a loop over small batches, slower over large ones."""
 IGNORED = -100

@@ -190,14 +190,16 @@ def audit(attack: Attack, images: Tensor, proposed: Tensor) -> tuple[Tensor, Ten
 
 
 def survives(
-    attack: Attack, model: nn.Module, batch: Batch, meter: Meter, rng: Streams
-) -> tuple[Tensor, Attacked]:
+    attack: Attack, model: nn.Module, batch: Batch, meter: Meter, rng: Streams,
+    clean: Tensor | None = None,
+) -> tuple[Tensor, Attacked]:  # fmt: skip
     """Attack `model` for a verdict: which images stay correct, bool (n,), and the audited attack.
 
-    Images that are wrong without an attack are left alone and count as broken.
+    Images that are wrong without an attack, not `clean` where that is known already, are left
+    alone and count as broken.
     """
     judge = exact(model)
-    verdicts = correct(judge, batch)
+    verdicts = correct(judge, batch) if clean is None else clean.clone()
     rows = verdicts.nonzero().flatten()
     at_stake = Batch(batch.images[rows], batch.labels[rows])
     attacked = run_attack(attack, rows_of(model, rows), at_stake, "verdict", meter, rng.take(rows))

@@ -193,9 +193,9 @@ def attack_again(
             for _, index in draws
         ]
     )
-    reattacked, again = survives(lab.attack(cell), lab.quick(target), everyone, meter, rng)
-    check_reattack(again, target)
     clean = correct(target, everyone)
+    reattacked, again = survives(lab.attack(cell), lab.quick(target), everyone, meter, rng, clean)
+    check_reattack(again, target)
     static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
     rows = [verdicts.view(len(draws), -1) for verdicts in (clean, static, reattacked)]
     outside = again.outside.view(len(draws), -1).sum(dim=1).tolist()

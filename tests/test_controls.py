@@ -65,8 +65,8 @@ def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch)
         trained["model"] = model
         return adaptation.adapt_all(model, budget, shows)
 
-    def static_again(attack, model, batch, meter, rng):
-        return genuine(attack, trained["model"], batch, meter, rng)
+    def static_again(attack, model, batch, meter, rng, clean):
+        return genuine(attack, trained["model"], batch, meter, rng, clean)
 
     monkeypatch.setattr(runner, "adapt_all", keep)
     monkeypatch.setattr(runner, "survives", static_again)

@@ -132,6 +132,11 @@ def test_attacking_all_at_once_gives_each_models_verdicts(attack):
     assert torch.equal(found.view(3, 30), torch.stack(alone))
     assert again.target == state_hash(everyone)
     assert 0 < int(found.sum()) < len(found)
+    clean = correct(everyone, query.repeat(3))  # known before: not looked at again
+    known, _ = survives(
+        attack, everyone, query.repeat(3), Meter(), type(rng).joined([rng, rng, rng]), clean
+    )
+    assert torch.equal(known, found)
 
 
 def test_the_state_hash_sees_the_stacked_parameters():
