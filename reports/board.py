@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from reports.arrivals import changes, collateral
-from reports.board_lines import Part, facts, parts
+from reports.board_lines import ALL, Part, adaptation_passes, facts, parts
 from reports.costs import KEY, training_costs
 from reports.frame import columns
 from reports.headline import NUMBERS
 from reports.intervals import Table, intervals
-from reports.lines import Key, Line
+from reports.lines import Key, Line, lines
 from reports.ranking import ranks, separated
 from reports.scores import QUANTITIES, Measured, Tables, aggregate, common_prefix, measure, union
 
@@ -55,6 +55,21 @@ def board(frame: pd.DataFrame) -> pd.DataFrame:
         | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
     )
     return _around(table, frame)
+
+
+def costed(frame: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `board` over all attacks as plots need them: numbers and what they cost.
+
+    Args:
+        frame: the tidy frame.
+        head: its `headline`, which has the numbers already; no ranks and unions are made anew.
+    """
+    table = head[(head["scope"] == "all") & (head["over"] == "family mean")]
+    passes = {line.key: adaptation_passes(line) for line in lines(frame) if line.scope == "all"}
+    keys = [Key(*row) for row in table[list(Key._fields)].itertuples(index=False)]
+    found = pd.Series([passes[key] for key in keys], index=table.index, dtype="float64")
+    known = training_costs(frame)[[*KEY, "training_passes"]]
+    return table.assign(threat=ALL, adaptation_passes=found).merge(known, on=KEY, how="left")
 
 
 Whole = Sequence[tuple[dict[str, Any], Part]]

@@ -51,16 +51,22 @@ def facts(part: Part) -> dict[str, Any]:
     line = part.line
     names = {place.attack for place in line.expected}
     cells = list(line.cells.values())
-    efforts = [cell.adaptation_passes for cell in cells if not pd.isna(cell.adaptation_passes)]
     return line.key._asdict() | {
         "threat": part.threat, "status": line.status, "missing": missing(line),
         "attacks": len(names), "families": len({line.families[name] for name in names}),
         "seeds": len({place.seed for place in line.expected}),
-        "adaptation_passes": float(np.mean(efforts)) if efforts else None,
+        "adaptation_passes": adaptation_passes(line),
         "seconds": sum(cell.seconds for cell in cells),
         "flags": sorted({flag for cell in cells for flag in cell.flags}),
         "tied": [],
     }  # fmt: skip
+
+
+def adaptation_passes(line: Line) -> float | None:
+    """What adapting took in an episode, mean over the cells that know it."""
+    cells = line.cells.values()
+    efforts = [cell.adaptation_passes for cell in cells if not pd.isna(cell.adaptation_passes)]
+    return float(np.mean(efforts)) if efforts else None
 
 
 def missing(line: Line) -> str:

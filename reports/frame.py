@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +149,18 @@ def columns(measured: dict[str, Measured]) -> dict[str, Any]:
 
 
 def rows(frame: pd.DataFrame) -> list[Any]:
-    """The rows as named tuples: `row.defense`, `row.robust` and so on."""
-    return list(frame.itertuples(index=False))
+    """The rows as named tuples: `row.defense`, `row.robust` and so on.
+
+    As `itertuples` gives them; many small tables have the same columns, and it makes a class anew
+    for each.
+    """
+    kind = _row(tuple(frame.columns))
+    return list(map(kind._make, zip(*(frame[name].tolist() for name in frame), strict=True)))
+
+
+@lru_cache(maxsize=64)
+def _row(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)
 
 
 def to_json_cells(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from reports.plot_strength import strength_figure
 def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> list[Path]:
     """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
 
-    With `board.board` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
+    With `board.costed` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
 
     There is no `shots-...` where only one K was run. Where other attacks were shown than scored,
     there is `collateral-...` for each K and `sequence-...`.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
-from reports.board import board
+from reports.board import costed
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
 from reports.headline import views
@@ -54,7 +54,7 @@ def write_report(
     shown = views(frame)
     tables, plots = (
         write_tables(frame, shown, out, left_out),
-        write_plots(shown, out, board(frame)),
+        write_plots(shown, out, costed(frame, shown.head)),
     )
     return ReportFiles(*tables, plots, [*loaded.problems, *left_out])
 

@@ -30,6 +30,7 @@ QUANTITIES = (
     "clean", "static", "reattacked", "robust", "inflation", "gain", "robust_before", "clean_before",
 )  # fmt: skip
 """What is measured of every cell and of every aggregate."""
+_BY_ADAPTING = ("inflation", "gain")
 
 
 class Tables(NamedTuple):
@@ -152,18 +153,17 @@ def measure(rows: Sequence[dict[str, Table]], adapts: Sequence[bool]) -> list[di
 
     Where nothing adapts, inflation and gain are 0 by definition: their interval is that point.
     """
-    signed = [row["gain"] for row in rows]
-    shares = [row[name] for row in rows for name in QUANTITIES if name != "gain"]
+    nothing = Measured(0.0, Interval(0.0, 0.0))
+    pairs = list(zip(rows, adapts, strict=True))
+    names = {True: QUANTITIES, False: tuple(n for n in QUANTITIES if n not in _BY_ADAPTING)}
+    signed = [row["gain"] for row, adapted in pairs if adapted]
+    shares = [row[name] for row, adapted in pairs for name in names[adapted] if name != "gain"]
     gains, others = iter(intervals(signed, signed=True)), iter(intervals(shares))
-    measured = [
+    return [
         {
             name: Measured(_mean(row[name]), next(gains if name == "gain" else others))
+            if name in names[adapted] else nothing
             for name in QUANTITIES
         }
-        for row in rows
-    ]
-    nothing = Measured(0.0, Interval(0.0, 0.0))
-    return [
-        row if adapted else {**row, "inflation": nothing, "gain": nothing}
-        for row, adapted in zip(measured, adapts, strict=True)
-    ]
+        for row, adapted in pairs
+    ]  # fmt: skip

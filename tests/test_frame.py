@@ -12,7 +12,7 @@ from report_records import matrix, outcome, record
 
 from benchmark.core.errors import UsageError
 from benchmark.core.store import write_record
-from reports.frame import COLUMNS, from_records, load, to_json_cells
+from reports.frame import COLUMNS, from_records, load, rows, to_json_cells
 
 ISSUE = (
     "dataset network defense seed attack family threat origin unseen method knowledge shots steps "
@@ -122,3 +122,17 @@ def test_intervals_cover_the_value_they_belong_to():
         ends = np.array(frame[f"{name}_interval"].tolist())
         assert (ends[:, 0] <= frame[name] + 1e-9).all(), name
         assert (frame[name] <= ends[:, 1] + 1e-9).all(), name
+
+
+def test_rows_are_those_of_itertuples():
+    """Integers that may be missing, text and nothing at all."""
+    frame = from_records(
+        [*matrix(attacks=("fgsm", "cw"), shots=(0, 5)), record(status="failed", reason="x")]
+    )
+    for part in (frame.drop(columns="verdicts"), frame[["n", "unseen"]], frame[:0]):
+        ours, theirs = rows(part), list(part.itertuples(index=False))
+        assert [row._fields for row in ours] == [row._fields for row in theirs]
+        for mine, other in zip(ours, theirs, strict=True):
+            assert all(
+                a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(mine, other, strict=True)
+            )

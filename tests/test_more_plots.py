@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from report_records import ATTACKS, HOSTILE, matrix, outcome, record
+from report_records import ATTACKS, HOSTILE, matrix, outcome, record, without
 
 from benchmark.core.records import Effort
-from reports.board import board
+from reports.board import board, costed
 from reports.board_lines import ALL
 from reports.frame import from_records
-from reports.headline import views
+from reports.headline import NUMBERS, views
+from reports.lines import Key
 from reports.palette import marks
 from reports.plot_plane import cost_figure, pareto, plane_figure
 from reports.plot_strength import strength_figure
@@ -83,6 +85,22 @@ def test_the_plane_holds_the_numbers_of_the_board():
     mine = table[table["threat"] == ALL]
     expected = zip(100 * mine["clean"], 100 * mine["robust"], strict=True)
     assert drawn == {(round(x, 6), round(y, 6)) for x, y in expected}
+
+
+def test_a_report_draws_the_lines_of_the_board_without_making_them_anew():
+    """Their numbers come from the headline; another order of the same sums moves the last bits."""
+    passes = {"standard": 80_000, "pgd_at": 680_000}  # of the third it is not known
+    small = matrix(attacks=ATTACKS, shots=(0, 1, 5), n=60)
+    known = [each for each in small if each.cell.defense in passes]
+    unknown = [each for each in small if each.cell.defense not in passes]
+    records = [*with_costs(known, passes), *unknown]
+    frame = from_records(without(records, "standard", "fgsm", 5))
+    ours, theirs = costed(frame, views(frame).head), board(frame)
+    theirs = theirs[theirs["threat"] == ALL].reset_index(drop=True)
+    names = [*Key._fields, "status", *NUMBERS, "training_passes", "adaptation_passes", "threat"]
+    pd.testing.assert_frame_equal(ours[names], theirs[names])
+    assert set(ours["adaptation_passes"].dropna()) == {0, 100, 500}
+    assert ours["training_passes"].isna().any()
 
 
 def test_gain_stands_over_what_it_cost():
