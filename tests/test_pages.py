@@ -92,7 +92,7 @@ def test_a_report_is_written_from_a_folder(tmp_path):
     files = write_report(tmp_path / "results", tmp_path / "out")
     assert len(files.plots) == 6
     assert len(files.problems) == 1
-    written = {files.csv, files.parquet, files.markdown, *files.plots}
+    written = {files.csv, files.parquet, files.markdown, *files.further, *files.plots}
     assert set((tmp_path / "out").iterdir()) == written
     first = {path: path.read_bytes() for path in written}
     assert write_report(tmp_path / "results", tmp_path / "out") == files
@@ -106,7 +106,7 @@ def test_hostile_names_do_not_leave_the_output_folder(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"results", "deep"}
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
     names = [path.name for path in (tmp_path / "deep" / "out").iterdir()]
-    assert len(names) == 3 + 4 * 4
+    assert len(names) == 4 + 4 * 4
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) for name in names)
 
 
