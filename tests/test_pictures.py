@@ -49,8 +49,8 @@ def made(tmp_path_factory):
     """A run, and what each attack on adapted models was given and gave."""
     folder, seen, genuine = tmp_path_factory.mktemp("made"), [], runner.survives
 
-    def spy(attack, model, batch, meter, rng):
-        ended = genuine(attack, model, batch, meter, rng)
+    def spy(attack, model, batch, *more):
+        ended = genuine(attack, model, batch, *more)
         seen.append((runner.correct(model, batch), *ended))
         return ended
 
