@@ -13,12 +13,14 @@ from reports.board_page import page
 from reports.board_sources import gather
 from reports.classes import Labels, by_class
 from reports.frame import from_records
+from reports.garbage import uncollected
 from reports.headline import per_attack
 from reports.reference import shipped
 from reports.submission import check_submission
 from reports.text import adaptations
 
 
+@uncollected()
 def write_leaderboard(
     places: Sequence[Path],
     out: Path,

@@ -10,6 +10,7 @@ from benchmark.core.specs import split
 from reports.board import costed
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
+from reports.garbage import uncollected
 from reports.headline import views
 from reports.joined import joined
 from reports.plots import write_plots
@@ -27,6 +28,7 @@ class ReportFiles(NamedTuple):
     problems: list[str]
 
 
+@uncollected()
 def write_report(
     directory: Path, out: Path, equal: str | None = None, join: str | None = None
 ) -> ReportFiles:
