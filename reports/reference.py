@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from importlib.resources import as_file, files
@@ -17,17 +18,18 @@ from benchmark.core.records import Record
 from benchmark.core.store import atomic_path, parse_record
 
 SUFFIX = ".records.gz"
+_PLACES = re.compile(r"(--(?:results|data-dir|cache|tuned|address))[ =]('[^']*'|\S+)")
 LARGEST = 2**28
 """Bytes that a file may unpack to: 256 MB, some 100,000 records."""
 
 
 def write_file(records: Iterable[Record], path: Path) -> Path:
-    """Write records into one file, at once or not at all.
+    """Write records into one file, at once or not at all; commands in it name no local folder.
 
     Raises:
         UsageError: there is none, the name does not end in SUFFIX, or it cannot be written.
     """
-    lines = sorted(record.model_dump_json() for record in records)
+    lines = sorted(_shareable(record).model_dump_json() for record in records)
     if not lines:
         raise UsageError(f"expected records to write to {path}, got none")
     if not path.name.endswith(SUFFIX):
@@ -36,6 +38,13 @@ def write_file(records: Iterable[Record], path: Path) -> Path:
         packed = gzip.compress("".join(f"{line}\n" for line in lines).encode(), 9, mtime=0)
         temporary.write_bytes(packed)
     return path
+
+
+def _shareable(record: Record) -> Record:
+    """The record whose command says DIR for the folders of the machine it was made on."""
+    command = _PLACES.sub(r"\1 DIR", record.provenance.command)
+    provenance = record.provenance.model_copy(update={"command": command})
+    return record.model_copy(update={"provenance": provenance})
 
 
 def read_file(path: Path) -> list[Record]:

@@ -211,11 +211,11 @@ def test_the_mean_over_classes_is_the_row(small, tmp_path):
 
 
 def test_labels_come_from_the_data_set_whose_hash_the_records_name(tmp_path, command):
-    (path,) = shipped()
+    (path,) = [path for path in shipped() if path.name.startswith("digits")]
     ended = command("leaderboard", "--results", path, "--per-class", "--out", tmp_path)
     assert (ended.code, ended.err) == (0, "")
     html = (tmp_path / "leaderboard.html").read_text()
     (first, *_) = re.findall(r'<table class="heat classes">(.*?)</table>', html, flags=re.DOTALL)
     sizes = [int(n) for n in re.findall(r'<th scope="row">\d</th><td>(\d+)</td>', first)]
     assert len(sizes) == 10
-    assert sum(sizes) == 397
+    assert sum(sizes) == 200

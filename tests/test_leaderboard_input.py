@@ -10,7 +10,6 @@ import re
 from html.parser import HTMLParser
 from importlib.resources import files
 
-import numpy as np
 import pytest
 from report_records import HOSTILE, matrix, outcome, record
 from test_leaderboard import folder
@@ -18,7 +17,7 @@ from test_leaderboard import folder
 from benchmark.core.errors import UsageError
 from benchmark.core.store import record_path, write_record
 from reports.leaderboard import write_leaderboard
-from reports.reference import read_file, shipped, write_file
+from reports.reference import read_file, write_file
 
 FORMULAS = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}",
@@ -246,48 +245,3 @@ def test_a_score_instead_of_a_hole_and_a_row_without_records(judged, submission)
 )  # fmt: skip
 def test_a_submission_that_is_none(judged, content, expected):
     judged(lambda found: found.update(content), expected)
-
-
-def test_the_shipped_reference_stands_beside_other_defenses(tmp_path, command):
-    (path,) = shipped()
-    assert path.stat().st_size < 2**20
-    reference = read_file(path)
-    assert {r.cell.defense for r in reference} == {"standard", "pgd_at", "trades", "meta_adv"}
-    assert {r.status for r in reference} == {"done"}
-    names = {r.cell.attack for r in reference}
-    whole = np.ones((1, 397), bool)
-    mine = [
-        record(
-            name, defense, 0, outcome(whole, whole, whole), query=reference[0].query,
-            family=r.family, threat=r.threat,
-        )
-        for defense in ("mine", "standard")
-        for name, r in {r.cell.attack: r for r in reference}.items()
-    ]  # fmt: skip
-    results = folder(tmp_path / "mine", mine)
-    ended = command(
-        "leaderboard", "--with-reference", "--results", results, "--out", tmp_path / "o"
-    )
-    assert ended.code == 0, ended.err
-    rows = json.loads((tmp_path / "o" / "leaderboard.json").read_text())["rows"]
-    start = {r["defense"]: r for r in rows if r["shots"] == 0 and r["threat"] == "all"}
-    assert set(start) == {"mine", "standard", "pgd_at", "trades", "meta_adv"}
-    assert start["standard"]["robust"] == 1.0  # ours, not the reference's
-    assert start["mine"]["rank"] == 1
-    assert start["mine"]["attacks"] == len(names) == 8
-    assert start["pgd_at"]["rank"] > 2
-
-
-def test_the_reference_is_said_to_be_made_by_the_command_that_made_it():
-    (path,) = shipped()
-    words = " ".join((path.parent / "README.md").read_text().replace("\\\n", " ").split())
-    commands = {r.provenance.command for r in read_file(path)}
-    assert len(commands) == 1
-    assert commands.pop().removesuffix(" --quiet --jobs 1") in words
-
-
-def test_the_command_that_writes_a_file_of_records(tmp_path, results, command):
-    path = tmp_path / "mine.records.gz"
-    ended = command("reference", "--results", results, "--out", path)
-    assert ended.out == f"{path}: 2 records\n"
-    assert len(read_file(path)) == 2
