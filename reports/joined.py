@@ -6,6 +6,9 @@ trained once for each family, and every such training has cells of its own.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 import pandas as pd
 
 from benchmark.core.errors import UsageError
@@ -57,3 +60,24 @@ def without(name: str, option: str) -> str:
     if option not in dict(spec.options):
         return name
     return str(Spec(spec.name, tuple(one for one in spec.options if one[0] != option)))
+
+
+def told_apart(names: Iterable[str]) -> dict[str, str]:
+    """Each name without the options that all defenses of its kind share, where there are several.
+
+    >>> told_apart(["m[a=1,b=2]", "m[a=1,b=3]", "p[a=1]"])
+    {'m[a=1,b=2]': 'm[b=2]', 'm[a=1,b=3]': 'm[b=3]', 'p[a=1]': 'p[a=1]'}
+    """
+    kinds: defaultdict[str, dict[str, set[tuple[str, str]]]] = defaultdict(dict)
+    for name in names:
+        try:
+            spec = Spec.parse(name)
+        except UsageError:  # a name of somebody's own, in no form we know
+            spec = Spec(name)
+        kinds[spec.name][name] = set(spec.options)
+    short = {}
+    for kind, options in kinds.items():
+        shared = set.intersection(*options.values()) if len(options) > 1 else set()
+        for name, own in options.items():
+            short[name] = str(Spec(kind, tuple(sorted(own - shared))))
+    return short

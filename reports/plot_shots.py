@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.frame import rows
+from reports.joined import told_apart
 from reports.text import drawable
 
 ROBUST, STATIC, CLEAN = "#0072B2", "#D55E00", "#8C8C8C"
@@ -46,13 +47,17 @@ def shots_figure(head: pd.DataFrame) -> Figure:
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     shots = sorted({*head["shots"]})
     several = len({panel.adaptation for panel in panels}) > 1
+    names = told_apart([panel.defense for panel in panels])
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw(axes, panel, shots)
-        _name(axes, panel, several, int(width / across / LETTER))
+        named = panel._replace(defense=names[panel.defense])
+        _name(axes, named, several, int(width / across / LETTER))
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes in grid[-1]:
-        axes.set_xlabel("K, shown examples per class")
+    for column in grid.T:
+        lowest = [axes for axes in column if axes.get_visible()][-1]
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("K, shown examples per class")
     figure.supylabel("correct (%)", fontsize=7.5)
     title = f"{head.iloc[0].dataset}, {head.iloc[0].network}"
     title += "" if several else f"; {panels[0].adaptation}"
@@ -138,7 +143,7 @@ def _name(axes: Axes, panel: Panel, several: bool, letters: int) -> None:
     parts += [f"{last.attacks} {last.scope} attacks in {last.families} families"]
     holes = [str(row.shots) for row in panel.lines if row.status != "done"]
     parts += [f"incomplete at K = {', '.join(holes)}"] if holes else []
-    axes.set_title(drawable(panel.defense, letters - 8), loc="left", pad=4 + 8 * len(parts))
+    axes.set_title(drawable(panel.defense, letters - 10), loc="left", pad=4 + 8 * len(parts))
     below = "\n".join(drawable(part, letters) for part in parts)
     text = axes.annotate(
         below, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
