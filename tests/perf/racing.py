@@ -52,14 +52,16 @@ def ratios(laps: dict[str, list[Lap]], ours: str) -> dict[str, Any]:
             theirs.seconds / own.seconds for theirs, own in zip(others, laps[ours], strict=True)
         ]
         processor = [
-            theirs.processor / own.processor for theirs, own in zip(others, laps[ours], strict=True)
-        ]
+            theirs.processor / own.processor
+            for theirs, own in zip(others, laps[ours], strict=True)
+            if min(theirs.processor / theirs.seconds, own.processor / own.seconds) > 0.5
+        ]  # less than that is the time of workers that nobody waited for: not known
         told[name] = {
             "seconds": round(statistics.median(lap.seconds for lap in others), 3),
             "ratio": round(statistics.median(pairs), 3),
             "from": round(min(pairs), 3),
             "to": round(max(pairs), 3),
-            "processor ratio": round(statistics.median(processor), 3),
+            "processor ratio": round(statistics.median(processor), 3) if processor else None,
             "megabytes": round(max(lap.megabytes for lap in others)),
         }
     return told
