@@ -56,17 +56,17 @@ def test_together_is_one_by_one(options, monkeypatch):
     model = conv_net(SHAPE, 10)
     settings = settings_of(tasks=4, shots=1, query=2, inner_lr=0.1, **options)
     tasks, calls, found = digits_tasks(model, settings), [], []
+    kinds = len({task.attack for task in tasks})  # draws differ from one torch to another
     real = stacked.vmap
     monkeypatch.setattr(stacked, "vmap", lambda *a, **k: calls.append(1) or real(*a, **k))
     for small, alone in ((10**9, False), (0, True)):
         monkeypatch.setattr(stacked, "SMALL", small)
         together = meta_batches(Learner.of(model, settings, Ledger()), tasks)
-        assert len(together) == (4 if alone else 2)
+        assert len(together) == (4 if alone else kinds)
         calls.clear()
         found.append(gradient_of(model, tasks, settings))
         assert bool(calls) != alone
     (losses, gradients, sizes), (other_losses, others, other_sizes) = found
-    assert len({task.attack for task in tasks}) == 2
     assert torch.allclose(losses, other_losses, atol=1e-5)
     for one, other in ((gradients, others), (sizes, other_sizes)):
         assert all((one[n] - other[n]).norm() <= 1e-5 * other[n].norm() + 1e-7 for n in other)
