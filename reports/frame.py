@@ -160,7 +160,7 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 
 @lru_cache(maxsize=64)
 def _row(names: tuple[str, ...]) -> Any:
-    return namedtuple("Row", names)
+    return namedtuple("Row", names, rename=True)
 
 
 def to_json_cells(frame: pd.DataFrame) -> list[dict[str, Any]]:
