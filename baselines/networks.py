@@ -100,7 +100,7 @@ def small_cnn(shape: Shape, classes: int) -> nn.Module:
 
 
 def medium_cnn(shape: Shape, classes: int) -> nn.Module:
-    """Two or three wider convolutions: 6 to 10 times the work of `small_cnn`, the same kind."""
+    """Two or three wider convolutions: 3 to 9 times the work of `small_cnn`, the same kind."""
     tiny = min(shape[1:]) < 16
     convolutions = [(64, 1), (64, 1)] if tiny else [(64, 2), (128, 1), (128, 2)]
     return Normalised(_usual(shape), CNN(shape, classes, convolutions, 256))

@@ -53,10 +53,7 @@ def without(name: str, option: str) -> str:
     >>> without("multi_at[attacks=pgd_l2+pgd_l1,how=worst]", "attacks")
     'multi_at[how=worst]'
     """
-    try:
-        spec = Spec.parse(name)
-    except UsageError:  # a name of somebody's own, in no form we know
-        return name
+    spec = _parsed(name)
     if option not in dict(spec.options):
         return name
     return str(Spec(spec.name, tuple(one for one in spec.options if one[0] != option)))
@@ -70,10 +67,7 @@ def told_apart(names: Iterable[str]) -> dict[str, str]:
     """
     kinds: defaultdict[str, dict[str, set[tuple[str, str]]]] = defaultdict(dict)
     for name in names:
-        try:
-            spec = Spec.parse(name)
-        except UsageError:  # a name of somebody's own, in no form we know
-            spec = Spec(name)
+        spec = _parsed(name)
         kinds[spec.name][name] = set(spec.options)
     short = {}
     for kind, options in kinds.items():
@@ -81,3 +75,11 @@ def told_apart(names: Iterable[str]) -> dict[str, str]:
         for name, own in options.items():
             short[name] = str(Spec(kind, tuple(sorted(own - shared))))
     return short
+
+
+def _parsed(name: str) -> Spec:
+    """The name as a spec; one of somebody's own, in no form we know, is all name."""
+    try:
+        return Spec.parse(name)
+    except UsageError:
+        return Spec(name)

@@ -41,7 +41,7 @@ def write_file(records: Iterable[Record], path: Path) -> Path:
 
 
 def _shareable(record: Record) -> Record:
-    """The record whose command says DIR for the folders of the machine it was made on."""
+    """The record whose command says DIR for folders and addresses of where it was made."""
     command = _PLACES.sub(r"\1 DIR", record.provenance.command)
     provenance = record.provenance.model_copy(update={"command": command})
     return record.model_copy(update={"provenance": provenance})

@@ -48,8 +48,8 @@ def write_tables(
         table.assign(**texts).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
-    pages = {files.markdown: summary(frame, shown, left_out)}
-    pages[out / "attacks.md"] = by_attack(shown.attacks)
+    attacks = out / "attacks.md"
+    pages = {files.markdown: summary(frame, shown, left_out), attacks: by_attack(shown.attacks)}
     for page, text in pages.items():
         with atomic_path(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -58,7 +58,7 @@ def write_tables(
     for path in written:
         with atomic_path(path) as temporary:
             further[path.stem].to_csv(temporary, index=False, lineterminator="\n")
-    return files._replace(further=(out / "attacks.md", *written))
+    return files._replace(further=(attacks, *written))
 
 
 _LISTS = ("flags", "trained_on", "families_shown")
