@@ -91,7 +91,7 @@ def _plan(request: Request, part: Part) -> Plan:
         names = [tuple(map(str, order)) for order in shown]
         blocks[name] = list(_cells(wanted, name, names, [known[spec, chosen] for spec in specs]))
     cells = [
-        cell.model_copy(update={"seed": seed})
+        cell.seeded(seed)
         for seed in dict.fromkeys(wanted["seeds"])
         for name in defenses
         for cell in blocks[name]

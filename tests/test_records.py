@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -29,6 +30,30 @@ def record(**changes) -> Record:
             "outcome": outcome([[1, 0]], [[1, 0]], [[0, 0]]), **changes,
         }
     )  # fmt: skip
+
+
+def test_a_cell_of_another_seed_differs_in_nothing_else():
+    first = cell(shown=("fgsm", "square"), limit=7, episodes=3)
+    other = first.seeded(5)
+    assert other == cell(seed=5, shown=("fgsm", "square"), limit=7, episodes=3) != first
+    assert Cell.model_validate_json(other.model_dump_json()) == other
+    assert hash(other) == hash(first.model_copy(update={"seed": 5}))
+    assert first.seed == 0
+    with pytest.raises(ValidationError, match="frozen"):
+        other.seed = 1
+
+
+def test_cells_of_many_seeds_take_less_than_half_of_what_copies_take():
+    def bytes_of(make, n=1000):
+        tracemalloc.start()
+        kept = [make(number) for number in range(n)]
+        used = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return used / len(kept)
+
+    first = cell()
+    copied = bytes_of(lambda seed: first.model_copy(update={"seed": seed}))
+    assert bytes_of(first.seeded) < copied / 2
 
 
 @pytest.mark.parametrize("seed", range(20))
