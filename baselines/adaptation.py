@@ -44,6 +44,8 @@ the learning rate multiplies the step sizes that came with the model."""
 
 RADIUS = 0.02
 """Of `trust`: how far adapted weights may be from the trained ones, as a share of their norm."""
+FIXED: Parameters = {}
+"""Nothing stands in for the parameters of the model."""
 MOST_BYTES = 256 << 20
 """Of parameters adapted in one call; gradients and activations come on top."""
 
@@ -72,15 +74,17 @@ def task_loss(model: nn.Module, parameters: Parameters, batch: Batch) -> Tensor:
 
 
 def task_gradients(
-    model: nn.Module, parameters: Parameters, batch: Batch, first_order: bool
-) -> Parameters:
+    model: nn.Module, parameters: Parameters, batch: Batch, first_order: bool,
+    others: Parameters = FIXED,
+) -> Parameters:  # fmt: skip
     """grad_theta L(theta, T): a constant if `first_order`, else differentiable in `parameters`.
 
-    Outside of `vmap` autograd is asked itself: a function transform over it takes a fifth longer,
+    `others` are parameters that stand in for those of `model` and do not adapt. Outside of `vmap`
+    and of compiling autograd is asked itself: a function transform over it takes a fifth longer,
     and twice as long on the smallest batches.
     """
-    if torch._C._are_functorch_transforms_active():
-        found = gradient_of(lambda current: task_loss(model, current, batch))(parameters)
+    if torch.compiler.is_dynamo_compiling() or torch._C._are_functorch_transforms_active():
+        found = gradient_of(lambda now: task_loss(model, {**others, **now}, batch))(parameters)
         return {name: one.detach() for name, one in found.items()} if first_order else found
     learns = torch.is_grad_enabled() and any(one.requires_grad for one in parameters.values())
     fixed = first_order or not learns
@@ -90,22 +94,23 @@ def task_gradients(
             for name, tensor in parameters.items()
         }
         slopes = torch.autograd.grad(
-            task_loss(model, asked, batch), list(asked.values()), create_graph=not fixed,
-            materialize_grads=True,
+            task_loss(model, {**others, **asked}, batch), list(asked.values()),
+            create_graph=not fixed, materialize_grads=True,
         )  # fmt: skip
     return dict(zip(parameters, slopes, strict=True))
 
 
 def inner_update(
-    model: nn.Module, parameters: Parameters, batch: Batch, inner_lr: Rate, first_order: bool
-) -> Parameters:
+    model: nn.Module, parameters: Parameters, batch: Batch, inner_lr: Rate, first_order: bool,
+    others: Parameters = FIXED,
+) -> Parameters:  # fmt: skip
     """One inner step: theta' = theta - alpha * grad_theta L(theta, T).
 
     Finn, Abbeel & Levine 2017. The result is differentiable in `parameters`; with `first_order`
     the gradient counts as a constant, which drops the second derivatives (FOMAML). Step sizes for
     each number (Meta-SGD, Li et al. 2017) are differentiable either way.
     """
-    gradients = task_gradients(model, parameters, batch, first_order)
+    gradients = task_gradients(model, parameters, batch, first_order, others)
     rates = inner_lr if isinstance(inner_lr, dict) else dict.fromkeys(parameters, inner_lr)
     return {name: tensor - rates[name] * gradients[name] for name, tensor in parameters.items()}
 

@@ -40,8 +40,8 @@ class MetaAdv(MetaSettings, Defense):
 
     name: ClassVar[str] = "meta_adv"
     code: ClassVar[tuple[str, ...]] = (
-        "baselines.meta_learning", "baselines.meta_pool", "baselines.meta_probe",
-        "baselines.meta_tasks", "baselines.meta_training",
+        "baselines.meta_compiled", "baselines.meta_learning", "baselines.meta_pool",
+        "baselines.meta_probe", "baselines.meta_tasks", "baselines.meta_training",
     )  # fmt: skip
     """What a trained model depends on beyond this module; see `benchmark.fingerprint`."""
     warmup_epochs: int = 25

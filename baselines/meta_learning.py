@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from baselines.adaptation import MOST_BYTES, Rate, inner_loops, trainable
+from baselines.adaptation import MOST_BYTES, Rate, ShowAll, inner_loops, trainable
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, attack_each, by_attack
 from baselines.stacked import Parameters, each, pays_off
@@ -45,7 +45,7 @@ class Learner(NamedTuple):
             begin = math.log(settings.inner_lr)
             logarithms = {
                 name: torch.full_like(tensor, begin).requires_grad_()
-                for name, tensor in _start(model, settings).items()
+                for name, tensor in start_of(model, settings).items()
             }
         return cls(model, settings, logarithms, ledger)
 
@@ -59,66 +59,97 @@ class Learner(NamedTuple):
         return {name: tensor.exp() for name, tensor in self.logarithms.items()}
 
 
-def _start(model: nn.Module, settings: MetaSettings) -> Parameters:
+def start_of(model: nn.Module, settings: MetaSettings) -> Parameters:
     """What the inner loop moves."""
     everything = dict(model.named_parameters())
     names = trainable(model, "head" if settings.algorithm == "anil" else "finetune")
     return {name: everything[name] for name in names}
 
 
-def adapted_to(learner: Learner, tasks: Sequence[Task]) -> Parameters:
-    """theta_i' (tasks, ...) of tasks of one attack: a function of theta, where gradients are on."""
-    model, settings, ledger = learner.model, learner.settings, learner.ledger
-    support = _stacked([task.support for task in tasks])
-    rehearsal = _stacked([task.rehearsal for task in tasks])
+def shows(learner: Learner, tasks: Sequence[Task]) -> ShowAll:
+    """What tasks of one attack show in each inner step: their support, and what is rehearsed."""
+    support = stacked_batches([task.support for task in tasks])
+    rehearsal = stacked_batches([task.rehearsal for task in tasks])
     rng = Streams.joined([task.streams[0] for task in tasks])
 
     def show(many: Parameters, step: int) -> Batch:
         shown = support
-        if settings.inner == "simulated":
-            attack = tasks[0].attack
-            shown = attack_each(attack, model, many, support, ledger, rng.fork("inner", step))
+        if learner.settings.inner == "simulated":
+            attack, ledger = tasks[0].attack, learner.ledger
+            shown = attack_each(
+                attack, learner.model, many, support, ledger, rng.fork("inner", step)
+            )
         clean = Batch(rehearsal.images[:, step], rehearsal.labels[:, step])
         return Batch(*(torch.cat(parts, dim=1) for parts in zip(shown, clean, strict=True)))
 
-    start = _start(model, settings)
+    return show
+
+
+def adapted_to(learner: Learner, tasks: Sequence[Task], show: ShowAll | None = None) -> Parameters:
+    """theta_i' (tasks, ...) of tasks of one attack: a function of theta, where gradients are on."""
+    settings, start = learner.settings, start_of(learner.model, learner.settings)
     many = {name: tensor.expand(len(tasks), *tensor.shape) for name, tensor in start.items()}
-    rows = settings.inner_steps * support.labels.numel() + rehearsal.labels.numel()
-    ledger.meter.forwards += rows
-    ledger.meter.backwards += rows if settings.first_order else 3 * rows  # and back through both
-    return inner_loops(model, many, show, settings.inner_steps, learner.rate, settings.first_order)
+    book_inner_loops(learner, tasks, through=torch.is_grad_enabled() and not settings.first_order)
+    return inner_loops(
+        learner.model, many, show or shows(learner, tasks), settings.inner_steps, learner.rate,
+        settings.first_order,
+    )  # fmt: skip
 
 
-def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Tensor:
-    """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'.
+def book_inner_loops(learner: Learner, tasks: Sequence[Task], *, through: bool) -> None:
+    """Count the passes of the inner loops, and of the way back `through` both passes of each."""
+    shown = sum(task.support.labels.numel() for task in tasks) * learner.settings.inner_steps
+    rows = shown + sum(task.rehearsal.labels.numel() for task in tasks)
+    learner.ledger.meter.forwards += rows
+    learner.ledger.meter.backwards += 3 * rows if through else rows
+
+
+def attacked_queries(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Batch:
+    """Queries (tasks, rows, ...) of tasks of one attack, attacked on theta_i' unless they are."""
+    clean = stacked_batches([task.query for task in tasks])
+    crafted = [task.crafted for task in tasks if task.crafted is not None]
+    if crafted:
+        return Batch(torch.stack(crafted), clean.labels)
+    rng = Streams.joined([task.streams[1] for task in tasks])
+    return attack_each(tasks[0].attack, learner.model, many, clean, learner.ledger, rng)
+
+
+def outer_loss(
+    model: nn.Module, settings: MetaSettings, one: Parameters, attacked: Batch, images: Tensor
+) -> Tensor:
+    """The outer loss of a task; `one` is theta_i', `images` is its query without the attack.
 
     L(theta_i', attacked) + clean_weight * L(theta_i', clean)
                           + regularise * mean ||f(theta_i', attacked) - f(theta_i', clean)||_2
     """
-    model, settings, ledger = learner.model, learner.settings, learner.ledger
-    clean = _stacked([task.query for task in tasks])
-    crafted = [task.crafted for task in tasks if task.crafted is not None]
-    if crafted:
-        query = Batch(torch.stack(crafted), clean.labels)
-    else:
-        rng = Streams.joined([task.streams[1] for task in tasks])
-        query = attack_each(tasks[0].attack, model, many, clean, ledger, rng)
-    weighs = settings.clean_weight > 0 or settings.regularise > 0
-    ledger.meter.forwards += (1 + weighs) * clean.labels.numel()
-    ledger.meter.backwards += (1 + weighs) * clean.labels.numel()
+    logits = functional_call(model, one, (attacked.images,))
+    value = cross_entropy(logits, attacked.labels)
+    if settings.weighs_clean:
+        usual = functional_call(model, one, (images,))
+        apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
+        value = value + settings.clean_weight * cross_entropy(usual, attacked.labels)
+        value = value + settings.regularise * apart
+    return value
+
+
+def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Tensor:
+    """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'."""
+    clean = stacked_batches([task.query for task in tasks])
+    query = attacked_queries(learner, tasks, many)
+    book_queries(learner, tasks)
 
     def loss(one: Parameters, attacked: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        logits = functional_call(model, one, (attacked,))
-        value = cross_entropy(logits, labels)
-        if weighs:
-            usual = functional_call(model, one, (images,))
-            apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
-            value = value + settings.clean_weight * cross_entropy(usual, labels)
-            value = value + settings.regularise * apart
-        return value
+        return outer_loss(learner.model, learner.settings, one, Batch(attacked, labels), images)
 
     losses: Tensor = each(loss, many, query.images, *clean)
     return losses
+
+
+def book_queries(learner: Learner, tasks: Sequence[Task]) -> None:
+    """Count the passes of the outer losses, forward and backward."""
+    rows = sum(len(task.query.labels) for task in tasks) * (1 + learner.settings.weighs_clean)
+    learner.ledger.meter.forwards += rows
+    learner.ledger.meter.backwards += rows
 
 
 def meta_batches(learner: Learner, tasks: Sequence[Task]) -> list[list[int]]:
@@ -126,15 +157,19 @@ def meta_batches(learner: Learner, tasks: Sequence[Task]) -> list[list[int]]:
 
     One at a time where a call for all does not pay: then only one graph is kept.
     """
-    start = _start(learner.model, learner.settings).values()
-    shown = tasks[0].support.images
-    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start)))
-    most = most if pays_off(shown.device, shown.numel()) else 1
+    most = most_together(learner, tasks)
     return [
         same[first : first + most]
         for same in by_attack(tasks)
         for first in range(0, len(same), most)
     ]
+
+
+def most_together(learner: Learner, tasks: Sequence[Task]) -> int:
+    """How many tasks one call takes."""
+    start, shown = start_of(learner.model, learner.settings).values(), tasks[0].support.images
+    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start)))
+    return most if pays_off(shown.device, shown.numel()) else 1
 
 
 def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:
@@ -153,7 +188,7 @@ def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:
             objective = found.sum()
         (objective / len(tasks)).backward()  # type: ignore[no-untyped-call]
         losses[places] = found.detach().double().cpu()
-        _check_finite(learner, some[0], losses[places])
+        check_finite(learner, some[0], losses[places])
     return losses
 
 
@@ -168,7 +203,7 @@ def reptile_objective(learner: Learner, tasks: Sequence[Task]) -> tuple[Tensor, 
     many = {name: tensor.detach().requires_grad_() for name, tensor in many.items()}
     losses = outer_losses(learner, tasks, many)
     slopes = torch.autograd.grad(losses.sum(), list(many.values()))
-    start, lr = _start(learner.model, learner.settings), learner.settings.inner_lr
+    start, lr = start_of(learner.model, learner.settings), learner.settings.inner_lr
     ways = [
         start[name].detach() - (tensor.detach() - lr * slope)
         for (name, tensor), slope in zip(many.items(), slopes, strict=True)
@@ -177,7 +212,8 @@ def reptile_objective(learner: Learner, tasks: Sequence[Task]) -> tuple[Tensor, 
     return losses, torch.stack(parts).sum()
 
 
-def _check_finite(learner: Learner, task: Task, losses: Tensor) -> None:
+def check_finite(learner: Learner, task: Task, losses: Tensor) -> None:
+    """AuditError, naming the attack of `task`, for losses or a gradient that are not finite."""
     tensors = [*learner.model.parameters(), *learner.logarithms.values()]
     sizes = [tensor.grad.norm() for tensor in tensors if tensor.grad is not None]
     for what, value in (("loss", losses.sum()), ("gradient", torch.stack(sizes).sum())):
@@ -186,6 +222,6 @@ def _check_finite(learner: Learner, task: Task, losses: Tensor) -> None:
             raise AuditError(f"the meta-{what} on tasks of {name} ({threat}) is {value.item()}")
 
 
-def _stacked(batches: Sequence[Batch]) -> Batch:
+def stacked_batches(batches: Sequence[Batch]) -> Batch:
     """Batches of one size as one (batches, rows, ...)."""
     return Batch(*(torch.stack(parts) for parts in zip(*batches, strict=True)))

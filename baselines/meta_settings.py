@@ -63,6 +63,9 @@ class MetaSettings:
     """Of the clean query in the outer loss."""
     regularise: float = 0.0
     """Of the distance between logits of the query with and without attack (Dai et al. 2025)."""
+    compiled: bool = False
+    """The outer gradient as machine code (`torch.compile`): faster by 2 to 7 times on small
+    networks, after a wait of seconds for each inner step. Needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers, and options that exclude each other."""
@@ -77,6 +80,16 @@ class MetaSettings:
                 f"{self.name}[algorithm=reptile,meta_sgd=true]: reptile has no gradient for step "
                 "sizes; expected maml, fomaml or anil with meta_sgd"
             )
+        if self.compiled and self.algorithm == "reptile":
+            raise UsageError(
+                f"{self.name}[algorithm=reptile,compiled=true]: reptile takes no outer gradient "
+                "through its inner loop; expected maml, fomaml or anil with compiled"
+            )
+
+    @property
+    def weighs_clean(self) -> bool:
+        """Whether the outer loss looks at the query without attack too."""
+        return self.clean_weight > 0 or self.regularise > 0
 
     @property
     def first_order(self) -> bool:

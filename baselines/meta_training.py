@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from baselines.adaptation import adapt
+from baselines.meta_compiled import compiled_gradient
 from baselines.meta_learning import Learner, outer_gradient
 from baselines.meta_pool import check_pool, fixed_pool, images_of
 from baselines.meta_probe import meta_gradient_probe
@@ -47,6 +49,7 @@ def meta_train(
     check_pool(data, _classes(model, data), settings)
     learner, course = Learner.of(model, settings, ledger), Course.of(progress)
     optimizer = _optimizer(learner)
+    gradient = compiled_gradient(learner) if settings.compiled else partial(outer_gradient, learner)
     pool = fixed_pool(model, data, attacks, settings, ledger, rng)
     state = State(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
     left = settings.passes and max(1, settings.passes - ledger.passes)
@@ -66,7 +69,7 @@ def meta_train(
             else:
                 tasks = construct_adv_task_set(model, data, attacks, settings, ledger, rng)
             optimizer.zero_grad()
-            outer_gradient(learner, tasks)
+            gradient(tasks)
             optimizer.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
         notes["iterations"] += 1
