@@ -6,14 +6,19 @@ three of them, it takes several times as long as the forward pass; so it does fo
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, fold
+from torch.nn.functional import conv2d
+
+from benchmark.convolution_gradients import by_columns, by_phases, taps_of
 
 FEW = 8
 """Input channels: half the floats of a vector register (AVX-512)."""
+SPARE = 32
+"""Products with zeros, per tap and summed over output channels, that phases may cost."""
 
 
 class QuickConv2d(nn.Conv2d):
@@ -32,7 +37,7 @@ class QuickConv2d(nn.Conv2d):
 
 
 class _Convolution(torch.autograd.Function):
-    """The gradient at the images as one product, and a sum of what meets in a pixel."""
+    """The gradient at the images without what torch does for it."""
 
     @staticmethod
     def forward(
@@ -46,9 +51,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        columns = weight.to(gradient.dtype).flatten(1).t() @ gradient.flatten(2)
-        kernel = weight.shape[2:]
-        found = fold(columns, ctx.size, kernel, padding=ctx.padding, stride=ctx.stride)
+        way = by_phases if overlaps(weight.shape, ctx.stride, ctx.padding) else by_columns
+        found = way(gradient, weight.to(gradient.dtype), ctx.size, ctx.stride, ctx.padding)
         return found, None, None, None, None
 
 
@@ -61,13 +65,28 @@ def quicken(model: nn.Module) -> nn.Module:
 
 
 def pays(layer: nn.Conv2d) -> bool:
-    """Whether the columns are fewer numbers than the answers with the gaps of the stride.
+    """Whether one of the other ways is the faster one.
 
-    Measured (tests/perf/README.md): there the product takes 0.3 to 0.7 of the time; elsewhere,
-    and with more input channels, it takes longer.
+    Measured (tests/perf/README.md): there they take 0.3 to 0.7 of the time; elsewhere, and with
+    more input channels, they take longer. The columns should be fewer numbers than the answers
+    with the gaps of the stride.
     """
-    columns = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-    walked = layer.out_channels * layer.stride[0] * layer.stride[1]
     usual = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-    said = isinstance(layer.padding, str)  # "same" or "valid"
-    return usual and not said and layer.in_channels <= FEW and columns < walked
+    if not usual or isinstance(layer.padding, str) or layer.in_channels > FEW:
+        return False
+    columns = layer.weight[0].numel()
+    walked = layer.out_channels * prod(layer.stride)
+    return columns < walked or overlaps(layer.weight.shape, layer.stride, layer.padding)
+
+
+def overlaps(weight: torch.Size, strides: tuple[int, ...], paddings: tuple[int, ...]) -> bool:
+    """Whether windows of a strided convolution share pixels, and phases pay for summing them up.
+
+    What phases cost more are their products with zeros, for each output channel.
+    """
+    outputs, channels, *kernels = weight
+    if min(strides) == 1 or any(k <= s for k, s in zip(kernels, strides, strict=True)):
+        return False
+    sizes = zip(kernels, strides, paddings, strict=True)
+    made = prod([stride * taps_of(kernel, stride, padding)[0] for kernel, stride, padding in sizes])
+    return channels * prod(strides) > FEW and (made / prod(kernels) - 1) * outputs <= SPARE

@@ -14,6 +14,7 @@ from benchmark.quick_convolution import QuickConv2d
 QUICK = {
     "one channel in": nn.Conv2d(1, 32, 3, padding=1),
     "stride 2": nn.Conv2d(3, 8, 3, 2, padding=1),
+    "as many columns as answers": nn.Conv2d(8, 8, 3, 2, padding=1),
     "shortcut": nn.Conv2d(8, 16, 1, 2, bias=False),
     "wide stem": nn.Conv2d(3, 64, 7, 2, padding=3),
     "nothing square": nn.Conv2d(2, 40, (3, 5), (2, 1), padding=(0, 2)),
@@ -23,6 +24,7 @@ SLOW = {
     "few channels out": nn.Conv2d(3, 16, 3, padding=1),
     "groups": nn.Conv2d(4, 64, 3, groups=2),
     "dilated": nn.Conv2d(1, 32, 3, dilation=2),
+    "many channels in, overlapping": nn.Conv2d(16, 16, 3, 2, padding=1),
     "padded by name": nn.Conv2d(1, 32, 3, padding="same"),
     "reflecting": nn.Conv2d(1, 32, 3, padding=1, padding_mode="reflect"),
 }
@@ -73,9 +75,10 @@ def test_weights_that_learn_get_their_gradient():
     assert torch.equal(quick.bias.grad, layer.bias.grad)
 
 
-def test_function_transforms_see_through():
+@pytest.mark.parametrize("name", ["one channel in", "stride 2"])
+def test_function_transforms_see_through(name):
     """Adaptation differentiates and batches over weights, also of the attacked images."""
-    layer = QUICK["one channel in"].double()
+    layer = QUICK[name].double()
     quick, images = frozen(layer), images_for(layer)
     many = {name: torch.stack([p, 2 * p]).detach() for name, p in layer.named_parameters()}
 
@@ -86,8 +89,9 @@ def test_function_transforms_see_through():
     assert torch.allclose(slope(quick), slope(layer), rtol=1e-12)
 
 
-def test_bfloat16_passes_stay_near():
-    layer = QUICK["one channel in"].float()
+@pytest.mark.parametrize("name", ["one channel in", "stride 2"])
+def test_bfloat16_passes_stay_near(name):
+    layer = QUICK[name].float()
     quick, images = frozen(layer), images_for(layer, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         found = gradient(quick, images)
