@@ -17,6 +17,7 @@ from benchmark import (
 )
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
+from benchmark.core.garbage import importing
 from benchmark.flags import numbers, words
 
 RUN_EXAMPLES = """\b
@@ -156,9 +157,10 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = False,
 ) -> None:
     """Train defenses, attack them, adapt to a few attacked images, and attack again."""
-    from benchmark import session
-    from benchmark.executors import Team
-    from benchmark.limits import Limits
+    with importing():
+        from benchmark import session
+        from benchmark.executors import Team
+        from benchmark.limits import Limits
 
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
@@ -221,7 +223,8 @@ def contract(
     defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
 ) -> None:
     """Check that an attack or a defense keeps the rules every one of them must keep."""
-    from benchmark import contracts
+    with importing():
+        from benchmark import contracts
 
     if (attack is None) == (defense is None):
         raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.core.errors import unknown
+from benchmark.core.garbage import importing
 
 if TYPE_CHECKING:
     from benchmark.core.types import Attack
@@ -31,7 +32,8 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
     }
     if what not in lists:
         raise unknown("list", what, lists)
-    rows = lists[what]()
+    with importing():
+        rows = lists[what]()
     if json:
         print(json_module.dumps({what: rows}))
         return

@@ -10,6 +10,7 @@ import typer
 
 from benchmark.cache_commands import Json, Results
 from benchmark.core.errors import UsageError
+from benchmark.core.garbage import importing
 from benchmark.flags import grid, numbers, words
 
 EXAMPLES = """\b
@@ -59,9 +60,10 @@ def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = False,
 ) -> None:
     """Choose method, steps and learning rate of adaptation by robust@K, attacked again."""
-    from benchmark import session, tuning
-    from benchmark.executors import Team
-    from benchmark.limits import Limits
+    with importing():
+        from benchmark import session, tuning
+        from benchmark.executors import Team
+        from benchmark.limits import Limits
 
     steps = grid("--steps-grid", steps_grid)
     if any(value != int(value) for value in steps):

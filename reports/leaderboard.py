@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
+from benchmark.core.garbage import uncollected
 from benchmark.core.store import atomic_path, check_writable
 from reports.board import board
 from reports.board_files import as_csv, as_json, as_latex, as_markdown
@@ -13,7 +14,6 @@ from reports.board_page import page
 from reports.board_sources import gather
 from reports.classes import Labels, by_class
 from reports.frame import from_records
-from reports.garbage import uncollected
 from reports.headline import per_attack
 from reports.reference import shipped
 from reports.submission import check_submission

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
+from benchmark.core.garbage import uncollected
 from benchmark.core.specs import split
 from reports.board import costed
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
-from reports.garbage import uncollected
 from reports.headline import views
 from reports.joined import joined
 from reports.plots import write_plots

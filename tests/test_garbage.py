@@ -1,16 +1,30 @@
-"""The collector is off while a report is made, and as it was afterwards."""
+"""The collector is off while a report is made or torch imported, and as it was afterwards."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
-from reports.garbage import uncollected
+from benchmark.core.garbage import importing, uncollected
 
 
 @pytest.fixture(autouse=True)
 def collector():
     yield
     gc.enable()
+
+
+@pytest.fixture
+def nothing_kept():
+    """As in a process that has imported nothing this way."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+def is_looked_at(thing):
+    return any(one is thing for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -27,3 +41,31 @@ def test_the_collector_ends_as_it_was_even_after_an_error(on):
         work()
     assert seen == [False]
     assert gc.isenabled() == on
+
+
+def test_what_is_imported_is_not_looked_at_again_and_all_later_things_are(nothing_kept):
+    with importing():
+        assert not gc.isenabled()
+        imported = [[]]
+    assert gc.isenabled()
+    assert not is_looked_at(imported)
+    with importing():  # once in a process
+        later = [[]]
+    assert is_looked_at(later)
+
+
+def test_an_import_that_fails_leaves_the_collector_as_it_was(nothing_kept):
+    with pytest.raises(ImportError), importing():
+        raise ImportError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("words", [["list", "networks"], ["run", "--dry-run", "--shots", "0"]])
+def test_commands_that_need_torch_import_it_for_good(words, tmp_path):
+    code = (
+        f"import gc, sys\nsys.argv[1:] = {words}\nfrom benchmark import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)

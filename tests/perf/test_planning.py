@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+from racing import FRESH
 from torch import Tensor
 
 from attacks.noise import UniformNoise
@@ -36,8 +38,11 @@ print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3, file=sys.std
 
 
 def measured(code, out=os.devnull):
-    """Seconds of the clock, seconds of the processor and peak megabytes of a fresh process."""
-    run = [sys.executable, "-c", CHILD.format(code=code)]
+    """Seconds of the clock, seconds of the processor and peak megabytes until it is done.
+
+    What the libraries of a CUDA build do when the process ends comes on top.
+    """
+    run = [*FRESH, sys.executable, "-c", CHILD.format(code=code)]
     with open(out, "w") as file:
         done = subprocess.run(run, check=True, text=True, stdout=file, stderr=subprocess.PIPE)
     return tuple(map(float, done.stderr.split()))
@@ -54,9 +59,14 @@ def dry_run(folder, *words):
     )
 
 
+def test_a_child_does_not_answer_for_the_memory_of_its_parent():
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    assert measured("pass")[2] < 50 < 150 < held
+
+
 @pytest.mark.parametrize("words", [(), ("--json",)], ids=["table", "json"])
 def test_a_hundred_thousand_cells_are_listed(benchmark, tmp_path, words):
-    """Under 5 s beside the import of torch; the memory is that beyond what torch needs itself."""
+    """Under 5 s and 120 MB on top of what importing torch takes."""
     code = dry_run(tmp_path / "results", *words)
     took = benchmark.pedantic(measured, (code, tmp_path / "out"), rounds=3)
     _, torch_seconds, torch_itself = min(measured("import torch") for _ in range(3))
@@ -71,8 +81,7 @@ def test_a_hundred_thousand_cells_are_listed(benchmark, tmp_path, words):
         torch_processor=torch_seconds,
     )  # fmt: skip
     assert processor - torch_seconds < 5
-    assert peak - torch_itself < 200
-    assert torch_itself > 300 or peak < 500  # a build of torch for GPUs takes more than that alone
+    assert peak - torch_itself < 120  # under 500 in all, unless torch alone takes 380 as for CUDA
 
 
 def test_planning(benchmark):
