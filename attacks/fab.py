@@ -62,9 +62,9 @@ def walk(search: Search, state: Walk, part: FABTargeted) -> None:
         move = point - state.images
         near = size(move, part.norm) <= part.eps
         logits = search.ask(state.rows, point, allowed=near)
-        crossed = (logits.argmax(dim=1) != search.labels[state.rows]).nonzero().flatten()
-        point[crossed] = state.images[crossed] + BACK * move[crossed]
-        state = state._replace(point=point)
+        crossed = logits.argmax(dim=1) != search.labels[state.rows]
+        left = torch.where(crossed, BACK, 1.0).view(-1, *[1] * (point.dim() - 1))
+        state = state._replace(point=state.images.lerp(point, left))
 
 
 def stepped(state: Walk, lead: Tensor, gradient: Tensor, norm: str) -> Tensor:
