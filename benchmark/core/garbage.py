@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,9 +30,11 @@ def importing() -> Iterator[None]:
 
     `import torch` makes more than 150,000 objects that it tracks, all there to stay. It goes
     through them again and again while they are made and twice more when the process ends: a quarter
-    of the time of a short command. Only once in a process: what is there later may be garbage.
+    of the time of a short command. A process that has torch already is left as it is: it may be
+    somebody else's, and hold garbage.
     """
+    is_first = "torch" not in sys.modules
     with uncollected():
         yield
-    if not gc.get_freeze_count():
+    if is_first:
         gc.freeze()
