@@ -22,7 +22,7 @@ from benchmark.core.asking import exact, gates, rows_of
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
-from benchmark.quick_convolution import quicken
+from benchmark.quick_layers import quicken
 
 PIXELS_AT_ONCE = 500 * 28 * 28
 ROUNDING = 1e-6

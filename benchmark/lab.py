@@ -34,8 +34,8 @@ POOL = 10
 PROTOCOL = (
     "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
     "benchmark.evaluation", "benchmark.crafting", "benchmark.data", "benchmark.precision",
-    "benchmark.quick_convolution", "benchmark.convolution_gradients", "baselines.adaptation",
-    "baselines.stacked", "baselines.step_sizes",
+    "benchmark.quick_layers", "benchmark.quick_convolution", "benchmark.convolution_gradients",
+    "baselines.adaptation", "baselines.stacked", "baselines.step_sizes",
 )  # fmt: skip
 
 

@@ -56,14 +56,6 @@ class _Convolution(torch.autograd.Function):
         return found, None, None, None, None
 
 
-def quicken(model: nn.Module) -> nn.Module:
-    """Make the convolutions of `model` quick where that pays; parameters and names stay."""
-    for module in model.modules():
-        if type(module) is nn.Conv2d and pays(module):
-            module.__class__ = QuickConv2d
-    return model
-
-
 def pays(layer: nn.Conv2d) -> bool:
     """Whether one of the other ways is the faster one.
 

@@ -1,0 +1,65 @@
+"""Layers of a frozen network that are faster on a CPU: same class below, same names and weights.
+
+Convolutions are in `benchmark.quick_convolution`. Linear layers: the products of torch's own go
+through MKL, which leaves half of the vector unit of other makers' processors unused; oneDNN, which
+torch has for its convolutions, does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.quick_convolution import QuickConv2d, pays
+
+LEAST = 1 << 20
+"""Multiplications: below, the call costs more than it saves (measured, 1 to 256 images)."""
+AVAILABLE = (
+    hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and torch.backends.cpu.get_cpu_capability() == "AVX512"
+)
+
+
+class QuickLinear(nn.Linear):
+    """`nn.Linear` up to rounding."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, outputs) of (batch, inputs)."""
+        weight = self.weight
+        plain = (
+            input.device.type != "cpu" or weight.requires_grad or input.dim() != 2
+            or not input.dtype == weight.dtype == torch.float32
+            or len(input) * weight.numel() < LEAST
+            or torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active()
+        )  # fmt: skip
+        if plain:
+            return super().forward(input)
+        answered: Tensor = _Product.apply(input, weight, self.bias)
+        return answered
+
+
+class _Product(torch.autograd.Function):
+    """images @ weight.T + bias; its gradient at the images is another such product."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        answered: Tensor = torch.ops.mkldnn._linear_pointwise(images, weight, bias, "none", [], "")
+        return answered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        return _Product.apply(gradient, weight.t(), None), None, None
+
+
+def quicken(model: nn.Module) -> nn.Module:
+    """Make the layers of `model` quick where that pays; parameters and names stay."""
+    for module in model.modules():
+        if type(module) is nn.Conv2d and pays(module):
+            module.__class__ = QuickConv2d
+        elif type(module) is nn.Linear and AVAILABLE:
+            module.__class__ = QuickLinear
+    return model
