@@ -94,7 +94,7 @@ def each(
     network may branch on its values, which no batching rule covers: then a loop does it. If it is
     `function` itself that fails, the loop says so.
     """
-    if pays_off(inputs[0].device, inputs[0][0].numel()):
+    if len(inputs[0]) > 1 and pays_off(inputs[0].device, inputs[0][0].numel()):
         shared, where = (unstack(parameters, 0), None) if alike else (parameters, 0)
         dims = (where, *[0] * len(inputs))
         try:

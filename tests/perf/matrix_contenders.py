@@ -19,6 +19,8 @@ import torch
 from racing import THREADS, run_lap
 from torch.nn.functional import cross_entropy
 
+from baselines.networks import build_network
+from benchmark.core.seeding import stream
 from benchmark.core.store import read_record, record_path
 from benchmark.core.types import Batch
 from benchmark.data import support_and_query
@@ -37,13 +39,25 @@ ATTACKS = ("fgsm", *(f"{name}[steps={TURNS}]" for name in ("pgd_linf", "pgd_l2",
 Work = Callable[[], Any]
 
 
+def network_of(defense: str) -> str:
+    """The published network of a checkpoint, else ours."""
+    return "lenet5" if defense.startswith("checkpoint") else "small_cnn"
+
+
+def plain(network: str, trained: torch.nn.Module) -> torch.nn.Module:
+    """The network as anybody has it: without what we do to make one fast."""
+    model = build_network(network, (1, 28, 28), 10, stream(0))
+    model.load_state_dict(trained.state_dict())
+    return model.eval()
+
+
 def lab(
     defense: str, episodes: str, n: str, folder: str, models: str, precision: str = "float32"
 ) -> Lab:
     """The plan, with the trained model (made once, kept in `models`) in place."""
     suite = Suite(description="", dataset="mnist", shots=SHOTS, episodes=int(episodes))
     wanted = {
-        "defenses": defense, "attacks": ",".join(ATTACKS), "limit": int(n), "network": "small_cnn",
+        "defenses": defense, "attacks": ",".join(ATTACKS), "limit": int(n), "network": network_of(defense),
         "steps": STEPS, "lr": LR,
     }  # fmt: skip
     place = Path(folder)
@@ -92,11 +106,8 @@ def script(defense: str, episodes: str, n: str, folder: str, models: str) -> Wor
 
     prepared = lab(defense, episodes, n, folder + "/script", models)
     cell = prepared.plan.cells[0]
-    trained, dataset, query = (
-        prepared.model(cell).network,
-        prepared.dataset(cell),
-        prepared.query(cell),
-    )
+    dataset, query = prepared.dataset(cell), prepared.query(cell)
+    trained = plain(cell.network, prepared.model(cell).network)
     linf, l2 = EPS["linf"], EPS["l2"]
     attacks = {
         ATTACKS[0]: lambda m: ta.FGSM(m, linf),
