@@ -65,7 +65,7 @@ def record(
             "training": model.cost,
             "probes": dict(model.probes),
             "outcome": outcome,
-            "flags": [*model.flags, *chosen_on(lab, cell)],
+            "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
             "fingerprint": lab.fingerprint(cell),
         }
     )
@@ -81,6 +81,13 @@ def chosen_on(lab: Lab, cell: Cell) -> list[str]:
     if lab.attack(cell).family in choice.families:
         return ["adaptation was chosen on an attack of this family"]
     return []
+
+
+def spared(lab: Lab, cell: Cell) -> list[str]:
+    """The flag of a cell in which what stored examples break was not attacked again."""
+    if lab.place.reattack == "all" or not cell.budget.adapts:
+        return []
+    return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
 
 
 def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> Record:

@@ -127,6 +127,13 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         str,
         typer.Option(help="Of the passes attacks make: float32, or bfloat16 with float32 proof."),
     ] = "float32",
+    reattack: Annotated[
+        str,
+        typer.Option(
+            help="Attack again all images, or only those standing under stored examples: "
+            "the same robust@K, sooner."
+        ),
+    ] = "all",
     executor: Annotated[
         str, typer.Option(help="Where cells run: auto, here, processes or ray.")
     ] = "auto",
@@ -173,7 +180,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     limits = Limits(cell_time, cell_memory)
     wish = session.Wish(
         suite, results, data_dir, download, device, precision, team, threads, limits,
-        sys.argv[1:], cache, no_cache, cache_limit,
+        sys.argv[1:], cache, no_cache, cache_limit, reattack,
     )  # fmt: skip
     raise typer.Exit(session.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from benchmark.core.records import Cell, Choice
 from benchmark.core.types import Progress
 from benchmark.limits import Limits
+
+Reattack = Literal["all", "standing"]
 
 
 class Place(NamedTuple):
@@ -24,6 +26,10 @@ class Place(NamedTuple):
     """Bytes."""
     precision: str = "float32"
     """Of the passes attacks make; what counts as broken is always seen in float32."""
+    reattack: Reattack = "all"
+    """Which images are attacked again: all, or only those that the stored examples leave standing.
+    robust@K, the worse of both per image, is the same (of library attacks that draw random numbers
+    for a whole batch: as good, not the same)."""
     limits: Limits = Limits()
     """Of each cell."""
     choices: tuple[Choice, ...] = ()

@@ -194,9 +194,12 @@ def attack_again(
         ]
     )
     clean = correct(target, everyone)
-    reattacked, again = survives(lab.attack(cell), lab.quick(target), everyone, meter, rng, clean)
-    check_reattack(again, target)
     static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
+    at_stake = clean & static if lab.place.reattack == "standing" else clean
+    reattacked, again = survives(
+        lab.attack(cell), lab.quick(target), everyone, meter, rng, at_stake
+    )
+    check_reattack(again, target)
     rows = [verdicts.view(len(draws), -1) for verdicts in (clean, static, reattacked)]
     outside = again.outside.view(len(draws), -1).sum(dim=1).tolist()
     seen = attacked_again(query, again.images, rows[0])

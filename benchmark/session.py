@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 from rich.console import Console
 
 from benchmark.cache_commands import LIMIT
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import Record
 from benchmark.core.store import read_record, record_path, sweep
 from benchmark.dataset_facts import DATASETS
@@ -24,7 +24,7 @@ from benchmark.executors import Team, check_team, cores, fill
 from benchmark.lab import Lab
 from benchmark.limits import Limits, check_limits
 from benchmark.memory import keep_memory
-from benchmark.place import Place
+from benchmark.place import Place, Reattack
 from benchmark.plan import Plan, defense_texts, make_plan
 from benchmark.precision import check_precision
 from benchmark.progress import Progress, Silent
@@ -54,6 +54,7 @@ class Wish(NamedTuple):
     """Folder of crafted examples; None is `cache` in the results folder."""
     no_cache: bool = False
     cache_limit: str = LIMIT
+    reattack: str = "all"
 
 
 def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
@@ -79,6 +80,8 @@ def check(wish: Wish) -> None:
     check_team(wish.team)
     check_limits(wish.limits)
     check_precision(wish.precision, choose_device(wish.device))
+    if wish.reattack not in get_args(Reattack):
+        raise unknown("--reattack", wish.reattack, get_args(Reattack))
 
 
 def place_of(wish: Wish, plan: Plan) -> Place:
@@ -86,7 +89,8 @@ def place_of(wish: Wish, plan: Plan) -> Place:
     return Place(
         wish.results, wish.data_dir, wish.download, choose_device(wish.device),
         shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
-        precision=wish.precision, limits=wish.limits, choices=tuple(plan.choices.values()),
+        precision=wish.precision, reattack=cast(Reattack, wish.reattack), limits=wish.limits,
+        choices=tuple(plan.choices.values()),
     )  # fmt: skip
 
 

@@ -236,3 +236,9 @@ def test_ctrl_c_on_a_real_run_of_two_processes(ctrl_c, tmp_path):
     done = ctrl_c(words, tmp_path)
     assert [*(tmp_path / "records").rglob("*.json")] == done
     assert not read_records(tmp_path).problems
+
+
+def test_attacking_again_what_nobody_heard_of_is_refused(run):
+    ended = run("--reattack", "standin", "--dry-run", defense=DEFENSE)
+    assert ended.code == 2
+    assert "unknown --reattack 'standin'; did you mean standing? Known: all" in ended.err

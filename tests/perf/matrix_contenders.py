@@ -57,8 +57,8 @@ def lab(
     """The plan, with the trained model (made once, kept in `models`) in place."""
     suite = Suite(description="", dataset="mnist", shots=SHOTS, episodes=int(episodes))
     wanted = {
-        "defenses": defense, "attacks": ",".join(ATTACKS), "limit": int(n), "network": network_of(defense),
-        "steps": STEPS, "lr": LR,
+        "defenses": defense, "attacks": ",".join(ATTACKS), "limit": int(n),
+        "network": network_of(defense), "steps": STEPS, "lr": LR,
     }  # fmt: skip
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

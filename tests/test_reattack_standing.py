@@ -1,0 +1,57 @@
+"""Attacking again only what stored examples leave standing: the same robust@K, fewer passes."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_runs import tiny_plan
+
+from benchmark.core.store import read_record, record_path
+from benchmark.lab import Lab
+from benchmark.place import Place
+from benchmark.progress import Silent
+from benchmark.runner import run_matrix
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The records of one plan under both settings, cells that adapt first."""
+    plan = tiny_plan(
+        attacks="pgd_linf[steps=5], fgm_l2, aa_fab_t[iterations=5], aa_square[queries=20]",
+        shots=[0, 2], episodes=2, limit=60,
+    )  # fmt: skip
+    found = {}
+    for name in ("all", "standing"):
+        place = Place(tmp_path_factory.mktemp(name), reattack=name)
+        assert set(run_matrix(Lab(plan, place, Silent()))) == {"done"}
+        found[name] = [read_record(record_path(place.results, cell)) for cell in plan.cells]
+    return found
+
+
+def robust(outcome):
+    return (outcome.static.unpack() & outcome.reattacked.unpack()).tolist()
+
+
+def test_robust_accuracy_is_the_same_image_by_image(runs):
+    assert len(runs["all"]) == 8
+    for usual, quick in zip(*runs.values(), strict=True):
+        assert robust(quick.outcome) == robust(usual.outcome)
+        for part in ("clean", "static", "before", "clean_before"):
+            assert getattr(quick.outcome, part) == getattr(usual.outcome, part)
+
+
+def test_what_stored_examples_break_is_spared(runs):
+    """And says so: its reattacked@K is no number of its own."""
+    for usual, quick in zip(*runs.values(), strict=True):
+        adapts = usual.cell.budget.adapts
+        assert (quick.cost.forwards < usual.cost.forwards) == adapts
+        assert any("only where stored examples failed" in flag for flag in quick.flags) == adapts
+        assert not any("stored examples" in flag for flag in usual.flags)
+        if adapts:
+            assert robust(quick.outcome) == quick.outcome.reattacked.unpack().tolist()
+
+
+def test_only_records_of_cells_that_adapt_are_stale_for_the_other(tmp_path):
+    plan = tiny_plan(attacks="fgsm", shots=[0, 1], limit=20)
+    expected = ({"done": 2}, {"done": 1, "cached": 1}, {"cached": 2})
+    for name, ended in zip(("all", "standing", "standing"), expected, strict=True):
+        assert run_matrix(Lab(plan, Place(tmp_path, reattack=name), Silent())) == ended
