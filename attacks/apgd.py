@@ -17,7 +17,7 @@ from torch import Tensor
 from attacks import ATTACKS
 from attacks.geometry import ascent
 from attacks.part import Part, likeliest_wrong
-from attacks.search import Search, own_loss, repacked
+from attacks.search import Search, overwrite, own_loss, repacked
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family
 
@@ -111,7 +111,7 @@ def _begin(
     low, high = low.to(images), high.to(images)
     point = start.clamp(low, high)
     found = search.slope(rows, point, partial(objective, targets))
-    search.note(rows, point, found.logits, own_loss(found.logits, search.labels[rows]))
+    search.note(rows, point, found.logits)
     return Climb(
         rows, targets, images, low, high, point, point, found.gradient,
         loss=torch.zeros_like(found.loss),  # the authors compare the first iterate with 0
@@ -144,12 +144,11 @@ def _looked(search: Search, state: Climb, objective: Objective) -> Climb:
     """Ask about the point, and keep it where the loss is the highest so far."""
     loss = partial(objective, state.targets)
     found = search.slope(state.rows, state.point, loss)
-    labels = search.labels[state.rows]
-    search.note(state.rows, state.point, found.logits, own_loss(found.logits, labels))
-    higher = (found.loss > state.best_loss).nonzero().flatten()
-    state.best[higher] = state.point[higher]
-    state.best_gradient[higher] = found.gradient[higher]
-    state.best_loss[higher] = found.loss[higher]
+    search.note(state.rows, state.point, found.logits)
+    higher = found.loss > state.best_loss
+    overwrite(state.best, state.point, higher)
+    overwrite(state.best_gradient, found.gradient, higher)
+    overwrite(state.best_loss, found.loss, higher)
     rises = state.rises + (found.loss > state.loss)
     return state._replace(gradient=found.gradient, loss=found.loss, rises=rises)
 
@@ -159,10 +158,9 @@ def _checked(state: Climb, stretch: int) -> Climb:
     seldom = state.rises <= RISES * stretch
     in_vain = ~state.halved & (state.checked >= state.best_loss)
     halved = seldom | in_vain
-    back = halved.nonzero().flatten()
-    state.step[back] /= 2
-    state.point[back] = state.best[back]
-    state.gradient[back] = state.best_gradient[back]
+    overwrite(state.step, state.step / 2, halved)
+    overwrite(state.point, state.best, halved)
+    overwrite(state.gradient, state.best_gradient, halved)
     return state._replace(
         rises=torch.zeros_like(state.rises), checked=state.best_loss.clone(), halved=halved
     )

@@ -56,6 +56,15 @@ def repacked(state: State, stay: Tensor | None) -> State:
     return state if stay is None else state._make(part[stay] for part in state)  # type: ignore[attr-defined]
 
 
+def overwrite(kept: Tensor, new: Tensor, where: Tensor) -> None:
+    """Write `new` into `kept` (rows, ...) in the rows `where`, bool (rows,).
+
+    On a CPU in half the time that indexing takes.
+    """
+    rows = where.nonzero().flatten()
+    kept.index_copy_(0, rows, new.index_select(0, rows))
+
+
 class Slope(NamedTuple):
     """What a forward and a backward pass tell."""
 
@@ -103,26 +112,13 @@ class Search:
         """
         with torch.no_grad():
             logits: Tensor = rows_of(self.model, rows)(proposals)
-            self.note(rows, proposals, logits, loss(logits, self.labels[rows]), allowed)
-        return logits
-
-    @torch.no_grad()
-    def look(self, rows: Tensor, proposals: Tensor) -> Tensor:
-        """One forward pass for attacks that ask often and succeed seldom: returns the logits.
-
-        For a verdict, they are noted only when the model newly calls something misclassified.
-        """
-        logits: Tensor = rows_of(self.model, rows)(proposals)
-        labels = self.labels[rows]
-        new = (logits.argmax(dim=1) != labels) & ~self.broken[rows]
-        if self.goal == "examples" or bool(new.any()):
-            self.note(rows, proposals, logits, own_loss(logits, labels))
+        self.note(rows, proposals, logits, loss, allowed)
         return logits
 
     def climb(self, rows: Tensor, proposals: Tensor, loss: Loss) -> Tensor:
         """One forward and one backward pass: note the proposals; returns the loss's gradient."""
         found = self.slope(rows, proposals, loss)
-        self.note(rows, proposals.detach(), found.logits, found.loss)
+        self.note(rows, proposals.detach(), found.logits, lambda *_: found.loss)
         return found.gradient
 
     def slope(self, rows: Tensor, proposals: Tensor, loss: Loss) -> Slope:
@@ -136,28 +132,30 @@ class Search:
 
     @torch.no_grad()
     def note(
-        self, rows: Tensor, proposals: Tensor, logits: Tensor, loss: Tensor,
+        self, rows: Tensor, proposals: Tensor, logits: Tensor, loss: Loss = own_loss,
         allowed: Tensor | None = None,
     ) -> None:  # fmt: skip
         """Take the proposals where they are stronger than what there is.
 
-        For a verdict only what breaks an image matters: everything else is left as it was.
+        For a verdict only what breaks an image matters: everything else is left as it was, and
+        mostly there is nothing more to look at, not even the loss.
         """
-        known = self.broken[rows]
-        wrong = logits.argmax(dim=1) != self.labels[rows]
-        new = wrong & ~known
-        higher = torch.zeros_like(new) if self.goal == "verdict" else loss > self.loss[rows]
-        wanted = new | higher
-        if allowed is not None:
-            wanted &= allowed
-        wrong = self._confirmed(rows, proposals, wrong & wanted)
-        better = wanted & ((wrong & ~known) | ((wrong == known) & higher))
+        labels, known = self.labels[rows], self.broken[rows]
+        allowed = torch.ones_like(known) if allowed is None else allowed
+        wrong = logits.argmax(dim=1) != labels
+        new = wrong & ~known & allowed
+        if self.goal == "verdict" and not new.any():
+            return
+        losses = loss(logits, labels)
+        higher = (losses > self.loss[rows]) & allowed & (self.goal == "examples")
+        wrong = self._confirmed(rows, proposals, wrong & (new | higher))
+        better = (wrong & ~known) | ((wrong == known) & higher)
         places = better.nonzero().flatten()
         if not len(places):
             return
         taken = rows[places]
         self.best[taken] = proposals[places]
-        self.loss[taken] = loss[places].float()
+        self.loss[taken] = losses[places].float()
         self.broken[taken] |= wrong[places]
 
     @torch.no_grad()

@@ -49,7 +49,7 @@ def square_l2(search: Search, rows: Tensor, rng: Streams, queries: int, eps: flo
             state = state._replace(draws=block.to(images.device))
         side = side_of(query, height, width, "l2")
         point = _proposed(state, state.draws[:, query % BLOCK], side, eps)
-        margin = margin_of(search.look(state.rows, point), search.labels[state.rows])
+        margin = margin_of(search.ask(state.rows, point), search.labels[state.rows])
         taken = ((margin < state.margin) | (margin <= 0)).nonzero().flatten()
         state.point[taken] = point[taken]
         state.margin[taken] = margin[taken]

@@ -74,7 +74,7 @@ def square_linf(search: Search, rows: Tensor, rng: Streams, queries: int, eps: f
         state, asked = _next(state, squares)
         kept = state.point.gather(1, asked.place)
         state.point.scatter_(1, asked.place, asked.value)
-        logits = search.look(state.rows, state.point.view(-1, *shape))
+        logits = search.ask(state.rows, state.point.view(-1, *shape))
         margin = margin_of(logits, search.labels[state.rows])
         accept = (margin < state.margin) | (margin <= 0)
         state.point.scatter_(1, asked.place, torch.where(accept[:, None], asked.value, kept))
