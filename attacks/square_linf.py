@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attacks.search import Search, repacked, staying
-from attacks.square_windows import corner, margin_of, phase_of, side_of, window
+from attacks.square_windows import channel_windows, corner, margin_of, phase_of, side_of
 from benchmark.core.streams import Streams
 
 LOOK, MOST = 64, 16
@@ -43,6 +43,7 @@ class Corners(NamedTuple):
     tried: Tensor
     """(rows, codes): the stamp of the last query in which this square was turned down.
 
+    None of them, (rows, 0), where there are more than FEW.
     A stamp is a number that changes with the image and with the size of the squares, never 0.
     """
 
@@ -78,7 +79,8 @@ def square_linf(search: Search, rows: Tensor, rng: Streams, queries: int, eps: f
         margin = margin_of(logits, search.labels[state.rows])
         accept = (margin < state.margin) | (margin <= 0)
         state.point.scatter_(1, asked.place, torch.where(accept[:, None], asked.value, kept))
-        state.tried.scatter_(1, asked.code, asked.stamp)
+        if state.tried.shape[1]:
+            state.tried.scatter_(1, asked.code, asked.stamp)
         state = state._replace(
             margin=torch.where(accept, margin, state.margin),
             taken=state.taken + accept, query=state.query + 1,
@@ -103,7 +105,8 @@ def _begin(
     phases = [phase_of(query) for query in range(queries)]
     code = _dealt(rng, torch.tensor(sides), channels, height, width).to(images.device)
     zero = torch.zeros(len(rows), dtype=torch.int64, device=images.device)
-    tried = zero[:, None].repeat(1, 2**channels * height * width)
+    codes = 2**channels * height * width
+    tried = zero[:, None].repeat(1, codes if codes <= FEW else 0)
     state = Corners(
         rows, point.flatten(1), torch.cat([low.flatten(1), high.flatten(1)], dim=1), margin,
         query=zero, code=code, taken=zero, tried=tried,
@@ -130,7 +133,7 @@ def _dealt(rng: Streams, sides: Tensor, channels: int, height: int, width: int) 
 def _next(state: Corners, squares: Squares) -> tuple[Corners, Asked]:
     """The next query of each image, past those whose answers are known."""
     most = int(squares.side[state.query].max())
-    ahead = max(1, min(MOST, LOOK // most**2)) if state.tried.shape[1] <= FEW else 1
+    ahead = max(1, min(MOST, LOOK // most**2)) if state.tried.shape[1] else 1
     query = state.query[:, None] + torch.arange(ahead, device=state.query.device)
     query.clamp_max_(len(squares.side) - 1)
     code = state.code.gather(1, query)
@@ -152,9 +155,10 @@ def _window(
 ) -> tuple[Tensor, Tensor]:
     """Places and values of queries (rows, ahead): (rows, ahead, channels * most * most) each."""
     channels, height, width = squares.shape
-    left, top, signs = code % width, code // width % height, code // (width * height)
-    channel = torch.arange(channels, device=code.device)
-    up = (signs[..., None] >> channel & 1)[..., None]
-    place = window(top, left, side, most, width)[:, :, None] + (channel * height * width)[:, None]
-    value = state.ends.gather(1, (place + up * (channels * height * width)).flatten(1))
-    return place.flatten(2), value.view(*code.shape, -1)
+    steps = channel_windows(most, channels, height, width).to(code.device)
+    first, signs = code % (height * width), code // (height * width)
+    place = steps.index_select(0, side.flatten()).view(*code.shape, channels, -1)
+    place += first[..., None, None]
+    up = signs[..., None] >> torch.arange(channels, device=code.device) & 1
+    ends = place + up[..., None] * (channels * height * width)
+    return place.flatten(2), state.ends.gather(1, ends.flatten(1)).view(*code.shape, -1)

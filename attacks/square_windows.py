@@ -63,6 +63,19 @@ def window(top: Tensor, left: Tensor, side: Tensor, most: int, width: int) -> Te
 
 
 @cache
+def channel_windows(most: int, channels: int, height: int, width: int) -> Tensor:
+    """Places of squares of side 0 to `most` in the first corner of a flattened image.
+
+    Returns (most + 1, channels * most * most), see `window`.
+    """
+    side = torch.arange(most + 1).clamp_min(1)
+    corner = torch.zeros_like(side)
+    places = window(corner, corner, side, most, width)
+    planes = torch.arange(channels) * (height * width)
+    return (planes[:, None] + places[:, None]).flatten(1)
+
+
+@cache
 def bumps(side: int) -> Tensor:
     """The pattern of l2 squares, of norm 1, upright and turned: (2, side * side).
 
