@@ -123,3 +123,20 @@ def test_blocks_of_pixels_are_torchs_own_and_empty_batches_pass(size):
     assert blocks.shape == (size[0], 4 * size[1], size[2] // 2, size[3] // 2)
     if size[0]:
         assert torch.equal(blocks, nn.PixelUnshuffle(2)(images))
+
+
+def test_lenet5_pools_first_and_is_still_the_published_network():
+    """Logits and gradients bit for bit, also where a whole window is dark and all its pixels tie."""
+    ours, rng = build("lenet5", MNIST), stream("pooled")
+    images = torch.rand(20, *MNIST, generator=rng).mul_(2).sub_(1).clamp_(0).requires_grad_()
+
+    def published(images):
+        hidden = ours.pool(ours.conv1(images).relu())
+        hidden = ours.pool(ours.conv2(hidden).relu()).flatten(1)
+        return ours.linear2(ours.linear1(hidden).relu())
+
+    found, expected = ours(images), published(images)
+    assert torch.equal(found, expected)
+    slopes = [torch.autograd.grad(logits.square().sum(), images)[0] for logits in (found, expected)]
+    assert slopes[0].any()
+    assert torch.equal(*slopes)
