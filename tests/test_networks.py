@@ -126,7 +126,7 @@ def test_blocks_of_pixels_are_torchs_own_and_empty_batches_pass(size):
 
 
 def test_lenet5_pools_first_and_is_still_the_published_network():
-    """Logits and gradients bit for bit, also where a whole window is dark and all its pixels tie."""
+    """Logits and gradients bit for bit, also where a whole window is dark and its pixels tie."""
     ours, rng = build("lenet5", MNIST), stream("pooled")
     images = torch.rand(20, *MNIST, generator=rng).mul_(2).sub_(1).clamp_(0).requires_grad_()
 
