@@ -24,7 +24,7 @@ from benchmark import work
 from benchmark.core.errors import UsageError
 from benchmark.fingerprint import code_version
 from benchmark.sharing import Group
-from benchmark.work import Died, Event, Job, Order, Packer, Parcel, Refused
+from benchmark.work import Died, Ended, Event, Job, Order, Packer, Parcel, Refused
 
 ANSWER = 10.0
 """Seconds in which a cluster has to answer."""
@@ -174,6 +174,8 @@ class OnRay:
         exceptions = _ray().exceptions
         try:
             event: Event = _ray().get(next(stream))
+            if isinstance(event, Ended) and event.cell == self.streams[stream].order[-1]:
+                del self.streams[stream]  # its room is free: nobody waits for a task that is done
             return event
         except StopIteration:
             del self.streams[stream]

@@ -43,6 +43,12 @@ def test_ray_gives_the_records_of_one_process(tmp_path):
     assert fill_with(RAY, tmp_path / "ray", **MATRIX).ended == {"cached": 6}
 
 
+@pytest.mark.timeout(120)
+def test_one_task_at_a_time_makes_room_for_the_next(tmp_path):
+    run = fill_with(Team("ray", 1), tmp_path, attacks="fgsm,pgd_l2,uniform_noise", shots=[0])
+    assert run.ended == {"done": 3}
+
+
 def test_a_lost_worker_costs_its_cell_alone(tmp_path, capfd):
     act = f"if worker and {FINE}: {KILL}"
     run = fill_with(RAY, tmp_path, defenses=own_model(tmp_path, act), **SIX)
