@@ -23,31 +23,33 @@ def to_hyperplane(points: Tensor, weights: Tensor, excess: Tensor, norm: str) ->
     `points`, `weights`: (batch, n); `excess`: (batch,), weights.point - offset: how far each point
     is from its hyperplane. All the room there is where that does not get there.
     """
-    slope = weights.abs()
     upwards = weights.sign().mul_(torch.where(excess >= 0, -1.0, 1.0)[:, None])  # or 0, or -1
     room = upwards.clamp_min(0).sub_(points).abs_()
+    terms = weights.new_empty(len(weights), 2, weights.shape[1])
+    gain, most = terms.unbind(dim=1)
+    slope = torch.abs(weights, out=gain)
+    torch.mul(slope, room, out=most)
     if norm == "linf":
-        way = _root(slope, slope * room, room, excess.abs())
-        move = room.clamp_max_(way)
+        move = room.clamp_max_(_root(terms, room, excess.abs()))
     else:
-        end = room / slope.clamp_min(TINY)
-        way = _root(slope.square(), slope * room, end, excess.abs())
-        move = torch.minimum(room, slope.mul_(way))
+        slope, end = slope.clone(), room / slope.clamp_min(TINY)
+        gain.square_()
+        move = torch.minimum(room, slope.mul_(_root(terms, end, excess.abs())))
     return move.mul_(upwards)
 
 
-def _root(gain: Tensor, most: Tensor, end: Tensor, wanted: Tensor) -> Tensor:
+def _root(terms: Tensor, end: Tensor, wanted: Tensor) -> Tensor:
     """t, (batch, 1), with sum_i min(t gain_i, most_i) = wanted; HUGE if there is none.
 
-    Term i grows until t is `end` = most_i / gain_i. On a CPU both sums over what has ended are
-    quickest as one product, of which `both` is laid out row by row.
+    `terms`, (batch, 2, n): gain and most, since on a CPU both their sums over what has ended are
+    quickest as one product. Term i grows until t is `end` = most_i / gain_i.
     """
-    both, whole = torch.stack([gain, most], dim=1).mT, gain.sum(dim=1)
+    whole = terms[:, 0].sum(dim=1)
     way = (wanted / whole.clamp_min(TINY)).clamp_max_(HUGE)
     ended = torch.empty_like(end)
     for _ in range(NEWTON):
         torch.le(end, way[:, None], out=ended)  # as numbers: quicker than as bool
-        still, spent = torch.bmm(ended[:, None], both)[:, 0].unbind(dim=1)
+        still, spent = torch.bmm(ended[:, None], terms.mT)[:, 0].unbind(dim=1)
         further = ((wanted - spent) / (whole - still).clamp_min_(TINY)).clamp_max_(HUGE)
         if not (further > way).any():
             break
