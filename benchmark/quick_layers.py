@@ -36,18 +36,25 @@ class QuickLinear(nn.Linear):
         )  # fmt: skip
         if plain:
             return super().forward(input)
-        answered: Tensor = _Product.apply(input, weight, self.bias)
-        return answered
+        if input.requires_grad and torch.is_grad_enabled():
+            answered: Tensor = _Product.apply(input, weight, self.bias)
+            return answered
+        return _product(input, weight, self.bias)
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """inputs @ weight.T + bias."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return found
 
 
 class _Product(torch.autograd.Function):
-    """images @ weight.T + bias; its gradient at the images is another such product."""
+    """The gradient at the inputs is another such product."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        answered: Tensor = torch.ops.mkldnn._linear_pointwise(images, weight, bias, "none", [], "")
-        return answered
+        return _product(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
