@@ -43,7 +43,7 @@ class QuickLinear(nn.Linear):
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """inputs @ weight.T + bias."""
+    """What a linear layer answers, by oneDNN."""
     found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return found
 
