@@ -93,10 +93,12 @@ def task_gradients(
             name: tensor.detach().requires_grad_() if fixed or not tensor.requires_grad else tensor
             for name, tensor in parameters.items()
         }
+        loss = task_loss(model, {**others, **asked}, batch)
+        if not loss.requires_grad:  # the network answers whatever its parameters are
+            return {name: torch.zeros_like(tensor) for name, tensor in asked.items()}
         slopes = torch.autograd.grad(
-            task_loss(model, {**others, **asked}, batch), list(asked.values()),
-            create_graph=not fixed, materialize_grads=True,
-        )  # fmt: skip
+            loss, list(asked.values()), create_graph=not fixed, materialize_grads=True
+        )
     return dict(zip(parameters, slopes, strict=True))
 
 

@@ -74,7 +74,8 @@ def test_a_claim_ends_with_its_process(tmp_path):
 
 
 def test_names_cannot_leave_the_folder(tmp_path):
-    assert claim(tmp_path / "in", "../../out[eps=8/255]", print) is not None
+    held = claim(tmp_path / "in", "../../out[eps=8/255]", print)
+    assert held is not None  # some versions of filelock take the file away when nobody holds it
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert file.parent == tmp_path / "in" / ".locks"
 

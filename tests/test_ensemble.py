@@ -25,7 +25,7 @@ from benchmark.precision import LowPrecision
 from benchmark.sources import reachable
 from benchmark.toys import conv_net, some_images
 
-CUT = {"iterations": 5, "targets": 3, "queries": 40}
+CUT = {"iterations": 5, "targets": 3, "queries": 120}
 ENSEMBLES = {"linf": AutoAttackLinf, "l2": AutoAttackL2}
 EPS = {"linf": 0.02, "l2": 0.12}
 NAMES = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name), Part)]
