@@ -96,7 +96,10 @@ def task_gradient(
         return outer_loss(model, settings, {**theta, **now}, Batch(attacked, labels), images)
 
     def total(theta: Parameters, logarithms: Parameters, *rows: Tensor) -> tuple[Tensor, Tensor]:
-        losses = torch.func.vmap(loss, (None, None, 0, 0, 0, 0, 0))(theta, logarithms, *rows)
+        if len(rows[0]) == 1:  # convolutions of one model need no groups
+            losses = loss(theta, logarithms, *(row[0] for row in rows))[None]
+        else:
+            losses = torch.func.vmap(loss, (None, None, 0, 0, 0, 0, 0))(theta, logarithms, *rows)
         return losses.sum(), losses
 
     return torch.func.grad(total, argnums=(0, 1), has_aux=True)

@@ -71,14 +71,15 @@ def test_without_an_inner_step_it_is_joint_training(as_it_is):
     agree(smooth_network(), [crafted_task(0), crafted_task(1)], settings, 1e-12)
 
 
-def test_tasks_that_do_not_fit_go_in_several_calls(as_it_is, monkeypatch):
+@pytest.mark.parametrize(("most", "expected"), [(2, [2, 2, 1]), (1, [1] * 5)])
+def test_tasks_that_do_not_fit_go_in_several_calls(as_it_is, monkeypatch, most, expected):
     real, calls = meta_compiled._add, []
     monkeypatch.setattr(
         meta_compiled, "_add", lambda *a: calls.append(len(a[2].labels)) or real(*a)
     )
-    monkeypatch.setattr(meta_compiled, "most_together", lambda *_: 2)
+    monkeypatch.setattr(meta_compiled, "most_together", lambda *_: most)
     agree(smooth_network(), [crafted_task(index) for index in range(5)], settings_of(), 1e-12)
-    assert calls == [2, 2, 1]
+    assert calls == expected
 
 
 def test_adapting_once_more_for_the_attack_is_booked(as_it_is):
@@ -124,7 +125,7 @@ def test_a_network_that_cannot_be_compiled_is_said_to_be_one():
             return self.inner(images) * (2 if float(images.detach().sum()) > 0 else 1)
 
     with pytest.raises(UsageError, match=r"cannot compile this network.*leave the option out"):
-        gradients(compiled_gradient, Branching(), [crafted_task(0)], settings_of())
+        gradients(compiled_gradient, Branching(), [crafted_task(0), crafted_task(1)], settings_of())
 
 
 @pytest.mark.parametrize("compiled", [False, True])

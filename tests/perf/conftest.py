@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 MACHINE = ("machine", "system", "python_implementation", "python_version")
 CPU = ("brand_raw", "hz_advertised_friendly", "count")
@@ -18,6 +21,13 @@ COMMIT = ("id", "dirty", "time")
 BENCHMARK = ("group", "name", "fullname", "params", "extra_info", "stats")
 DIGITS = 4
 """Significant ones: more would be noise in every line of a diff."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Races may take an hour: the limit of the other tests is none of theirs."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:

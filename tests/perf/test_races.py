@@ -59,12 +59,17 @@ MATRIX = "reattack_standing"
 
 @pytest.mark.parametrize(
     ("defense", "episodes", "at_least"),
-    [("standard[epochs=1]", EPISODES, 5.0), ("pgd_at[epochs=1,attack_steps=5]", 2, 1.0)],
+    [
+        ("standard[epochs=1]", EPISODES, 4.0),
+        ("checkpoint[path=DIR/mnist_lenet5_clntrained.pt]", min(EPISODES, 3), 5.0),
+        ("pgd_at[epochs=1,attack_steps=5]", 2, 1.0),
+    ],
 )
-def test_the_matrix(race_of, tmp_path, defense, episodes, at_least):
-    """A robust model is shown beside the undefended one: few images leave there."""
+def test_the_matrix(race_of, tmp_path, checkpoints_dir, defense, episodes, at_least):
+    """Our small CNN, the published LeNet5, and a robust model: few images leave there."""
     laps, figures = race_of(
-        "matrix_contenders.py", [MATRIX, "reattack", "script"], defense, episodes, N,
+        "matrix_contenders.py", [MATRIX, "reattack", "script"],
+        defense.replace("DIR", str(checkpoints_dir)), episodes, N,
         tmp_path, os.environ.get("REATTACK_MODELS", tmp_path / "models"), ours=MATRIX,
     )  # fmt: skip
     ours, theirs = (laps[name][0].found for name in (MATRIX, "script"))
