@@ -137,7 +137,7 @@ def _add(learner: Learner, function: Callable[..., Any], some: Given, tasks: int
     except RuntimeError as error:
         raise UsageError(
             f"{learner.settings.name}[compiled=true]: torch cannot compile this network here "
-            f"({str(error).strip().splitlines()[0]}); leave the option out"
+            f"({' '.join(str(error).split())[:200]}); leave the option out"
         ) from error
     for these, found in zip(moved, gradients, strict=True):
         for name, tensor in these.items():
