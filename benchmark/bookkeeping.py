@@ -85,7 +85,7 @@ def chosen_on(lab: Lab, cell: Cell) -> list[str]:
 
 def spared(lab: Lab, cell: Cell) -> list[str]:
     """The flag of a cell in which what stored examples break was not attacked again."""
-    if lab.place.reattack == "all" or not cell.budget.adapts:
+    if not lab.place.spares(cell):
         return []
     return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
 

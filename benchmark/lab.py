@@ -182,9 +182,8 @@ class Lab:
         shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one, *SEARCH))
                  for one in others]  # fmt: skip
         choice = self.place.choice(cell)
-        some = self.place.reattack if cell.budget.adapts else "all"
         return {
-            **({"reattack": some} if some != "all" else {}),
+            **({"reattack": self.place.reattack} if self.place.spares(cell) else {}),
             **({"attacks shown": short_hash(*shown)} if shown else {}),
             **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
             "cell": short_hash(cell.model_dump_json()),

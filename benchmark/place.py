@@ -35,6 +35,10 @@ class Place(NamedTuple):
     choices: tuple[Choice, ...] = ()
     """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
 
+    def spares(self, cell: Cell) -> bool:
+        """Whether what stored examples break is not attacked again."""
+        return self.reattack == "standing" and cell.budget.adapts
+
     def choice(self, cell: Cell) -> Choice | None:
         """The choice that a cell's adaptation comes from."""
         return next((one for one in self.choices if one.is_of(cell)), None)
