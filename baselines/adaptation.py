@@ -18,7 +18,7 @@ from torch.func import grad as gradient_of
 from torch.nn.functional import cross_entropy
 
 from baselines.networks import head_parameters, norm_parameters
-from baselines.stacked import Parameters, Stacked, each, side_by_side, unstack
+from baselines.stacked import Parameters, Stacked, each, side_by_side, together, unstack
 from baselines.step_sizes import step_sizes
 from benchmark.core.records import Budget, Effort, Method
 from benchmark.core.types import Batch
@@ -113,6 +113,11 @@ def inner_update(
     each number (Meta-SGD, Li et al. 2017) are differentiable either way.
     """
     gradients = task_gradients(model, parameters, batch, first_order, others)
+    return step_down(parameters, gradients, inner_lr)
+
+
+def step_down(parameters: Parameters, gradients: Parameters, inner_lr: Rate) -> Parameters:
+    """theta - alpha * gradient: of one model, or of many (models, ...)."""
     rates = inner_lr if isinstance(inner_lr, dict) else dict.fromkeys(parameters, inner_lr)
     return {name: tensor - rates[name] * gradients[name] for name, tensor in parameters.items()}
 
@@ -140,12 +145,32 @@ def inner_loops(
     def update(one: Parameters, *rows: Tensor) -> Parameters:
         return inner_update(model, one, Batch(*rows), inner_lr, first_order)
 
-    start = many
+    start, constant = many, first_order or not torch.is_grad_enabled()
     for step in range(steps):
-        many = each(update, many, *show(many, step), alike=step == 0)
+        shown = show(many, step)
+        if constant and together(shown.images):
+            many = step_down(many, constant_gradients(model, many, shown), inner_lr)
+        else:
+            many = each(update, many, *shown, alike=step == 0)
         if radius < math.inf:
             many = near(start, many, radius)
     return many
+
+
+def constant_gradients(model: nn.Module, many: Parameters, batch: Batch) -> Parameters:
+    """`task_gradients` of first order of many models (models, ...), all at once.
+
+    One model's loss has no slope at another's parameters: so the gradient of the sum has them all.
+    Autograd from outside of `vmap` is as fast as `torch.func.grad` inside, which imports all of
+    torch's compiler when it is first used: a second.
+    """
+    asked = {name: tensor.detach().requires_grad_() for name, tensor in many.items()}
+    with torch.enable_grad():
+        losses: Tensor = each(lambda one, *rows: task_loss(model, one, Batch(*rows)), asked, *batch)
+        if not losses.requires_grad:  # the network answers whatever its parameters are
+            return {name: torch.zeros_like(tensor) for name, tensor in asked.items()}
+        slopes = torch.autograd.grad(losses.sum(), list(asked.values()), materialize_grads=True)
+    return dict(zip(many, slopes, strict=True))
 
 
 def near(start: Parameters, many: Parameters, radius: float) -> Parameters:

@@ -85,6 +85,11 @@ def pays_off(device: torch.device, pixels: int) -> bool:
     return device.type != "cpu" or pixels <= SMALL
 
 
+def together(inputs: Tensor) -> bool:
+    """Whether models are better asked in one call about `inputs` (models, rows, ...)."""
+    return len(inputs) > 1 and pays_off(inputs.device, inputs[0].numel())
+
+
 def each(
     function: Callable[..., Any], parameters: Parameters, *inputs: Tensor, alike: bool = False
 ) -> Any:
@@ -94,7 +99,7 @@ def each(
     network may branch on its values, which no batching rule covers: then a loop does it. If it is
     `function` itself that fails, the loop says so.
     """
-    if len(inputs[0]) > 1 and pays_off(inputs[0].device, inputs[0][0].numel()):
+    if together(inputs[0]):
         shared, where = (unstack(parameters, 0), None) if alike else (parameters, 0)
         dims = (where, *[0] * len(inputs))
         try:

@@ -112,7 +112,7 @@ def context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload([__name__, "torch._dynamo"])  # the second is what `vmap` needs
+    found.set_forkserver_preload([__name__])
     return found
 
 

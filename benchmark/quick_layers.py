@@ -1,4 +1,4 @@
-"""Layers of a frozen network that are faster on a CPU: same class below, same names and weights.
+"""Layers of a network that are faster on a CPU: same class below, same names and weights.
 
 Convolutions are in `benchmark.quick_convolution`. Linear layers: the products of torch's own go
 through MKL, which leaves half of the vector unit of other makers' processors unused; oneDNN, which
@@ -28,19 +28,21 @@ class QuickLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(batch, outputs) of (batch, inputs)."""
-        weight = self.weight
+        weight, bias = self.weight, self.bias
         plain = (
-            input.device.type != "cpu" or weight.requires_grad or input.dim() != 2
+            input.device.type != "cpu" or input.dim() != 2
             or not input.dtype == weight.dtype == torch.float32
             or len(input) * weight.numel() < LEAST
             or torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active()
         )  # fmt: skip
         if plain:
             return super().forward(input)
-        if input.requires_grad and torch.is_grad_enabled():
-            answered: Tensor = _Product.apply(input, weight, self.bias)
+        if torch.is_grad_enabled() and any(
+            one is not None and one.requires_grad for one in (input, weight, bias)
+        ):
+            answered: Tensor = _Product.apply(input, weight, bias)
             return answered
-        return _product(input, weight, self.bias)
+        return _product(input, weight, bias)
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -50,17 +52,22 @@ def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """The gradient at the inputs is another such product."""
+    """Every gradient is another such product."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(inputs if weight.requires_grad else None, weight)
         return _product(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        return _Product.apply(gradient, weight.t(), None), None, None
+        inputs, weight = ctx.saved_tensors
+        at_inputs, at_weight, at_bias = ctx.needs_input_grad
+        return (
+            _Product.apply(gradient, weight.t(), None) if at_inputs else None,
+            _Product.apply(gradient.t(), inputs.t(), None) if at_weight else None,
+            gradient.sum(dim=0) if at_bias else None,
+        )
 
 
 def quicken(model: nn.Module) -> nn.Module:
