@@ -117,7 +117,7 @@ def inner_update(
 
 
 def step_down(parameters: Parameters, gradients: Parameters, inner_lr: Rate) -> Parameters:
-    """theta - alpha * gradient: of one model, or of many (models, ...)."""
+    """Down the slope, theta - alpha * gradient: of one model, or of many (models, ...)."""
     rates = inner_lr if isinstance(inner_lr, dict) else dict.fromkeys(parameters, inner_lr)
     return {name: tensor - rates[name] * gradients[name] for name, tensor in parameters.items()}
 

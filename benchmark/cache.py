@@ -69,11 +69,15 @@ class Cache:
         self.root, self.limit, self.say = root, limit, say
         self._writable, self._size, self._files, self._since = True, 0, 0, limit
 
+    def has(self, key: str) -> bool:
+        """Whether there is a file for a key; never in a folder that may not be looked into."""
+        return os.path.isfile(self.root / f"{key}{SUFFIX}")
+
     def get(self, key: str) -> Entry | None:
         """The entry of a key, or None if there is none that can be trusted."""
-        path = self.root / f"{key}{SUFFIX}"
-        if not os.path.isfile(path):  # which a folder that may not be looked into is not
+        if not self.has(key):
             return None
+        path = self.root / f"{key}{SUFFIX}"
         try:
             entry = read(path)
         except UsageError as error:

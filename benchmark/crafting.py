@@ -7,7 +7,7 @@ its verdicts are taken again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,40 @@ LAYOUT = 1
 """Of cache files: another number, and no older file is found."""
 
 
+class Wanted(NamedTuple):
+    """Examples to craft at full strength, against a trained model."""
+
+    attack: Attack
+    model: Model
+    batch: Batch
+    rng: Streams
+    """One for each image."""
+    about: Mapping[str, str]
+    """What this is, in words, for people who look into the cache."""
+
+    @property
+    def pieces(self) -> list[Tensor]:
+        """Rows (int64) that are attacked at once."""
+        return list(evaluation.pieces(self.batch.images, self.attack))
+
+    @property
+    def may_be_kept(self) -> bool:
+        """A model that answers at random is attacked every time."""
+        return not any(flag.startswith("randomised") for flag in self.model.flags)
+
+
+class Piece(NamedTuple):
+    """Some of the examples, crafted elsewhere: proposals to be audited again."""
+
+    images: Tensor
+    outside: int
+    """How many of them left the budget; their originals took over."""
+    target: str
+    """`state_hash` of the model that was attacked."""
+    meter: Meter
+    """What it took."""
+
+
 class Crafted(NamedTuple):
     """What an attack does to the trained model: crafted once, used by every budget."""
 
@@ -36,66 +70,97 @@ class Crafted(NamedTuple):
 
 
 def craft(
-    cache: Cache | None, attack: Attack, model: Model, batch: Batch, about: Mapping[str, str],
-    meter: Meter, rng: Streams,
-) -> Crafted:  # fmt: skip
+    cache: Cache | None, wanted: Wanted, meter: Meter, given: Sequence[Piece] = ()
+) -> Crafted:
     """Attack every image at full strength, or read what the same attack led to before.
 
-    `about` says in words what this is. A model that answers at random is attacked every time.
-    Passes are counted on `meter` only where something is crafted.
+    Passes are counted on `meter` only where something is crafted. `given`: all pieces, where
+    others have crafted them for this call.
     """
-    clean = correct(model.network, batch)
-    if cache is None or any(flag.startswith("randomised") for flag in model.flags):
-        return _craft(attack, model, batch, clean, meter, rng)
-    key = key_of(attack, model, batch, rng)
+    clean = correct(wanted.model.network, wanted.batch)
+    if cache is None or not wanted.may_be_kept:
+        return _craft(wanted, clean, meter, given)
+    key = key_of(wanted)
     found = cache.get(key)
     if found is not None:
         try:
-            return recheck(attack, model.network, batch, clean, found)
+            return recheck(wanted, clean, found)
         except AuditError as error:
             cache.say(f"cached examples are not used, but made again: {error}")
-    made = _craft(attack, model, batch, clean, meter, rng)
-    notes = {**about, "outside": str(made.outside)}
+    made = _craft(wanted, clean, meter, given)
+    notes = {**wanted.about, "outside": str(made.outside)}
     cache.put(key, Entry(made.images, made.clean, made.robust, notes))
     return made
 
 
-def _craft(
-    attack: Attack, model: Model, batch: Batch, clean: Tensor, meter: Meter, rng: Streams
-) -> Crafted:
-    made = evaluation.run_attack(attack, model.searched, batch, "examples", meter, rng)
-    robust = clean & correct(model.network, Batch(made.images, batch.labels))
-    return Crafted(made.images, clean, robust, int(made.outside.sum()))
+def is_kept(cache: Cache | None, wanted: Wanted) -> bool:
+    """Whether the cache holds these."""
+    return cache is not None and wanted.may_be_kept and cache.has(key_of(wanted))
 
 
-def recheck(
-    attack: Attack, network: nn.Module, batch: Batch, clean: Tensor, found: Entry
-) -> Crafted:
+def craft_piece(wanted: Wanted, number: int) -> Piece:
+    """One of the pieces in which `craft` would attack the batch, the same bit for bit."""
+    rows, meter = wanted.pieces[number], Meter()
+    batch, rng = wanted.batch.take(rows), wanted.rng.take(rows)
+    made = evaluation.run_attack(
+        wanted.attack, wanted.model.searched, batch, "examples", meter, rng
+    )
+    return Piece(made.images.cpu(), int(made.outside.sum()), made.target, meter)
+
+
+def _craft(wanted: Wanted, clean: Tensor, meter: Meter, given: Sequence[Piece]) -> Crafted:
+    attack, model, batch, rng, _ = wanted
+    if given:
+        images, outside = _joined(wanted, meter, given)
+    else:
+        made = evaluation.run_attack(attack, model.searched, batch, "examples", meter, rng)
+        images, outside = made.images, int(made.outside.sum())
+    robust = clean & correct(model.network, Batch(images, batch.labels))
+    return Crafted(images, clean, robust, outside)
+
+
+def _joined(wanted: Wanted, meter: Meter, given: Sequence[Piece]) -> tuple[Tensor, int]:
+    if any(piece.target != wanted.model.hash for piece in given):
+        raise AuditError(f"examples of {wanted.attack.name} were crafted against another model")
+    for piece in given:
+        meter.add(piece.meter)
+    images = torch.cat([piece.images for piece in given])
+    return _audited_again(wanted, images), sum(piece.outside for piece in given)
+
+
+def recheck(wanted: Wanted, clean: Tensor, found: Entry) -> Crafted:
     """What was found, audited like a fresh proposal and with fresh verdicts.
 
     Raises:
         AuditError: it breaks a rule of the attack, or verdicts are not what they were.
     """
-    images = found.images.to(batch.images.device)
+    images = _audited_again(wanted, found.images)
+    robust = clean & correct(wanted.model.network, Batch(images, wanted.batch.labels))
+    for expected, got in ((found.clean, clean), (found.robust, robust)):
+        if not torch.equal(expected, got.cpu()):
+            changed = int((expected != got.cpu()).sum())
+            raise AuditError(f"{changed} verdicts of {wanted.attack.name} are not what they were")
+    return Crafted(images, clean, robust, int(found.notes["outside"]))
+
+
+def _audited_again(wanted: Wanted, images: Tensor) -> Tensor:
+    attack, batch = wanted.attack, wanted.batch
+    images = images.to(batch.images.device)
     if images.shape != batch.images.shape:
         raise AuditError(f"shape {tuple(images.shape)}, expected {tuple(batch.images.shape)}")
     for rows in evaluation.pieces(images):
         _, over = evaluation.audit(attack, batch.images[rows], images[rows])
         if over.any():
             raise AuditError(f"{int(over.sum())} images are over the budget of {attack.name}")
-    robust = clean & correct(network, Batch(images, batch.labels))
-    for expected, got in ((found.clean, clean), (found.robust, robust)):
-        if not torch.equal(expected, got.cpu()):
-            changed = int((expected != got.cpu()).sum())
-            raise AuditError(f"{changed} verdicts of {attack.name} are not what they were")
-    return Crafted(images, clean, robust, int(found.notes["outside"]))
+    return images
 
 
-def key_of(attack: Attack, model: Model, batch: Batch, rng: Streams) -> str:
+def key_of(wanted: Wanted) -> str:
     """32 hexadecimal digits of all that crafted examples depend on, by content where possible.
 
     The images, labels and random stream stand for data set, seed, episode, limit and pool size.
     """
+    attack, model, batch, rng, _ = wanted
     digest = hashlib.blake2b(digest_size=16)
     parts = [
         LAYOUT, rng.drawn, model.hash, model.training, *_layers(model.searched),

@@ -25,6 +25,11 @@ from benchmark.core.types import Attack, Batch, Goal
 from benchmark.quick_layers import quicken
 
 PIXELS_AT_ONCE = 500 * 28 * 28
+COSTLY = 2000
+"""Passes of an attack over an image from which it gets fewer images at once on a CPU, so that
+several workers can share them: about 10 seconds of work then."""
+FEWER, LEAST = 125 * 28 * 28, 125
+"""Pixels, or else images, that such an attack gets at once."""
 ROUNDING = 1e-6
 PASSES = 5
 """Over the same images, to see whether a model answers at random (as AutoAttack's own check)."""
@@ -47,6 +52,12 @@ class Meter:
     forwards: int = 0
     backwards: int = 0
     seconds: float = 0.0
+
+    def add(self, other: Meter) -> None:
+        """Count what another has counted."""
+        self.forwards += other.forwards
+        self.backwards += other.backwards
+        self.seconds += other.seconds
 
 
 @contextmanager
@@ -105,11 +116,18 @@ def state_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def pieces(images: Tensor) -> Iterator[Tensor]:
-    """Rows (int64) of pieces that fit in memory; the size depends on the image shape alone."""
-    size = max(1, min(1000, PIXELS_AT_ONCE // images.shape[1:].numel()))
+def pieces(images: Tensor, attack: Attack | None = None) -> Iterator[Tensor]:
+    """Rows (int64) of equal pieces that fit in memory, and are small where `attack` is costly.
+
+    Their sizes do not depend on who computes: so neither do the last bits of what is found.
+    """
+    pixels = images.shape[1:].numel()
+    size = max(1, min(1000, PIXELS_AT_ONCE // pixels))
+    if attack is not None and attack.passes >= COSTLY and images.device.type == "cpu":
+        size = min(size, max(LEAST, FEWER // pixels))
     if len(images):
-        yield from torch.split(torch.arange(len(images), device=images.device), size)
+        rows = torch.arange(len(images), device=images.device)
+        yield from rows.tensor_split(-(-len(images) // size))
 
 
 @torch.no_grad()
@@ -143,7 +161,7 @@ def run_attack(
     before = state_hash(judge)
     proposals, outside = [], []
     with metered(model, meter):
-        for rows in pieces(batch.images):
+        for rows in pieces(batch.images, attack):
             images, labels = batch.images[rows], batch.labels[rows]
             proposed = attack.perturb(
                 rows_of(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
@@ -201,7 +219,7 @@ def survives(
     judge = exact(model)
     verdicts = correct(judge, batch) if clean is None else clean.clone()
     rows = verdicts.nonzero().flatten()
-    at_stake = Batch(batch.images[rows], batch.labels[rows])
+    at_stake = batch.take(rows)
     attacked = run_attack(attack, rows_of(model, rows), at_stake, "verdict", meter, rng.take(rows))
     verdicts[rows] = correct(rows_of(judge, rows), Batch(attacked.images, at_stake.labels))
     outside = torch.zeros_like(verdicts)

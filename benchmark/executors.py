@@ -78,7 +78,7 @@ def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
     if team.executor == "auto" and small:
         return ended + _here(lab, pending)
     groups, parcel = in_order(lab, pending), _Parcels(lab)
-    jobs = min(team.jobs or cores(), len(groups))
+    jobs = team.jobs or cores()
     if team.executor == "ray":
         with OnRay(anywhere(job), team.address, team.jobs, team.gpus or 0.0, parcel) as ray:
             return ended + share_out(lab, groups, ray)

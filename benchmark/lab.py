@@ -6,7 +6,7 @@ model is alive at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from benchmark.cache import Cache
 from benchmark.core.records import Cell, Scored, short_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
-from benchmark.crafting import Crafted, craft
+from benchmark.crafting import Crafted, Piece, Wanted, craft, craft_piece, is_kept
 from benchmark.data import Dataset, Split
 from benchmark.models import SEARCH, Model, is_spoiled, trained_model
 from benchmark.place import Place, Watch
@@ -46,6 +46,8 @@ class Lab:
         self.plan, self.place, self.watch = plan, place, watch
         limit = place.cache_limit
         self.cache = Cache(place.cache, limit, self._note) if place.cache else None
+        self.given: Mapping[str, Sequence[Piece]] = {}
+        """The query under an attack, by its name, where others have crafted it for this lab."""
         self._kept: dict[str, tuple[object, object]] = {}
         self._planned: list[Cell] | None = None
         self._siblings: dict[Cell, list[Cell]] = {}
@@ -105,7 +107,8 @@ class Lab:
         drawn = data.support_and_query(dataset, size, cell.seed, episode, cell.limit)
         pool = drawn.support.batch().to(self.place.device)
         rng = Streams.named(len(pool.labels), "attack", "shown", cell.attack, cell.seed, episode)
-        return self._craft(cell, f"support of episode {episode}", pool, meter, rng).images
+        wanted = self._wanted(cell, f"support of episode {episode}", pool, rng)
+        return craft(self.cache, wanted, meter).images
 
     def _pool_size(self, cell: Cell) -> int:
         """Shots of the pool: the next of 10, 20, 40, ..., or all that the rarest class has."""
@@ -210,17 +213,26 @@ class Lab:
         return made
 
     def _static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:
+        return craft(self.cache, self._scored(cell), meter, self.given.get(cell.attack, ()))
+
+    def static_pieces(self, cell: Cell) -> int:
+        """In how many pieces the query is attacked; 0 if what that leads to is in the cache."""
+        wanted = self._scored(cell)
+        return 0 if is_kept(self.cache, wanted) else len(wanted.pieces)
+
+    def static_piece(self, cell: Cell, number: int) -> Piece:
+        """One of them, for whoever is `given` them all."""
+        return craft_piece(self._scored(cell), number)
+
+    def _scored(self, cell: Cell) -> Wanted:
         query = self.query(cell)
         rng = Streams.named(len(query.labels), "attack", "static", cell.attack, cell.seed)
-        return self._craft(cell, "query", query, meter, rng)
+        return self._wanted(cell, "query", query, rng)
 
-    def _craft(
-        self, cell: Cell, what: str, batch: Batch, meter: evaluation.Meter, rng: Streams
-    ) -> Crafted:
-        """Through the cache, if there is one; what it is said to hold is for people only."""
+    def _wanted(self, cell: Cell, what: str, batch: Batch, rng: Streams) -> Wanted:
         trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
         about = {"what": what, "trained": trained, "attack": cell.attack}
-        return craft(self.cache, self.attack(cell), self.model(cell), batch, about, meter, rng)
+        return Wanted(self.attack(cell), self.model(cell), batch, rng, about)
 
 
 def but_for_shots(cells: Sequence[Cell]) -> dict[Cell, list[Cell]]:

@@ -23,8 +23,8 @@ from typing import Any, Self
 from benchmark import work
 from benchmark.core.errors import UsageError
 from benchmark.fingerprint import code_version
-from benchmark.sharing import Group
-from benchmark.work import Died, Ended, Event, Job, Order, Packer, Parcel, Refused
+from benchmark.tasks import Task
+from benchmark.work import Died, Event, Job, Packer, Parcel, Refused
 
 ANSWER = 10.0
 """Seconds in which a cluster has to answer."""
@@ -66,7 +66,7 @@ def _ask(address: str) -> None:
 
 
 class OnRay:
-    """A backend (see `sharing.Backend`) of Ray tasks.
+    """A backend (see `tasks.Backend`) of Ray tasks.
 
     Args:
         address: HOST:PORT or `auto`; None starts a Ray on this machine that ends with the run.
@@ -81,7 +81,7 @@ class OnRay:
         self.job, self.address, self.jobs, self.gpus = job, address, jobs, gpus
         self.parcel = parcel
         self.put = OrderedDict[object, Any]()
-        self.streams: dict[Any, Group] = {}
+        self.streams: dict[Any, Task] = {}
         self.stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -95,7 +95,7 @@ class OnRay:
             self.stack.close()
             raise
         options = {"num_cpus": self.job.threads, "num_gpus": self.gpus}
-        self.task = _ray().remote(max_retries=0, num_returns="streaming", **options)(_task)
+        self.remote = _ray().remote(max_retries=0, num_returns="streaming", **options)(_task)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -137,19 +137,23 @@ class OnRay:
             )
         return slots
 
+    def workers(self) -> int:
+        """As many as were asked for, or as have room."""
+        return self.jobs or self.slots
+
     def has_room(self) -> bool:
         """As many as were asked for, or a few more than can run."""
         return len(self.streams) < (self.jobs or QUEUED * self.slots)
 
-    def begin(self, group: Group) -> None:
+    def begin(self, task: Task) -> None:
         """Submit a task; the parcel of its trained model goes into the object store once."""
-        order = pickle.dumps(Order(self.job, group.order, group.planned))
-        key, parcel = self.parcel(group.cells[0])
+        order = pickle.dumps(task.order(self.job))
+        key, parcel = self.parcel(task.cell)
         references = [
             self._put((parcel.dataset.name, parcel.dataset.seed), parcel.dataset),
             self._put(key, parcel.model),
         ]
-        self.streams[self.task.remote(code_version(), order, references)] = group
+        self.streams[self.remote.remote(code_version(), order, references)] = task
 
     def _put(self, key: object, value: object) -> Any:
         ray = _ray()
@@ -160,21 +164,21 @@ class OnRay:
             self.put.popitem(last=False)
         return self.put[key]
 
-    def wait(self, seconds: float) -> list[tuple[Group, Event]]:
-        """See `sharing.Backend`."""
+    def wait(self, seconds: float) -> list[tuple[Task, Event]]:
+        """See `tasks.Backend`."""
         ray = _ray()
         ready, _ = ray.wait(list(self.streams), num_returns=len(self.streams), timeout=0)
         if not ready:
             ready, _ = ray.wait(list(self.streams), num_returns=1, timeout=seconds)
         found = [(self.streams[stream], self._event(stream)) for stream in ready]
-        return [(group, event) for group, event in found if event is not None]
+        return [(task, event) for task, event in found if event is not None]
 
     def _event(self, stream: Any) -> Event | None:
         """What the task says next; None if it has said everything."""
         exceptions = _ray().exceptions
         try:
             event: Event = _ray().get(next(stream))
-            if isinstance(event, Ended) and event.cell == self.streams[stream].order[-1]:
+            if self.streams[stream].ends_with(event):
                 del self.streams[stream]  # its room is free: nobody waits for a task that is done
             return event
         except StopIteration:

@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Self
 
 from benchmark import fingerprint, work
-from benchmark.sharing import Group
-from benchmark.work import Died, Event, Job, Order, Packer, Parcel
+from benchmark.tasks import Task
+from benchmark.work import Died, Event, Job, Packer, Parcel
 
 
 class _Worker:
@@ -47,12 +47,12 @@ class _Worker:
 
 
 class Processes:
-    """A backend (see `sharing.Backend`) of at most `jobs` processes."""
+    """A backend (see `tasks.Backend`) of at most `jobs` processes."""
 
     def __init__(self, job: Job, jobs: int, parcel: Packer) -> None:
         self.job, self.jobs, self.parcel = job, jobs, parcel
         self.idle: list[_Worker] = []
-        self.busy: dict[Connection, tuple[_Worker, Group]] = {}
+        self.busy: dict[Connection, tuple[_Worker, Task]] = {}
         self.context = context()
 
     def __enter__(self) -> Self:
@@ -68,40 +68,44 @@ class Processes:
             worker.process.join(5)
             worker.process.kill()
 
+    def workers(self) -> int:
+        """All processes."""
+        return self.jobs
+
     def has_room(self) -> bool:
-        """Fewer groups than workers."""
+        """Fewer tasks than workers."""
         return len(self.busy) < self.jobs
 
-    def begin(self, group: Group) -> None:
-        """Give the group to an idle worker, with a parcel if its last one was another."""
+    def begin(self, task: Task) -> None:
+        """Give the task to an idle worker, with a parcel if its last one was another."""
         worker = self.idle.pop() if self.idle else _Worker(self.context)
-        key, parcel = self.parcel(group.cells[0])
-        order = pickle.dumps(Order(self.job, group.order, group.planned))
-        self.busy[worker.pipe] = worker, group
+        key, parcel = self.parcel(task.cell)
+        order = pickle.dumps(task.order(self.job))
+        self.busy[worker.pipe] = worker, task
         with suppress(OSError):  # it died while idle: `wait` sees that
             worker.pipe.send(
-                _Task(fingerprint.code_version(), order, None if worker.key == key else parcel)
+                _Sent(fingerprint.code_version(), order, None if worker.key == key else parcel)
             )
             worker.key = key
 
-    def wait(self, seconds: float) -> list[tuple[Group, Event]]:
-        """See `sharing.Backend`."""
+    def wait(self, seconds: float) -> list[tuple[Task, Event]]:
+        """See `tasks.Backend`."""
         return [self._event(pipe) for pipe in wait(list(self.busy), seconds)]  # type: ignore[arg-type]
 
-    def _event(self, pipe: Connection) -> tuple[Group, Event]:
-        worker, group = self.busy[pipe]
+    def _event(self, pipe: Connection) -> tuple[Task, Event]:
+        worker, task = self.busy[pipe]
         try:
             event: Event = pipe.recv()
         except (EOFError, OSError):
             del self.busy[pipe]
-            return group, Died(worker.end())
-        if isinstance(event, work.Ended) and event.cell == group.order[-1]:
+            return task, Died(worker.end())
+        if task.ends_with(event):
             del self.busy[pipe]
             self.idle.append(worker)
-        return group, event
+        return task, event
 
 
-class _Task(NamedTuple):
+class _Sent(NamedTuple):
     code: str
     order: bytes
     parcel: Parcel | None
@@ -154,8 +158,8 @@ def _serve(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):  # the parent has nothing more to do, or is gone
         while True:
-            task: _Task = pipe.recv()
-            for event in work.serve(task.code, task.order, lambda task=task: task.parcel):  # type: ignore[misc]
+            sent: _Sent = pipe.recv()
+            for event in work.serve(sent.code, sent.order, lambda sent=sent: sent.parcel):  # type: ignore[misc]
                 pipe.send(event)
 
 

@@ -1,7 +1,8 @@
 """Shares the cells out among workers, and writes down what comes back: the driver of a run.
 
 The unit of work is the cells of one trained model that is shown the same attacks, mostly the one
-that is scored: they share static examples and adapted models.
+that is scored: they share static examples and adapted models. Where an attack is so costly that its
+static examples go in pieces, any worker may make a piece, before the cells begin.
 What a worker reports is written at once, so a kill loses at most the cells in flight. A worker that
 dies costs the cell it was at: that one runs again alone, and if it takes another worker with it, it
 ends `failed`; nothing else is lost.
@@ -12,52 +13,21 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
 from benchmark.bookkeeping import failed_record, is_finished, keep
-from benchmark.claims import Claim, claim
+from benchmark.claims import claim
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.records import Cell
-from benchmark.evaluation import Meter
+from benchmark.evaluation import COSTLY, Meter
 from benchmark.lab import Lab
-from benchmark.limits import over_time
+from benchmark.limits import Limits, over_time
 from benchmark.pictures import Ending
-from benchmark.work import Begun, Died, Ended, Event, Refused
+from benchmark.runner import cannot_run
+from benchmark.tasks import Backend, Group, Part, Task
+from benchmark.work import Begun, Died, Ended, Event, Made, Refused
 
 PATIENCE = 0.5
 """Seconds between two looks at what other runs hold."""
-
-
-@dataclass(eq=False)
-class Group:
-    """Cells that share static examples, claimed by this run; those that have not ended yet."""
-
-    cells: list[Cell]
-    planned: list[Cell]
-    """All that the plan has of them, finished or not: episodes are made together (see `Lab`)."""
-    claim: Claim
-    alone: bool = False
-    """Whether only the first cell is given to the next worker: the last one died at it."""
-    begun: float = 0.0
-
-    @property
-    def order(self) -> list[Cell]:
-        """What one worker is asked for."""
-        return self.cells[: 1 if self.alone else None]
-
-
-class Backend(Protocol):
-    """Workers of some kind."""
-
-    def has_room(self) -> bool:
-        """Whether another group may begin."""
-
-    def begin(self, group: Group) -> None:
-        """Give `group.order` to a worker."""
-
-    def wait(self, seconds: float) -> list[tuple[Group, Event]]:
-        """What happened, as soon as something has; nothing if nothing did for so long."""
 
 
 class Queue:
@@ -121,70 +91,108 @@ def share_out(lab: Lab, groups: Iterable[list[Cell]], backend: Backend) -> Count
     Raises:
         UsageError: a worker runs other code, or the results cannot be written.
     """
-    driver, queue = _Driver(lab), Queue(lab, groups)
-    running: set[Group] = set()
-    while queue or running:
-        while backend.has_room() and (group := queue.next()):
-            driver.drop_finished(group)
-            if group.cells:
-                backend.begin(group)
-                running.add(group)
-            else:
-                group.claim.release()
-        if not running:
-            if queue:
-                queue.wait()
-            continue
-        for group, event in backend.wait(PATIENCE):
-            if driver.handle(group, event):
-                running.discard(group)
-                if group.cells:
-                    queue.again.append(group)
-                else:
-                    group.claim.release()
+    driver = _Driver(lab, Queue(lab, groups), backend.workers() > 1)
+    while driver.queue or driver.parts or driver.running:
+        while backend.has_room() and (task := driver.next()):
+            backend.begin(task)
+            driver.running.add(task)
+        if driver.running:
+            for task, event in backend.wait(PATIENCE):
+                driver.handle(task, event)
+        elif driver.queue:
+            driver.queue.wait()
     return driver.ended
 
 
 class _Driver:
-    """Writes down what workers report."""
+    """Chooses what is next, and writes down what workers report."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab, self.ended = lab, Counter[str]()
+    def __init__(self, lab: Lab, queue: Queue, several: bool) -> None:
+        self.lab, self.queue, self.several = lab, queue, several
+        self.ended, self.running, self.parts = Counter[str](), set[Task](), deque[Part]()
 
-    def drop_finished(self, group: Group) -> None:
+    def next(self) -> Task | None:
+        """What the next worker is given; None if there is nothing now."""
+        while not self.parts and (group := self.queue.next()):
+            self._drop_finished(group)
+            if not group.cells:
+                group.claim.release()
+            elif group.pieces or not (count := self._pieces(group)):
+                return group
+            else:
+                self.parts.extend(Part(group, number) for number in range(count))
+        return self.parts.popleft() if self.parts else None
+
+    def _pieces(self, group: Group) -> int:
+        """How many to make before a group begins; 0 if the group makes its own."""
+        cell, lab = group.cell, self.lab
+        costly = lab.attack(cell).passes >= COSTLY
+        if not (self.several and costly and len({cell.attack for cell in group.cells}) == 1):
+            return 0
+        if lab.place.limits[:2] != Limits()[:2] or cannot_run(lab, cell) is not None:
+            return 0  # limits are those of a whole cell
+        count = lab.static_pieces(cell)
+        return count if count > 1 else 0
+
+    def _drop_finished(self, group: Group) -> None:
         """What another run has finished since this one looked."""
         for cell in list(group.cells):
             if is_finished(self.lab, cell):
                 self.ended[keep(self.lab, cell, None)] += 1
                 group.cells.remove(cell)
 
-    def handle(self, group: Group, event: Event) -> bool:
-        """Whether the group is back: its order is done, or its worker gone."""
+    def handle(self, task: Task, event: Event) -> None:
+        """Write down what a worker says; raises UsageError if it refuses."""
         if isinstance(event, Refused):
             raise UsageError(event.reason)
+        if isinstance(event, Begun):
+            self.lab.watch.cell(event.cell)
+        if isinstance(task, Part):
+            self._handle_part(task, event)
+        elif isinstance(task, Group) and self._handle_group(task, event):
+            self.running.discard(task)
+            if task.cells:
+                self.queue.again.append(task)
+            else:
+                task.claim.release()
+
+    def _handle_part(self, part: Part, event: Event) -> None:
+        if isinstance(event, Begun):
+            return
+        if isinstance(event, Died):
+            self.lab.watch.note(f"{event.reason}; trying again: {part.cell}")
+        self.running.discard(part)
+        group, piece = part.group, event.piece if isinstance(event, Made) else None
+        group.pieces[part.number] = piece
+        if piece is None:  # the group makes its own, and its records say what is wrong
+            self.parts = deque(other for other in self.parts if other.group is not group)
+        waiting = [*self.running, *self.parts]
+        if not any(isinstance(other, Part) and other.group is group for other in waiting):
+            self.queue.again.appendleft(group)
+
+    def _handle_group(self, group: Group, event: Event) -> bool:
+        """Whether the group is back: its order is done, or its worker gone."""
         if isinstance(event, Died):
             self._lost(group, event.reason)
             return True
-        if isinstance(event, Begun):
-            self.lab.watch.cell(event.cell)
-            group.begun = time.monotonic()
-            return False
-        return self._end(group, event)
+        if isinstance(event, Ended):
+            return self._end(group, event)
+        group.begun = time.monotonic()
+        return False
 
     def _end(self, group: Group, event: Ended) -> bool:
         for line in event.notes:
             self.lab.watch.note(line)
-        last = group.order[-1]
+        back = group.ends_with(event)
         self.ended[keep(self.lab, event.cell, event.ending)] += 1
         group.cells.remove(event.cell)
         group.begun = 0.0
-        if event.cell == last:
+        if back:
             group.alone = False
-            return True
-        return False
+        return back
 
     def _lost(self, group: Group, reason: str) -> None:
-        cell, limits = group.cells[0], self.lab.place.limits
+        cell, limits = group.cell, self.lab.place.limits
         seconds = time.monotonic() - group.begun if group.begun else 0.0
         late = limits.seconds is not None and seconds > limits.seconds
         if not (late or group.alone):

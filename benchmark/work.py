@@ -20,6 +20,7 @@ from baselines.from_file import build_defense
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell
 from benchmark.core.types import Attack
+from benchmark.crafting import Piece
 from benchmark.data import Dataset
 from benchmark.fingerprint import code_version
 from benchmark.lab import Lab
@@ -61,6 +62,16 @@ class Order(NamedTuple):
     cells: list[Cell]
     planned: list[Cell]
     """All that the plan has of these, since what is made together depends on that."""
+    given: dict[str, list[Piece]] = {}
+    """See `Lab.given`."""
+
+
+class PieceOrder(NamedTuple):
+    """A piece of what cells of one trained model and attack need first."""
+
+    job: Job
+    cell: Cell
+    number: int
 
 
 class Parcel(NamedTuple):
@@ -89,6 +100,12 @@ class Ended(NamedTuple):
     notes: list[str]
 
 
+class Made(NamedTuple):
+    """A piece is there; None if it could not be made."""
+
+    piece: Piece | None
+
+
 class Refused(NamedTuple):
     """Nothing that this worker does would help: the user has to act."""
 
@@ -101,7 +118,7 @@ class Died(NamedTuple):
     reason: str
 
 
-Event = Begun | Ended | Refused | Died
+Event = Begun | Ended | Made | Refused | Died
 
 
 def pack(dataset: Dataset, model: Model) -> Parcel:
@@ -159,14 +176,13 @@ def _lab(job: Job) -> WorkerLab:
     return WorkerLab(job._replace(place=place))
 
 
-def serve(
-    code: str, order: bytes, fetch: Callable[[], Parcel | None]
-) -> Iterator[Begun | Ended | Refused]:
-    """Run the cells of an order, and tell how it goes.
+def serve(code: str, order: bytes, fetch: Callable[[], Parcel | None]) -> Iterator[Event]:
+    """Run the cells of an order, or make a piece, and tell how it goes.
 
     Args:
         code: `code_version` of the driver; a worker with any other refuses before it reads on.
-        order: a pickled `Order`, opened only then, since other code may not be able to.
+        order: a pickled `Order` or `PieceOrder`, opened only then, since other code may not be
+            able to.
         fetch: gives the parcel of these cells; None where the last one still holds.
     """
     if code != code_version():
@@ -176,15 +192,27 @@ def serve(
         )
         return
     try:
-        yield from _run(pickle.loads(order), fetch)
+        opened: Order | PieceOrder = pickle.loads(order)
+        lab = _lab(opened.job)
+        lab.parcel = fetch() or lab.parcel
+        yield from _run(lab, opened) if isinstance(opened, Order) else _make(lab, opened)
     except UsageError as error:
         yield Refused(str(error))
 
 
-def _run(order: Order, fetch: Callable[[], Parcel | None]) -> Iterator[Begun | Ended]:
-    lab = _lab(order.job)
+def _make(lab: WorkerLab, order: PieceOrder) -> Iterator[Begun | Made]:
+    yield Begun(order.cell)
+    try:
+        yield Made(lab.static_piece(order.cell, order.number))
+    except UsageError:
+        raise
+    except Exception:  # whoever runs the cell meets the same, and says so in its record
+        yield Made(None)
+
+
+def _run(lab: WorkerLab, order: Order) -> Iterator[Begun | Ended]:
     lab.plan = lab.plan.model_copy(update={"cells": order.planned})
-    lab.parcel = fetch() or lab.parcel
+    lab.given = order.given
     for cell in order.cells:
         yield Begun(cell)
         notes = lab.watch = _Notes()

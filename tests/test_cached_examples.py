@@ -16,7 +16,7 @@ from benchmark.cache import Cache, files
 from benchmark.core.store import read_weights, write_weights
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.crafting import craft, key_of
+from benchmark.crafting import Wanted, craft, key_of
 from benchmark.evaluation import Meter, state_hash
 from benchmark.models import Model
 from benchmark.precision import in_precision
@@ -53,7 +53,7 @@ class Situation:
         self.rng = Streams.named(12, "attack", "static", "pgd_linf", 0)
 
     def key(self):
-        return key_of(self.attack, self.model, self.batch, self.rng)
+        return key_of(Wanted(self.attack, self.model, self.batch, self.rng, {}))
 
 
 class OtherAttack(Nested):
@@ -150,10 +150,8 @@ def crafted(folder, situation, limit=GIGA, flags=()):
     """Craft through a cache; also what was said and how many passes it took."""
     notes, meter = [], Meter()
     model = situation.model._replace(flags=list(flags))
-    made = craft(
-        Cache(folder, limit, notes.append), situation.attack, model, situation.batch, {}, meter,
-        Streams.named(12, "attack"),
-    )  # fmt: skip
+    wanted = Wanted(situation.attack, model, situation.batch, Streams.named(12, "attack"), {})
+    made = craft(Cache(folder, limit, notes.append), wanted, meter)
     return made, notes, meter.forwards
 
 

@@ -14,7 +14,7 @@ from benchmark.core.errors import UsageError
 from benchmark.executors import Team
 from benchmark.lab import Lab
 from benchmark.place import Place
-from benchmark.sharing import Group
+from benchmark.tasks import Group
 
 HERE, TWO = Team("here"), Team("processes", 2)
 MATRIX = {"attacks": "pgd_linf[steps=3],uniform_noise,tifgsm", "shots": [0, 1], "seeds": [0, 1]}
@@ -122,9 +122,9 @@ def test_few_trained_models_are_held_at_once(monkeypatch):
 def test_a_worker_is_given_the_cell_that_killed_the_last_one_alone():
     cells = tiny_plan(shots=[0, 1, 2]).cells
     group = Group(cells, cells, None)
-    assert group.order == cells
+    assert group.asked == cells
     group.alone = True
-    assert group.order == cells[:1]
+    assert group.asked == cells[:1]
 
 
 def test_workers_compute_with_their_share_of_the_cores(tmp_path):

@@ -46,6 +46,10 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
 
+    def take(self, rows: Tensor) -> Batch:
+        """Some rows (int64) of it."""
+        return Batch(self.images[rows], self.labels[rows])
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
         return Batch(self.images.to(device), self.labels.to(device))

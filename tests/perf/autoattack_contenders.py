@@ -6,16 +6,32 @@ iterations and queries as published unless given.
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from pgd_contenders import Work, survivors, task
+import torch
+from pgd_contenders import CASES, Work, survivors, task
+from racing import THREADS
 
 from attacks.ensemble import AutoAttackLinf
+from benchmark.cache import read
+from benchmark.core.store import read_record, record_path
 from benchmark.core.streams import Streams
 from benchmark.evaluation import Meter, correct, frozen, survives
+from benchmark.executors import Team, fill
+from benchmark.lab import Lab
 from benchmark.memory import keep_memory
+from benchmark.place import Place
+from benchmark.plan import make_plan
 from benchmark.precision import in_precision
+from benchmark.progress import Silent
+from benchmark.requests import Suite, make_request
+from benchmark.work import Job
 
 
 def reattack(
@@ -39,6 +55,42 @@ def reattack(
     return work
 
 
+def reattack_command(
+    case: str, n: str, iterations: str = "100", queries: str = "5000", precision: str = "float32"
+) -> Work:
+    """`aa_linf` as the command line runs it: a process for each core, records written and all."""
+    facts, folder = CASES[case], Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    checkpoint = f"checkpoint[path={os.environ['REATTACK_CHECKPOINTS']}/{facts.file}]"
+    wanted = {
+        "defenses": checkpoint, "network": facts.network, "limit": int(n),
+        "attacks": f"aa_linf[eps={facts.eps},iterations={iterations},queries={queries}]",
+    }  # fmt: skip
+    plan = make_plan(make_request(wanted), Suite(description="", dataset=facts.dataset, shots=[0]))
+    place = Place(
+        folder, Path(os.environ["REATTACK_DATA"]), cache=folder / "cache", cache_limit=1 << 30,
+        precision=precision,
+    )  # fmt: skip
+    keep_memory()
+    lab = Lab(plan, place, Silent())
+    (cell,) = plan.cells
+    model, batch = lab.model(cell).network, lab.query(cell)
+
+    def work() -> list[list[int]]:
+        fill(lab, Job(place, (checkpoint,)), Team("processes", THREADS))
+        outcome = read_record(record_path(folder, cell)).outcome
+        assert outcome is not None
+        stands = torch.from_numpy(outcome.before.unpack()[0]).bool()
+        (file,) = (folder / "cache").glob("*.safetensors")
+        images = read(file).images
+        threat = lab.attack(cell).threat
+        wrong = model(images).argmax(dim=1) != batch.labels
+        unproven = ~stands & ~(wrong & threat.inside(batch.images, images))
+        return [stands.nonzero().flatten().tolist(), unproven.nonzero().flatten().tolist()]
+
+    return work
+
+
 def pyautoattack(case: str, n: str, iterations: str = "100", queries: str = "5000") -> Work:
     """`run_standard_evaluation` of a plain network in batches of 500."""
     from pyautoattack import AutoAttack
@@ -58,6 +110,8 @@ def pyautoattack(case: str, n: str, iterations: str = "100", queries: str = "500
 
 CONTENDERS: dict[str, Callable[..., Work]] = {
     "reattack": reattack,
+    "reattack_command": reattack_command,
+    "reattack_command_bfloat16": partial(reattack_command, precision="bfloat16"),
     "reattack_bfloat16": partial(reattack, precision="bfloat16"),
     "pyautoattack": pyautoattack,
 }
