@@ -20,6 +20,7 @@ from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.evaluation import Meter, correct
 from benchmark.models import Model
+from benchmark.pieces import pieces, pieces_for
 from benchmark.sources import reachable_hash
 
 LAYOUT = 1
@@ -40,7 +41,7 @@ class Wanted(NamedTuple):
     @property
     def pieces(self) -> list[Tensor]:
         """Rows (int64) that are attacked at once."""
-        return list(evaluation.pieces(self.batch.images, self.attack))
+        return pieces_for(self.attack, self.model.searched, self.batch.images)
 
     @property
     def may_be_kept(self) -> bool:
@@ -148,7 +149,7 @@ def _audited_again(wanted: Wanted, images: Tensor) -> Tensor:
     images = images.to(batch.images.device)
     if images.shape != batch.images.shape:
         raise AuditError(f"shape {tuple(images.shape)}, expected {tuple(batch.images.shape)}")
-    for rows in evaluation.pieces(images):
+    for rows in pieces(images):
         _, over = evaluation.audit(attack, batch.images[rows], images[rows])
         if over.any():
             raise AuditError(f"{int(over.sum())} images are over the budget of {attack.name}")

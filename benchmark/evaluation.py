@@ -22,14 +22,9 @@ from benchmark.core.asking import exact, gates, rows_of
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
+from benchmark.pieces import pieces, pieces_for
 from benchmark.quick_layers import quicken
 
-PIXELS_AT_ONCE = 500 * 28 * 28
-COSTLY = 2000
-"""Passes of an attack over an image from which it gets fewer images at once on a CPU, so that
-several workers can share them: about 10 seconds of work then."""
-FEWER, LEAST = 125 * 28 * 28, 125
-"""Pixels, or else images, that such an attack gets at once."""
 ROUNDING = 1e-6
 PASSES = 5
 """Over the same images, to see whether a model answers at random (as AutoAttack's own check)."""
@@ -116,20 +111,6 @@ def state_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def pieces(images: Tensor, attack: Attack | None = None) -> Iterator[Tensor]:
-    """Rows (int64) of equal pieces that fit in memory, and are small where `attack` is costly.
-
-    Their sizes do not depend on who computes: so neither do the last bits of what is found.
-    """
-    pixels = images.shape[1:].numel()
-    size = max(1, min(1000, PIXELS_AT_ONCE // pixels))
-    if attack is not None and attack.passes >= COSTLY and images.device.type == "cpu":
-        size = min(size, max(LEAST, FEWER // pixels))
-    if len(images):
-        rows = torch.arange(len(images), device=images.device)
-        yield from rows.tensor_split(-(-len(images) // size))
-
-
 @torch.no_grad()
 def correct(model: nn.Module, batch: Batch) -> Tensor:
     """Whether each image is classified correctly, bool (n,); AuditError for logits not finite."""
@@ -160,8 +141,9 @@ def run_attack(
     judge = exact(model)
     before = state_hash(judge)
     proposals, outside = [], []
+    parts = pieces_for(attack, model, batch.images)
     with metered(model, meter):
-        for rows in pieces(batch.images, attack):
+        for rows in parts:
             images, labels = batch.images[rows], batch.labels[rows]
             proposed = attack.perturb(
                 rows_of(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)

@@ -33,9 +33,10 @@ POOL = 10
 """Shown images per class that are crafted at once, see `Lab.shown`."""
 PROTOCOL = (
     "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
-    "benchmark.evaluation", "benchmark.crafting", "benchmark.data", "benchmark.precision",
-    "benchmark.quick_layers", "benchmark.quick_convolution", "benchmark.convolution_gradients",
-    "baselines.adaptation", "baselines.stacked", "baselines.step_sizes",
+    "benchmark.evaluation", "benchmark.pieces", "benchmark.crafting", "benchmark.data",
+    "benchmark.precision", "benchmark.quick_layers", "benchmark.quick_convolution",
+    "benchmark.convolution_gradients", "baselines.adaptation", "baselines.stacked",
+    "baselines.step_sizes",
 )  # fmt: skip
 
 

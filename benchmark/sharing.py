@@ -18,10 +18,11 @@ from benchmark.bookkeeping import failed_record, is_finished, keep
 from benchmark.claims import claim
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.records import Cell
-from benchmark.evaluation import COSTLY, Meter
+from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 from benchmark.limits import Limits, over_time
 from benchmark.pictures import Ending
+from benchmark.pieces import COSTLY
 from benchmark.runner import cannot_run
 from benchmark.tasks import Backend, Group, Part, Task
 from benchmark.work import Begun, Died, Ended, Event, Made, Refused

@@ -1,0 +1,68 @@
+"""How many images are asked about or attacked at once: as many as fit in memory.
+
+The sizes depend on the network, the attack and the images alone, not on who computes where: so
+neither do the last bits of what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.core.asking import rows_of
+from benchmark.core.types import Attack
+
+PIXELS = 500 * 28 * 28
+"""Of as many images as surely fit, whatever the network."""
+ROOM = {"cpu": 1 << 30, "cuda": 4 << 30}
+"""Bytes that a pass over the images attacked at once may keep for its way back."""
+MOST = {"cpu": 500, "cuda": 2000}
+"""Images attacked at once, however little they keep."""
+COSTLY, FEWER = 2000, 250
+"""Passes of an attack over an image from which on a CPU it gets at most so many images at once, so
+that several workers can share them: some seconds of work then."""
+
+
+def pieces(images: Tensor, size: int | None = None) -> Iterator[Tensor]:
+    """Rows (int64) of equal pieces of at most `size` images; by default what surely fits."""
+    if len(images):
+        rows = torch.arange(len(images), device=images.device)
+        yield from rows.tensor_split(-(-len(images) // (size or surely(images))))
+
+
+def surely(images: Tensor) -> int:
+    """How many images of this shape fit."""
+    return max(1, min(1000, PIXELS // images.shape[1:].numel()))
+
+
+def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Rows (int64) that `attack` gets at once."""
+    kind, size = images.device.type, surely(images)
+    if len(images) > size:  # else there is nothing to find out
+        room = ROOM[kind] // max(1, kept_for_the_way_back(model, images))
+        size = max(1, min(MOST[kind], room))
+    if attack.passes >= COSTLY and kind == "cpu":
+        size = min(size, FEWER)
+    return list(pieces(images, size))
+
+
+def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int:
+    """Bytes that a pass keeps for each image until its gradient is asked for."""
+    few, many = (_kept(model, images[:count]) for count in (1, 2))
+    return max(0, many - few)  # what does not grow with the images, such as weights, cancels out
+
+
+def _kept(model: nn.Module, images: Tensor) -> int:
+    sizes = []
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.nbytes)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    rows = torch.arange(len(images), device=images.device)
+    with torch.enable_grad(), hooks:
+        rows_of(model, rows)(images.detach().requires_grad_())
+    return sum(sizes)
