@@ -141,15 +141,21 @@ class Search:
         mostly there is nothing more to look at, not even the loss.
         """
         labels, known = self.labels[rows], self.broken[rows]
-        allowed = torch.ones_like(known) if allowed is None else allowed
         wrong = logits.argmax(dim=1) != labels
-        new = wrong & ~known & allowed
+        if allowed is not None:
+            wrong &= allowed
+        new = wrong & ~known
         if self.goal == "verdict" and not new.any():
             return
         losses = loss(logits, labels)
-        higher = (losses > self.loss[rows]) & allowed & (self.goal == "examples")
-        wrong = self._confirmed(rows, proposals, wrong & (new | higher))
-        better = (wrong & ~known) | ((wrong == known) & higher)
+        if self.goal == "verdict":
+            better = wrong = self._confirmed(rows, proposals, new)
+        else:
+            higher = losses > self.loss[rows]
+            if allowed is not None:
+                higher &= allowed
+            wrong = self._confirmed(rows, proposals, wrong & (new | higher))
+            better = (wrong & ~known) | ((wrong == known) & higher)
         places = better.nonzero().flatten()
         if not len(places):
             return

@@ -27,7 +27,7 @@ class Normalise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Same shape as `images`."""
-        return (images - self.mean) / self.std
+        return (images - self.mean).div_(self.std)
 
 
 class Normalised(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from benchmark import data, datasets, evaluation, fingerprint
@@ -29,8 +30,8 @@ PIXELS = 64 << 20
 STATIC = 128 << 20
 """Bytes of static examples kept in memory: a matrix of attacks shown and scored comes back to each
 of them after every attack shown."""
-POOL = 10
-"""Shown images per class that are crafted at once, see `Lab.shown`."""
+POOL, EPISODES = 10, 5
+"""Shown images per class, and episodes, that are crafted at once, see `Lab.shown`."""
 PROTOCOL = (
     "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
     "benchmark.evaluation", "benchmark.pieces", "benchmark.crafting", "benchmark.data",
@@ -96,20 +97,31 @@ class Lab:
         """The support of an episode under attack, crafted against the trained model.
 
         The pool is crafted once for all shots up to its size, and cut: its first images are the
-        smaller supports. Its size depends on the cell alone, not on what else is planned.
+        smaller supports. Its size depends on the cell alone, not on what else is planned. The pools
+        of a few episodes are attacked as one batch: alone they are small ones.
         """
+        first = episode - episode % EPISODES
+        several = range(first, min(first + EPISODES, cell.episodes))
         size = self._pool_size(cell)
-        key = (*self._attacked(cell), size)
-        pool = self._keep(f"shown {episode}", key, lambda: self._shown(cell, size, episode, meter))
+        key = (*self._attacked(cell), size, several)
+        make = lambda: self._shown(cell, size, several, meter)  # noqa: E731
+        pool = self._keep(f"shown {first}", key, make)[episode - first]
         return pool[: cell.budget.shots * self.dataset(cell).classes]
 
-    def _shown(self, cell: Cell, size: int, episode: int, meter: evaluation.Meter) -> Tensor:
-        dataset = self.dataset(cell)
-        drawn = data.support_and_query(dataset, size, cell.seed, episode, cell.limit)
-        pool = drawn.support.batch().to(self.place.device)
-        rng = Streams.named(len(pool.labels), "attack", "shown", cell.attack, cell.seed, episode)
-        wanted = self._wanted(cell, f"support of episode {episode}", pool, rng)
-        return craft(self.cache, wanted, meter).images
+    def _shown(
+        self, cell: Cell, size: int, several: range, meter: evaluation.Meter
+    ) -> Sequence[Tensor]:
+        dataset, drawn, streams = self.dataset(cell), [], []
+        for episode in several:
+            split = data.support_and_query(dataset, size, cell.seed, episode, cell.limit)
+            drawn.append(split.support.batch())
+            names = ("attack", "shown", cell.attack, cell.seed, episode)
+            streams.append(Streams.named(len(drawn[-1].labels), *names))
+        pools = Batch(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+        what = f"support of episodes {several[0]} to {several[-1]}"
+        wanted = self._wanted(cell, what, pools.to(self.place.device), Streams.joined(streams))
+        made = craft(self.cache, wanted, meter).images
+        return torch.split(made, [len(batch.labels) for batch in drawn])
 
     def _pool_size(self, cell: Cell) -> int:
         """Shots of the pool: the next of 10, 20, 40, ..., or all that the rarest class has."""

@@ -16,7 +16,7 @@ from benchmark.core.types import Attack
 
 PIXELS = 500 * 28 * 28
 """Of as many images as surely fit, whatever the network."""
-ROOM = {"cpu": 1 << 30, "cuda": 4 << 30}
+ROOM = {"cpu": 1 << 28, "cuda": 4 << 30}
 """Bytes that a pass over the images attacked at once may keep for its way back."""
 MOST = {"cpu": 500, "cuda": 2000}
 """Images attacked at once, however little they keep."""

@@ -66,7 +66,7 @@ def test_queries_and_pools_are_kept_once_whatever_the_shots(tmp_path, plan):
         (entry.notes["attack"], entry.notes["what"], len(entry.images))
         for entry in (cache.read(file.path) for file in files(tmp_path / "cache"))
     )
-    each = [("query", 40), ("support of episode 0", 100), ("support of episode 1", 100)]
+    each = [("query", 40), ("support of episodes 0 to 1", 200)]
     attacks = sorted({cell.attack for cell in plan.cells})
     assert found == [(attack, *what) for attack in attacks for what in each]
     names = [file.path for file in files(tmp_path / "cache")]

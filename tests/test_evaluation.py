@@ -23,12 +23,12 @@ from benchmark.evaluation import (
     correct,
     frozen,
     metered,
-    pieces,
     run_attack,
     state_hash,
     survives,
     suspicions,
 )
+from benchmark.pieces import pieces
 from benchmark.toys import conv_net, some_images
 
 EPS = 0.1

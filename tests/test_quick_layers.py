@@ -50,7 +50,7 @@ def test_answers_and_gradients_are_those_of_double_precision(bias, turned):
         assert (found - double).norm() < 1e-5 * double.norm()
 
 
-@pytest.mark.parametrize("batch", [0, 1, 200])
+@pytest.mark.parametrize("batch", [0, 1, 50])
 def test_few_images_are_answered_bit_for_bit(batch):
     layer, inputs = layer_and_inputs(batch=batch)
     assert torch.equal(frozen(layer)(inputs), layer(inputs))
