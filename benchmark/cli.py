@@ -138,7 +138,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         str, typer.Option(help="Where cells run: auto, here, processes or ray.")
     ] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(help="Processes. [as many as cores for tiny images, else 1]")
+        int | None, typer.Option(help="Processes. [as many as cores; 1 on a GPU]")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of a Ray that runs, or auto. [one of its own]")
@@ -153,7 +153,10 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         float | None, typer.Option(help="Gigabytes its process may hold; likewise.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of torch in each. [1 for tiny images]")
+        int | None,
+        typer.Option(
+            help="Threads of torch in each. [1 for tiny images, else their share of the cores]"
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")

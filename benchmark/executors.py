@@ -12,6 +12,8 @@ from benchmark.core.records import Cell
 from benchmark.estimate import cost
 from benchmark.lab import Lab
 from benchmark.on_ray import OnRay, check_ray
+from benchmark.pieces import COSTLY
+from benchmark.plan import Plan
 from benchmark.processes import Processes, warm_up
 from benchmark.runner import run_matrix
 from benchmark.sharing import Queue, share_out
@@ -60,6 +62,18 @@ def check_team(team: Team) -> None:
     if team.gpus is not None and not 0 <= team.gpus < float("inf"):
         raise UsageError(f"--gpus-per-task: expected a number from 0, got {team.gpus:g}")
     check_ray(team.address)
+
+
+def needs_processes(team: Team) -> bool:
+    """Whether it is known, before anything is planned, that other processes compute."""
+    several = team.jobs is not None and team.jobs > 1
+    return team.executor == "processes" or (team.executor == "auto" and several)
+
+
+def units(plan: Plan) -> int:
+    """How many workers have something to do: one for each group, more where one is shared."""
+    shared = any(plan.attacks[cell.attack].passes >= COSTLY for cell in plan.cells)
+    return MOST if shared else len(by_attack(plan.cells))
 
 
 def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:

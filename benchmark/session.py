@@ -20,13 +20,14 @@ from benchmark.core.records import Record
 from benchmark.core.store import read_record, record_path, sweep
 from benchmark.dataset_facts import DATASETS
 from benchmark.dry_run import show as show_plan
-from benchmark.executors import Team, check_team, cores, fill
+from benchmark.executors import Team, check_team, cores, fill, needs_processes, units
 from benchmark.lab import Lab
 from benchmark.limits import Limits, check_limits
 from benchmark.memory import keep_memory
 from benchmark.place import Place, Reattack
 from benchmark.plan import Plan, defense_texts, make_plan
 from benchmark.precision import check_precision
+from benchmark.processes import warm_up
 from benchmark.progress import Progress, Silent
 from benchmark.requests import make_request, read_suite
 from benchmark.units import size_in_bytes
@@ -61,6 +62,8 @@ def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_r
     """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
     request, suite = make_request(values), read_suite(wish.suite)
     check(wish)
+    if needs_processes(wish.team) and not dry_run:
+        warm_up()  # on another core, while this one plans
     with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
         plan = make_plan(request, suite)
     place = place_of(wish, plan)
@@ -150,10 +153,9 @@ def choose_cache(wish: Wish) -> tuple[Path | None, int]:
 def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tuple[Team, int]:
     """Set torch's threads here; the team with its number of processes, and threads for each worker.
 
-    On images as small as the digits a second thread costs more than it brings, a second process
-    does not: one thread each, and as many processes as there are cores. Larger ones get all cores
-    in one process, or equal shares of them in several; the driver, which trains while no worker
-    runs, keeps all of them.
+    A second process brings more than a second thread, which on images as small as the digits
+    brings nothing: as many processes as there are cores, or as there is work for, and the cores in
+    equal shares. The driver, which trains while no worker runs, keeps all of them.
     """
     for flag, value in (("--jobs", team.jobs), ("--threads", threads)):
         if value is not None and value < 1:
@@ -162,7 +164,7 @@ def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tup
     on_cpu = torch.device(device).type == "cpu"
     tiny = shape[1] * shape[2] < TINY and on_cpu
     if team.executor == "auto" and team.jobs is None:
-        team = team._replace(jobs=cores() if tiny else 1)
+        team = team._replace(jobs=min(cores(), units(plan)) if on_cpu else 1)
     if team.executor == "ray" and team.gpus is None and not on_cpu:
         team = team._replace(gpus=SHARES[shape[0]])
     if threads is not None or tiny:

@@ -29,6 +29,7 @@ from benchmark.memory import keep_memory
 from benchmark.place import Place
 from benchmark.plan import make_plan
 from benchmark.precision import in_precision
+from benchmark.processes import warm_up
 from benchmark.progress import Silent
 from benchmark.requests import Suite, make_request
 from benchmark.work import Job
@@ -71,6 +72,7 @@ def reattack_command(
         folder, Path(os.environ["REATTACK_DATA"]), cache=folder / "cache", cache_limit=1 << 30,
         precision=precision,
     )  # fmt: skip
+    warm_up()  # the command line does that while it plans
     keep_memory()
     lab = Lab(plan, place, Silent())
     (cell,) = plan.cells

@@ -77,8 +77,11 @@ def reattack(defense: str, episodes: str, n: str, folder: str, models: str, **op
     """
     from benchmark.executors import Team, fill
     from benchmark.memory import keep_memory
+    from benchmark.processes import warm_up
     from benchmark.work import Job
 
+    if THREADS > 1:
+        warm_up()  # the command line does that while it plans
     keep_memory()
     shutil.rmtree(folder + "/ours", ignore_errors=True)
     prepared = lab(defense, episodes, n, folder + "/ours", models, **options)
