@@ -154,9 +154,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(
-            help="Threads of torch in each. [1 for tiny images, else their share of the cores]"
-        ),
+        typer.Option(help="Threads of torch in each. [1 for tiny images, else a share]"),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")
