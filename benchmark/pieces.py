@@ -16,10 +16,13 @@ from benchmark.core.types import Attack
 
 PIXELS = 500 * 28 * 28
 """Of as many images as surely fit, whatever the network."""
-ROOM = {"cpu": 1 << 28, "cuda": 4 << 30}
-"""Bytes that a pass over the images attacked at once may keep for its way back."""
-MOST = {"cpu": 500, "cuda": 2000}
-"""Images attacked at once, however little they keep."""
+ROOM = {"cpu": 24 << 20, "cuda": 4 << 30}
+"""Bytes that a pass over the images attacked at once should keep for its way back: what a cache
+holds, or the memory."""
+LEAST, MOST = {"cpu": 16, "cuda": 1}, {"cpu": 500, "cuda": 2000}
+"""Images attacked at once, however much or little they keep."""
+TINY = 64 * 28 * 28
+"""Pixels up to which there is nothing to gain."""
 COSTLY, FEWER = 2000, 250
 """Passes of an attack over an image from which on a CPU it gets at most so many images at once, so
 that several workers can share them: some seconds of work then."""
@@ -40,9 +43,9 @@ def surely(images: Tensor) -> int:
 def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]:
     """Rows (int64) that `attack` gets at once."""
     kind, size = images.device.type, surely(images)
-    if len(images) > size:  # else there is nothing to find out
+    if images.numel() > TINY:
         room = ROOM[kind] // max(1, kept_for_the_way_back(model, images))
-        size = max(1, min(MOST[kind], room))
+        size = min(MOST[kind], max(LEAST[kind], room))
     if attack.passes >= COSTLY and kind == "cpu":
         size = min(size, FEWER)
     return list(pieces(images, size))

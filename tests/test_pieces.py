@@ -38,10 +38,10 @@ def test_what_a_pass_keeps_is_measured():
     [
         (1 << 30, 81, [500, 500, 500]),
         (100 * 128, 81, [100] * 15),
-        (1, 81, [1] * 1500),
+        (1, 81, [16] * 90 + [15] * 4),
         (1 << 30, 2000, [FEWER] * 6),
     ],
-    ids=["at most so many", "as many as fit", "at least one", "fewer if costly"],
+    ids=["at most so many", "as many as fit", "at least so many", "fewer if costly"],
 )
 def test_as_many_as_fit_go_at_once(monkeypatch, room, passes, expected):
     monkeypatch.setitem(pieces_module.ROOM, "cpu", room)
@@ -159,10 +159,11 @@ def test_a_worker_that_dies_at_a_piece_costs_nothing(tmp_path, parts):
     values = {**COSTLY, "defenses": own_model(tmp_path, act)}
     run = fill_with(TWO, tmp_path / "died", **values)
     assert mark.exists()
-    assert parts.count(False) == 1
+    assert False in parts
     assert run.ended == {"done": 1}
-    (note,) = run.log.notes
-    assert note.startswith("a worker died of signal 9 (SIGKILL); trying again: digits/")
+    assert len(run.log.notes) == parts.count(False)  # both may die before the mark is there
+    said = "a worker died of signal 9 (SIGKILL); trying again: digits/"
+    assert all(note.startswith(said) for note in run.log.notes)
 
 
 def test_a_piece_that_crashes_is_a_failed_cell_and_never_robustness(tmp_path, parts):
