@@ -28,11 +28,16 @@ COSTLY, FEWER = 2000, 250
 that several workers can share them: some seconds of work then."""
 
 
-def pieces(images: Tensor, size: int | None = None) -> Iterator[Tensor]:
-    """Rows (int64) of equal pieces of at most `size` images; by default what surely fits."""
-    if len(images):
-        rows = torch.arange(len(images), device=images.device)
-        yield from rows.tensor_split(-(-len(images) // (size or surely(images))))
+def pieces(images: Tensor, size: int | None = None, *, even: bool = False) -> Iterator[Tensor]:
+    """Rows (int64) of equal pieces of at most `size` images; by default what surely fits.
+
+    `even`: one piece or an even number, since three take two workers as long as four.
+    """
+    count = -(-len(images) // (size or surely(images)))
+    if even and count > 1:
+        count += count % 2
+    if count:
+        yield from torch.arange(len(images), device=images.device).tensor_split(count)
 
 
 def surely(images: Tensor) -> int:
@@ -46,9 +51,8 @@ def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]
     if images.numel() > TINY:
         room = ROOM[kind] // max(1, kept_for_the_way_back(model, images))
         size = min(MOST[kind], max(LEAST[kind], room))
-    if attack.passes >= COSTLY and kind == "cpu":
-        size = min(size, FEWER)
-    return list(pieces(images, size))
+    costly = attack.passes >= COSTLY and kind == "cpu"
+    return list(pieces(images, min(size, FEWER) if costly else size, even=costly))
 
 
 def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int:

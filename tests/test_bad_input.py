@@ -232,7 +232,8 @@ def test_an_interrupt_before_the_first_cell_is_one_line(run, monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_on_a_real_run_of_two_processes(ctrl_c, tmp_path):
     attacks = "fgsm,pgd_linf[steps=1000000]"
-    words = f"run --defense {DEFENSE} --attacks {attacks} --shots 0 --limit 20 --jobs 2 --json --results"
+    words = f"run --defense {DEFENSE} --attacks {attacks} --shots 0 --limit 20 --jobs 2"
+    words += " --json --results"
     done = ctrl_c(words, tmp_path)
     assert [*(tmp_path / "records").rglob("*.json")] == done
     assert not read_records(tmp_path).problems

@@ -40,8 +40,9 @@ def test_what_a_pass_keeps_is_measured():
         (100 * 128, 81, [100] * 15),
         (1, 81, [16] * 90 + [15] * 4),
         (1 << 30, 2000, [FEWER] * 6),
+        (215 * 128, 2000, [188] * 4 + [187] * 4),
     ],
-    ids=["at most so many", "as many as fit", "at least so many", "fewer if costly"],
+    ids=["at most so many", "as many as fit", "at least so many", "fewer if costly", "and even"],
 )
 def test_as_many_as_fit_go_at_once(monkeypatch, room, passes, expected):
     monkeypatch.setitem(pieces_module.ROOM, "cpu", room)
