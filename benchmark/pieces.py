@@ -22,7 +22,7 @@ holds, or the memory."""
 LEAST, MOST = {"cpu": 16, "cuda": 1}, {"cpu": 500, "cuda": 2000}
 """Images attacked at once, however much or little they keep."""
 TINY = 64 * 28 * 28
-"""Pixels up to which there is nothing to gain."""
+"""Pixels up to which images go at once: a pass over them costs little more than one over half."""
 COSTLY, FEWER = 2000, 250
 """Passes of an attack over an image from which on a CPU it gets at most so many images at once, so
 that several workers can share them: some seconds of work then."""
@@ -51,8 +51,10 @@ def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]
     if images.numel() > TINY:
         room = ROOM[kind] // max(1, kept_for_the_way_back(model, images))
         size = min(MOST[kind], max(LEAST[kind], room))
-    costly = attack.passes >= COSTLY and kind == "cpu"
-    return list(pieces(images, min(size, FEWER) if costly else size, even=costly))
+    if attack.passes < COSTLY or kind != "cpu":
+        return list(pieces(images, size))
+    fewer = max(FEWER, TINY // images.shape[1:].numel())
+    return list(pieces(images, min(size, fewer), even=True))
 
 
 def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int:

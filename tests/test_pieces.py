@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing import get_context
+
 import pytest
 import torch
 from own_models import KILL, fill_with, own_model, same
@@ -10,6 +12,7 @@ from tiny_runs import lab_for, tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
+from attacks.square_attack import SquareLinf
 from benchmark import pieces as pieces_module
 from benchmark import sharing, work
 from benchmark.core.errors import AuditError
@@ -20,8 +23,7 @@ from benchmark.limits import Limits
 from benchmark.pieces import FEWER, MOST, kept_for_the_way_back, pieces_for
 from benchmark.work import Made, PieceOrder
 
-COSTLY = {"attacks": "aa_square[queries=2000]", "shots": [0], "limit": 397}
-"""All 397 scored digits: more than a costly attack gets at once."""
+COSTLY = {"attacks": "aa_square[queries=300]", "shots": [0], "limit": 397}
 TWO = Team("processes", 2)
 
 
@@ -46,12 +48,20 @@ def test_what_a_pass_keeps_is_measured():
 )
 def test_as_many_as_fit_go_at_once(monkeypatch, room, passes, expected):
     monkeypatch.setitem(pieces_module.ROOM, "cpu", room)
+    monkeypatch.setattr(pieces_module, "TINY", 0)
     monkeypatch.setattr(PGDLinf, "passes", passes)
     assert MOST["cpu"] == 500
     net = frozen(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
     found = pieces_for(PGDLinf(0.1), net, torch.rand(1500, 1, 8, 8))
     assert [len(rows) for rows in found] == expected
     assert torch.cat(found).tolist() == list(range(1500))
+
+
+def test_tiny_images_go_at_once_however_costly_the_attack():
+    """Half of the digits take nearly as long as all."""
+    attack, net = SquareLinf(0.1), frozen(nn.Flatten())
+    assert [len(rows) for rows in pieces_for(attack, net, torch.rand(397, 1, 8, 8))] == [397]
+    assert [len(rows) for rows in pieces_for(attack, net, torch.rand(397, 1, 28, 28))] == [199, 198]
 
 
 # Pieces that are put together.
@@ -62,6 +72,7 @@ def wanted(monkeypatch):
     """Twelve images in four pieces."""
     monkeypatch.setattr("benchmark.pieces.COSTLY", 1)
     monkeypatch.setattr("benchmark.pieces.FEWER", 3)
+    monkeypatch.setattr("benchmark.pieces.TINY", 0)
     found = Situation()
     return Wanted(found.attack, found.model, found.batch, found.rng, {})
 
@@ -95,7 +106,9 @@ def test_a_piece_is_trusted_no_more_than_an_attack(wanted, change, said):
         craft(None, wanted, Meter(), parts)
 
 
-def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path):
+def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.pieces.TINY", 0)
+    monkeypatch.setattr("benchmark.pieces.COSTLY", 300)
     lab = lab_for(tiny_plan(**COSTLY), tmp_path)
     lab.place = lab.place._replace(cache=tmp_path / "cache", cache_limit=1 << 30)
     lab = type(lab)(lab.plan, lab.place, lab.watch)
@@ -109,7 +122,16 @@ def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path):
 
 
 @pytest.fixture
-def parts(monkeypatch):
+def two_pieces(monkeypatch):
+    """Of the 397 scored digits: here and in workers, which are forks and see what is changed."""
+    monkeypatch.setattr("benchmark.pieces.TINY", 0)
+    monkeypatch.setattr("benchmark.pieces.COSTLY", 300)
+    monkeypatch.setattr("benchmark.sharing.COSTLY", 300)
+    monkeypatch.setattr("benchmark.processes.context", lambda: get_context("fork"))
+
+
+@pytest.fixture
+def parts(two_pieces, monkeypatch):
     """What was asked of workers and what came of it: True for a piece that was made."""
     told, real = [], sharing._Driver._handle_part
 
@@ -122,13 +144,13 @@ def parts(monkeypatch):
     return told
 
 
-@pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    return fill_with(Team("here"), tmp_path_factory.mktemp("here"), **COSTLY)
+@pytest.fixture
+def single(two_pieces, tmp_path):
+    return fill_with(Team("here"), tmp_path / "here", **COSTLY)
 
 
 def test_workers_share_a_costly_attack_and_no_record_shows_it(single, tmp_path, parts):
-    double = fill_with(TWO, tmp_path, **COSTLY)
+    double = fill_with(TWO, tmp_path / "two", **COSTLY)
     assert parts == [True, True]
     assert double.ended == single.ended == {"done": 1}
     assert same(double) == same(single)
@@ -150,7 +172,7 @@ def test_static_examples_made_in_pieces_serve_what_adapts(tmp_path, parts):
 def test_where_it_gains_nothing_or_limits_hold_nothing_is_shared(
     single, tmp_path, parts, team, limits
 ):
-    assert same(fill_with(team, tmp_path, limits, **COSTLY)) == same(single)
+    assert same(fill_with(team, tmp_path / "two", limits, **COSTLY)) == same(single)
     assert parts == []
 
 

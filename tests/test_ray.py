@@ -43,14 +43,6 @@ def test_ray_gives_the_records_of_one_process(tmp_path):
     assert fill_with(RAY, tmp_path / "ray", **MATRIX).ended == {"cached": 6}
 
 
-def test_ray_workers_share_a_costly_attack(tmp_path):
-    values = {"attacks": "aa_square[queries=2000]", "shots": [0], "limit": 397}
-    single = fill_with(Team("here"), tmp_path / "here", **values)
-    double = fill_with(RAY, tmp_path / "ray", **values)
-    assert double.ended == {"done": 1}
-    assert same(double) == same(single)
-
-
 @pytest.mark.timeout(120)
 def test_one_task_at_a_time_makes_room_for_the_next(tmp_path):
     run = fill_with(Team("ray", 1), tmp_path, attacks="fgsm,pgd_l2,uniform_noise", shots=[0])
