@@ -21,6 +21,7 @@ from benchmark.evaluation import Meter, frozen
 from benchmark.executors import Team
 from benchmark.limits import Limits
 from benchmark.pieces import FEWER, MOST, kept_for_the_way_back, pieces_for
+from benchmark.processes import Processes
 from benchmark.work import Made, PieceOrder
 
 COSTLY = {"attacks": "aa_square[queries=300]", "shots": [0], "limit": 397}
@@ -124,6 +125,9 @@ def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path, monkeypatch):
 @pytest.fixture
 def two_pieces(monkeypatch):
     """Of the 397 scored digits: here and in workers, which are forks and see what is changed."""
+    wait = Processes.__exit__  # for workers that each hold the other's pipe, and so do not end
+    end = lambda self, kind, *rest: wait(self, kind or KeyboardInterrupt, *rest)  # noqa: E731
+    monkeypatch.setattr(Processes, "__exit__", end)
     monkeypatch.setattr("benchmark.pieces.TINY", 0)
     monkeypatch.setattr("benchmark.pieces.COSTLY", 300)
     monkeypatch.setattr("benchmark.sharing.COSTLY", 300)
