@@ -1,5 +1,6 @@
 """W3: `pytest tests/perf/test_autoattack_race.py --benchmark-only`, against pyautoattack unchanged.
 
+Ours as the command line runs it, on as many processes as there are cores (REATTACK_THREADS, 2).
 REATTACK_W3_IMAGES (500) test images; on two cores that takes most of an hour. Fewer tell the ratio.
 REATTACK_W3_CUT="10 100" cuts iterations and queries of both, for a look at whether all is well.
 """
@@ -17,7 +18,7 @@ from tests.perf.racing import race, ratios
 
 IMAGES = int(os.environ.get("REATTACK_W3_IMAGES", "500"))
 CUT = os.environ.get("REATTACK_W3_CUT", "").split()
-OURS = ["reattack", *(["reattack_bfloat16"] if _has_bfloat16("cpu") else [])]
+OURS = ["reattack_command", *(["reattack_command_bfloat16"] if _has_bfloat16("cpu") else [])]
 POINTS = 0.2
 
 
