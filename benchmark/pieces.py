@@ -48,18 +48,24 @@ def surely(images: Tensor) -> int:
 def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]:
     """Rows (int64) that `attack` gets at once."""
     kind, size = images.device.type, surely(images)
-    if images.numel() > TINY:
-        room = ROOM[kind] // max(1, kept_for_the_way_back(model, images))
-        size = min(MOST[kind], max(LEAST[kind], room))
+    kept = kept_for_the_way_back(model, images) if images.numel() > TINY else None
+    if kept is not None:
+        size = min(MOST[kind], max(LEAST[kind], ROOM[kind] // max(1, kept)))
     if attack.passes < COSTLY or kind != "cpu":
         return list(pieces(images, size))
     fewer = max(FEWER, TINY // images.shape[1:].numel())
     return list(pieces(images, min(size, fewer), even=True))
 
 
-def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int:
-    """Bytes that a pass keeps for each image until its gradient is asked for."""
-    few, many = (_kept(model, images[:count]) for count in (1, 2))
+def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int | None:
+    """Bytes that a pass keeps for each image until its gradient is asked for.
+
+    None of a model that does not answer one or two images: whatever it is, its attack meets it.
+    """
+    try:
+        few, many = (_kept(model, images[:count]) for count in (1, 2))
+    except Exception:
+        return None
     return max(0, many - few)  # what does not grow with the images, such as weights, cancels out
 
 

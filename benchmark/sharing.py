@@ -118,22 +118,26 @@ class _Driver:
             self._drop_finished(group)
             if not group.cells:
                 group.claim.release()
-            elif group.pieces or not (count := self._pieces(group)):
-                return group
-            else:
+            elif not group.pieces and self.several and (count := self._pieces(group)) > 1:
                 self.parts.extend(Part(group, number) for number in range(count))
+            else:
+                return group
         return self.parts.popleft() if self.parts else None
 
     def _pieces(self, group: Group) -> int:
-        """How many to make before a group begins; 0 if the group makes its own."""
+        """In how many its static examples are made before it begins; 0 if it makes its own."""
         cell, lab = group.cell, self.lab
         costly = lab.attack(cell).passes >= COSTLY
-        if not (self.several and costly and len({cell.attack for cell in group.cells}) == 1):
+        one_attack = len({cell.attack for cell in group.cells}) == 1
+        limited = lab.place.limits[:2] != Limits()[:2]  # which is of whole cells
+        if limited or not (costly and one_attack):
             return 0
-        if lab.place.limits[:2] != Limits()[:2] or cannot_run(lab, cell) is not None:
-            return 0  # limits are those of a whole cell
-        count = lab.static_pieces(cell)
-        return count if count > 1 else 0
+        try:
+            return lab.static_pieces(cell) if cannot_run(lab, cell) is None else 0
+        except UsageError:
+            raise
+        except Exception:  # the cell meets the same, and its record says so
+            return 0
 
     def _drop_finished(self, group: Group) -> None:
         """What another run has finished since this one looked."""

@@ -19,6 +19,7 @@ from benchmark.core.errors import AuditError
 from benchmark.crafting import Wanted, craft, craft_piece
 from benchmark.evaluation import Meter, frozen
 from benchmark.executors import Team
+from benchmark.lab import Lab
 from benchmark.limits import Limits
 from benchmark.pieces import FEWER, MOST, kept_for_the_way_back, pieces_for
 from benchmark.processes import Processes
@@ -34,6 +35,16 @@ def test_what_a_pass_keeps_is_measured():
     assert kept_for_the_way_back(frozen(net), torch.rand(9, 1, 8, 8)) == 32 * 4
     assert kept_for_the_way_back(net, torch.rand(9, 1, 8, 8)) == (32 + 64 + 32) * 4
     assert kept_for_the_way_back(nn.Flatten(), torch.rand(9, 1, 8, 8)) == 0
+
+
+def test_a_model_that_does_not_answer_a_few_images_is_attacked_all_the_same():
+    class Many(nn.Flatten):
+        def forward(self, images):
+            assert len(images) > 2, "too few"
+            return super().forward(images)
+
+    found = pieces_for(PGDLinf(0.1), Many(), torch.rand(600, 1, 28, 28))
+    assert [len(rows) for rows in found] == [300, 300]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +177,12 @@ def test_static_examples_made_in_pieces_serve_what_adapts(tmp_path, parts):
     double = fill_with(TWO, tmp_path / "two", **values)
     assert parts == [True, True]
     assert same(double) == same(fill_with(Team("here"), tmp_path / "one", **values))
+
+
+def test_what_fails_where_the_run_is_driven_is_left_to_the_cell(tmp_path, parts, monkeypatch):
+    monkeypatch.setattr(Lab, "static_pieces", lambda *_: 1 / 0)
+    assert fill_with(TWO, tmp_path, **COSTLY).ended == {"done": 1}
+    assert parts == []
 
 
 @pytest.mark.parametrize(
