@@ -19,7 +19,7 @@ PIXELS = 500 * 28 * 28
 ROOM = {"cpu": 24 << 20, "cuda": 4 << 30}
 """Bytes that a pass over the images attacked at once should keep for its way back: what a cache
 holds, or the memory."""
-LEAST, MOST = {"cpu": 16, "cuda": 1}, {"cpu": 500, "cuda": 2000}
+LEAST, MOST = {"cpu": 100, "cuda": 1}, {"cpu": 500, "cuda": 2000}
 """Images attacked at once, however much or little they keep."""
 TINY = 64 * 28 * 28
 """Pixels up to which images go at once: a pass over them costs little more than one over half."""
