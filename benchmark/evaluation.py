@@ -116,7 +116,7 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
     """Whether each image is classified correctly, bool (n,); AuditError for logits not finite."""
     verdicts = []
     for rows in pieces(batch.images):
-        images, labels = batch.images[rows], batch.labels[rows]
+        images, labels = batch.take(rows)
         logits = rows_of(model, rows)(images)
         if logits.dim() != 2 or len(logits) != len(images):
             raise AuditError(
@@ -144,7 +144,7 @@ def run_attack(
     parts = pieces_for(attack, model, batch.images)
     with metered(model, meter):
         for rows in parts:
-            images, labels = batch.images[rows], batch.labels[rows]
+            images, labels = batch.take(rows)
             proposed = attack.perturb(
                 rows_of(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
             )

@@ -38,6 +38,11 @@ class Limits(NamedTuple):
     hard: bool = False
     """Whether the process may be ended: true in a worker."""
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any."""
+        return self.seconds is not None or self.gigabytes is not None
+
 
 def check_limits(limits: Limits) -> None:
     """Raise UsageError for a limit nothing could keep, or that cannot be watched here."""
@@ -68,7 +73,7 @@ def limited(limits: Limits) -> Iterator[None]:
     Raises:
         OverLimit: the body took longer or more than allowed, whatever it made of being told so.
     """
-    if limits.seconds is None and limits.gigabytes is None:
+    if not limits.are_set:
         yield
         return
     import torch._dynamo  # noqa: F401 (torch imports it at the first use of `vmap`: seconds)

@@ -50,7 +50,8 @@ def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]
     kind, size = images.device.type, surely(images)
     kept = kept_for_the_way_back(model, images) if images.numel() > TINY else None
     if kept is not None:
-        size = min(MOST[kind], max(LEAST[kind], ROOM[kind] // max(1, kept)))
+        least = min(LEAST[kind], size)  # of large images fewer surely fit
+        size = min(MOST[kind], max(least, ROOM[kind] // max(1, kept)))
     if attack.passes < COSTLY or kind != "cpu":
         return list(pieces(images, size))
     fewer = max(FEWER, TINY // images.shape[1:].numel())

@@ -20,7 +20,7 @@ from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.records import Cell
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
-from benchmark.limits import Limits, over_time
+from benchmark.limits import over_time
 from benchmark.pictures import Ending
 from benchmark.pieces import COSTLY
 from benchmark.runner import cannot_run
@@ -129,8 +129,7 @@ class _Driver:
         cell, lab = group.cell, self.lab
         costly = lab.attack(cell).passes >= COSTLY
         one_attack = len({cell.attack for cell in group.cells}) == 1
-        limited = lab.place.limits[:2] != Limits()[:2]  # which is of whole cells
-        if limited or not (costly and one_attack):
+        if lab.place.limits.are_set or not (costly and one_attack):  # limits are of whole cells
             return 0
         try:
             return lab.static_pieces(cell) if cannot_run(lab, cell) is None else 0

@@ -76,6 +76,13 @@ def test_tiny_images_go_at_once_however_costly_the_attack():
     assert [len(rows) for rows in pieces_for(attack, net, torch.rand(397, 1, 28, 28))] == [199, 198]
 
 
+def test_of_large_images_no_more_go_at_once_than_surely_fit(monkeypatch):
+    monkeypatch.setitem(pieces_module.ROOM, "cpu", 1)
+    net = frozen(nn.Sequential(nn.Flatten(), nn.ReLU()))
+    found = pieces_for(PGDLinf(0.1), net, torch.rand(6, 3, 224, 224))
+    assert [len(rows) for rows in found] == [2, 2, 2]
+
+
 # Pieces that are put together.
 
 
