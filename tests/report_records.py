@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmark.core.records import (
     Status,
     Verdicts,
 )
+from benchmark.core.store import sealed
 from reports.headline import headline
 
 N = 120
@@ -91,6 +93,11 @@ def record(
         cost=Cost(seconds=1.5, forwards=10, backwards=5), flags=list(flags),
         provenance=PROVENANCE, fingerprint={},
     )  # fmt: skip
+
+
+def text_of(record: Record) -> str:
+    """What a record's file holds."""
+    return json.dumps(sealed(record))
 
 
 def random_outcome(rng: np.random.Generator, model: str, accuracies, episodes=3, n=N) -> Outcome:

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 from benchmark.core.cells import Amount, Count, Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Verdicts(Frozen):
     """True/false per episode and query image, packed: one bit each, base64."""
 
@@ -187,5 +189,3 @@ class Outcome(Frozen):
     def is_unadapted(self) -> bool:
         """Whether the verdicts are those of the trained model throughout."""
         return self.clean == self.clean_before and self.before == self.static == self.reattacked
-
-

@@ -26,6 +26,7 @@ UNCHECKED = "unchecked: written before records carried a hash of their content"
 
 Status = Literal["done", "skipped", "failed"]
 
+
 class Provenance(Frozen):
     """Enough to make the record again and to see why it went stale."""
 
