@@ -1,4 +1,4 @@
-"""The results folder: one JSON file a cell, one safetensors file a trained model.
+"""The results folder: one JSON file a cell, one safetensors file a trained model (`weights`).
 
     DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
     (then `-after-<shown>` and `-validation` where a cell has those; its picture is the same .png)
@@ -19,17 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from benchmark.core import sealing
 from benchmark.core.errors import UsageError
 from benchmark.core.records import SCHEMA, Cell, Record, short_hash
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 LARGEST = 1 << 24
 """Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a sixth of it."""
@@ -49,13 +45,6 @@ class Loaded(NamedTuple):
 
     records: list[Record]
     problems: list[str]
-
-
-class Weights(NamedTuple):
-    """A trained model on disk: its tensors and what was noted beside them."""
-
-    tensors: dict[str, Tensor]
-    notes: dict[str, str]
 
 
 @cache
@@ -237,30 +226,3 @@ def read_records(root: Path) -> Loaded:
         except UsageError as error:
             problems.append(str(error))
     return Loaded(records, problems)
-
-
-def write_weights(
-    path: Path, tensors: dict[str, Tensor], notes: dict[str, str], durable: bool = True
-) -> None:
-    """Save tensors as safetensors, with notes in the header; `durable` as in `atomic_path`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path, durable) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=notes)
-        except SafetensorError as error:  # what the library makes of a full disk
-            raise OSError(str(error)) from error
-
-
-def read_weights(path: Path) -> Weights | None:
-    """A model written by `write_weights`, or None if there is none that can be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Weights(tensors, dict(file.metadata() or {}))
-    except (OSError, SafetensorError):
-        return None
