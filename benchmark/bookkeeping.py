@@ -12,7 +12,7 @@ from benchmark import fingerprint
 from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
 from benchmark.core.specs import Spec
-from benchmark.core.store import read_record, record_path, write_record
+from benchmark.core.store import is_kept, read_record, record_path, write_record
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 from benchmark.pictures import Ending
@@ -20,11 +20,10 @@ from benchmark.pictures import Ending
 
 def is_finished(lab: Lab, cell: Cell) -> bool:
     """Whether the cell's record is there and still true. Failed cells always run again."""
-    path = record_path(lab.place.results, cell)
-    if not path.is_file():
+    if not is_kept(lab.place.results, cell):
         return False
     try:
-        found = read_record(path)
+        found = read_record(record_path(lab.place.results, cell))
     except UsageError as error:
         lab.watch.note(str(error))
         return False

@@ -25,10 +25,11 @@ from pydantic import ValidationError
 
 from benchmark.core import sealing
 from benchmark.core.errors import UsageError
+from benchmark.core.folders import files_below
 from benchmark.core.records import SCHEMA, Cell, Record, short_hash
 
-LARGEST = 1 << 24
-"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a sixth of it."""
+LARGEST = 1 << 23
+"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a third of it."""
 PREFIX, TEMPORARY = ".reattack-", ".tmp"
 """How names of files begin and end that are not finished yet."""
 LITTER_AGE = 3600.0
@@ -179,6 +180,8 @@ def sealed(record: Record) -> dict[str, Any]:
 def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
+        if not path.is_file() and path.exists():
+            raise OSError("not a file")  # a pipe would wait for ever
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
     except OSError as error:
@@ -216,11 +219,32 @@ def _unreadable(where: str, error: Exception) -> UsageError:
     return UsageError(f"{where}: not a readable record ({error}); delete it to run it again")
 
 
+def is_kept(root: Path, cell: Cell) -> bool:
+    """Whether a cell has a record, good or bad; UsageError where nobody may look."""
+    path = record_path(root, cell)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot look into {path} ({error.strerror})") from error
+    return True
+
+
+def record_files(root: Path) -> list[Path]:
+    """All files of records below a results folder, in order; UsageError as `files_below`."""
+    return files_below(root / "records", ".json")
+
+
 def read_records(root: Path) -> Loaded:
-    """All records below a results folder, in path order, and what could not be read."""
+    """All records below a results folder, in path order, and what could not be read.
+
+    Raises:
+        UsageError: a folder in it cannot be listed.
+    """
     records: list[Record] = []
     problems: list[str] = []
-    for path in sorted((root / "records").rglob("*.json")):
+    for path in record_files(root):
         try:
             records.append(read_record(path))
         except UsageError as error:
