@@ -107,7 +107,7 @@ def together(model: nn.Module, parameters: Parameters, inputs: Tensor) -> bool:
 
 
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)
-"""Where vmap has no rule for an operation it loops over that one: as right, and no news to users."""
+"""Where vmap has no rule for an operation it loops over that one: as right, and no news."""
 _BATCHES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 

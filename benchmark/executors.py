@@ -106,7 +106,10 @@ def _check_brought(lab: Lab) -> None:
 
     Whatever else is wrong with one is said in the records of its cells.
     """
-    for cell in {_trained(cell): cell for cell in reversed(lab.plan.cells)}.values():
+    firsts: dict[object, Cell] = {}
+    for cell in lab.plan.cells:
+        firsts.setdefault(_trained(cell), cell)
+    for cell in firsts.values():
         if not lab.plan.defenses[cell.defense].trains:
             try:
                 lab.model(cell)

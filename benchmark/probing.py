@@ -58,8 +58,9 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
                 odd = _of_company(model, batch.images, first)
             else:
                 odd = [f"randomised: {PASSES} passes over the same images disagree"]
+        bounded = _of_range(model, batch.images, first, classes)
         found, gradient = _of_gradients(model, batch, None if odd else first)
-    return Probed([*odd, *_of_range(model, batch.images, first, classes), *found], gradient)
+    return Probed([*odd, *bounded, *found], gradient)
 
 
 def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
@@ -132,8 +133,9 @@ def _of_range(model: nn.Module, images: Tensor, logits: Tensor, classes: int) ->
     if low == high or torch.allclose(logits.logsumexp(dim=1), torch.zeros_like(total), atol=1e-3):
         return flags
     margin = BOUND * (high - low)
-    piled = max(float((logits - end).abs().le(margin).float().mean()) for end in (low, high))
-    if (low >= 0 and high <= 1) or piled >= PILED or _flattens(model, images, logits):
+    piled = max(int((logits - end).abs().le(margin).sum()) for end in (low, high))
+    most = max(FEWEST, PILED * logits.numel())
+    if (low >= 0 and high <= 1) or piled >= most or _flattens(model, images, logits):
         flags.append(
             f"bounded: outputs of {low:.4g} to {high:.4g} flatten out towards an end, expected "
             "logits that no sigmoid, tanh, rectifier or clamp holds back"
