@@ -317,7 +317,7 @@ def test_answers_that_are_no_logits_end_the_run_before_it_begins(executor, net, 
     own = GivenModel("own.py", lambda: Table(net))
     plan = tiny_plan("fgsm", {"standard": own, "pgd_at": own})
     lab = lab_for(plan, tmp_path)
-    with pytest.raises(UsageError, match="^standard: .*got a dict; return"):
+    with pytest.raises(UsageError, match=r"^standard: .*got a dict; return"):
         fill(lab, Job(lab.place, ()), Team(executor=executor))
     assert not list(tmp_path.rglob("*.json"))
 
