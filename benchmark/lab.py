@@ -187,6 +187,13 @@ class Lab:
         key = (cell.dataset, cell.network, cell.defense, cell.seed)
         return self._keep("model", key, lambda: self._train(cell))
 
+    def flags(self, cell: Cell) -> list[str]:
+        """What makes its trained model doubtful; nothing where there is none."""
+        try:
+            return self.model(cell).flags
+        except Exception:  # its cells say why
+            return []
+
     def _train(self, cell: Cell) -> Model:
         defense, dataset = self.plan.defenses[cell.defense], self.dataset(cell, "test")
         return trained_model(cell, defense, dataset, self.place, self.watch)
