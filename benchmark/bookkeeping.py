@@ -54,20 +54,19 @@ def record(
     """The record of a cell that ended `done` or `skipped`."""
     attack, model = lab.attack(cell), lab.model(cell)
     known = model.trained_on
-    return _blank(lab, cell, meter).model_copy(
-        update={
-            "status": status,
-            "reason": reason,
-            "unseen": None if known is None else attack.family not in known,
-            "trained_on": None if known is None else sorted(known),
-            "query": lab.dataset(cell).test.hash,
-            "training": model.cost,
-            "probes": dict(model.probes),
-            "outcome": outcome,
-            "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
-            "fingerprint": lab.fingerprint(cell),
-        }
-    )
+    found = {
+        "status": status,
+        "reason": reason,
+        "unseen": None if known is None else attack.family not in known,
+        "trained_on": None if known is None else sorted(known),
+        "query": lab.dataset(cell).test.hash,
+        "training": model.cost,
+        "probes": dict(model.probes),
+        "outcome": outcome,
+        "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
+        "fingerprint": lab.fingerprint(cell),
+    }
+    return Record(**(vars(_blank(lab, cell, meter)) | found))  # checked as a whole
 
 
 def chosen_on(lab: Lab, cell: Cell) -> list[str]:
@@ -138,7 +137,7 @@ def device_name(device: str) -> str:
 
 def describe(error: BaseException) -> str:
     """One line: what went wrong and, for a crash, where."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
     if isinstance(error, AuditError | UsageError | OverLimit):
         return text
     frames = traceback.extract_tb(error.__traceback__)
