@@ -147,6 +147,10 @@ def test_a_very_deep_folder_is_no_matter(tmp_path):
         os.mkdir(deep)
     (deep / "x.json").write_text("")
     assert files_below(tmp_path, ".json") == [deep / "x.json"]
+    (deep / "x.json").unlink()
+    while deep != tmp_path:  # deeper than what tidies up after tests can go
+        deep.rmdir()
+        deep = deep.parent
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
