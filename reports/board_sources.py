@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell, Record
-from benchmark.core.store import read_record
+from benchmark.core.store import read_record, record_files
 from reports.board_rows import Row
 from reports.reference import SUFFIX, read_file
 from reports.text import visible
@@ -73,7 +73,7 @@ def _read(place: Path) -> Iterator[Sourced]:
     if place.name.endswith(SUFFIX):
         yield from (Sourced(record, place) for record in read_file(place))
         return
-    for path in sorted((place / "records").rglob("*.json")):
+    for path in record_files(place):
         yield Sourced(read_record(path), path)
 
 

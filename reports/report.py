@@ -8,6 +8,7 @@ from typing import NamedTuple
 from benchmark.core.errors import UsageError
 from benchmark.core.garbage import uncollected
 from benchmark.core.specs import split
+from benchmark.core.store import record_files
 from reports.board import costed
 from reports.costs import Equal, equal_training
 from reports.frame import from_records, read
@@ -66,6 +67,6 @@ def write_if_older(directory: Path, out: Path) -> list[str]:
     written = out / "summary.md"
     if written.is_file():
         age = written.stat().st_mtime_ns
-        if all(path.stat().st_mtime_ns < age for path in directory.glob("records/**/*.json")):
+        if all(path.lstat().st_mtime_ns < age for path in record_files(directory)):
             return []
     return write_report(directory, out).problems
