@@ -41,7 +41,7 @@ is the mean over episodes."""
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
 
-def load(directory: Path) -> pd.DataFrame:
+def load(directory: Path | str) -> pd.DataFrame:
     """The tidy table of all readable records below a results folder.
 
     Raises:
@@ -50,9 +50,9 @@ def load(directory: Path) -> pd.DataFrame:
     return from_records(read(directory).records)
 
 
-def read(directory: Path) -> Loaded:
+def read(directory: Path | str) -> Loaded:
     """The records below a results folder and the files that are none; UsageError if all are."""
-    loaded = read_records(directory)
+    loaded = read_records(Path(directory))
     if not loaded.records:
         unreadable = f", {len(loaded.problems)} unreadable files" if loaded.problems else ""
         first = f" (first: {loaded.problems[0]})" if loaded.problems else ""
