@@ -18,7 +18,7 @@ class Once(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As ever; UsageError for a flag with two values, whichever they are."""
-        *_, order = self.make_parser(ctx).parse_args(args=[*args])
+        order: list[Any] = self.make_parser(ctx).parse_args(args=[*args])[-1]
         for flag, times in Counter(order).items():
             if times > 1 and not (flag.multiple or flag.is_flag):
                 raise UsageError(f"{flag.opts[0]} is given {times} times; keep one")
@@ -28,8 +28,8 @@ class Once(TyperCommand):
 class App(typer.Typer):
     """A typer all of whose commands are such."""
 
-    def command(
-        self, name: str | None = None, **more: Any
+    def command(  # type: ignore[override]  # of its many parameters, those that we use
+        self, name: str | None = None, *, epilog: str | None = None
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
         """As `typer.Typer.command`."""
-        return super().command(name, cls=Once, **more)
+        return super().command(name, cls=Once, epilog=epilog)
