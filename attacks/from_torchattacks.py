@@ -73,6 +73,8 @@ class Row(NamedTuple):
     classes: int = 0
     """The fewest classes it works with; 0 if it does not count them."""
     minimum_norm: bool = False
+    white_box: bool = False
+    """See `Attack.white_box`."""
     positive: bool = False
     """Whether its loss is wrong for negative logits (torchattacks issue 184): shift them."""
     inexact: str = ""

@@ -195,11 +195,12 @@ ROWS = (
         {"steps": 5, "sparsity": 1.2, "overshoot": 0.02},
         lambda attack, call: {
             "steps": attack.steps, "lam": attack.sparsity, "overshoot": attack.overshoot},
-        lambda attack: attack.steps * 20 * 5, minimum_norm=True, run=sparsefool),
+        lambda attack: attack.steps * 20 * 5, minimum_norm=True,
+        white_box=True, run=sparsefool),
     Row("jsma", "JSMA", "sparse", "l0",
         "Saliency map (Papernot et al. 2016), aimed at the likeliest wrong class.",
         {"change": 1.0}, saliency, lambda attack: 21 * max(int(attack.eps) // 2, 1) + 2,
-        minimum_norm=True, run=jsma),
+        minimum_norm=True, white_box=True, run=jsma),
 )  # fmt: skip
 
 for row in ROWS:

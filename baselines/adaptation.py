@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -17,10 +16,12 @@ from torch.func import functional_call
 from torch.func import grad as gradient_of
 from torch.nn.functional import cross_entropy
 
-from baselines.networks import head_parameters, norm_parameters
+from baselines.adaptable import trainable
 from baselines.stacked import Parameters, Stacked, each, side_by_side, together, unstack
 from baselines.step_sizes import step_sizes
+from benchmark.core.copying import copied
 from benchmark.core.records import Budget, Effort, Method
+from benchmark.core.shortage import in_parts
 from benchmark.core.types import Batch
 
 Show = Callable[[Parameters], Batch]
@@ -148,10 +149,10 @@ def inner_loops(
     start, constant = many, first_order or not torch.is_grad_enabled()
     for step in range(steps):
         shown = show(many, step)
-        if constant and together(shown.images):
+        if constant and together(model, many, shown.images):
             many = step_down(many, constant_gradients(model, many, shown), inner_lr)
         else:
-            many = each(update, many, *shown, alike=step == 0)
+            many = each(model, update, many, *shown, alike=step == 0)
         if radius < math.inf:
             many = near(start, many, radius)
     return many
@@ -166,7 +167,9 @@ def constant_gradients(model: nn.Module, many: Parameters, batch: Batch) -> Para
     """
     asked = {name: tensor.detach().requires_grad_() for name, tensor in many.items()}
     with torch.enable_grad():
-        losses: Tensor = each(lambda one, *rows: task_loss(model, one, Batch(*rows)), asked, *batch)
+        losses: Tensor = each(
+            model, lambda one, *rows: task_loss(model, one, Batch(*rows)), asked, *batch
+        )
         if not losses.requires_grad:  # the network answers whatever its parameters are
             return {name: torch.zeros_like(tensor) for name, tensor in asked.items()}
         slopes = torch.autograd.grad(losses.sum(), list(asked.values()), materialize_grads=True)
@@ -188,28 +191,6 @@ def distances(start: Parameters, many: Parameters) -> Tensor:
     return torch.stack(steps).sum(dim=0).sqrt()
 
 
-def trainable(model: nn.Module, method: Method) -> list[str]:
-    """Names of the parameters a method adapts; empty where the network has none of the kind."""
-    if method == "none":
-        return []
-    if method == "head":
-        return head_parameters(model)
-    if method == "norm":
-        return norm_parameters(model)
-    if method == "learned":
-        return list(step_sizes(model))
-    return [name for name, _ in model.named_parameters()]
-
-
-def missing(model: nn.Module, method: Method) -> str | None:
-    """What a model lacks that a method needs; None if it can adapt."""
-    if method == "none" or trainable(model, method):
-        return None
-    if method == "learned":
-        return "no learned step sizes, as meta_adv[meta_sgd=true] would give"
-    return f"no parameters for adaptation method {method}"
-
-
 def adapt(model: nn.Module, budget: Budget, show: Show) -> Adapted:
     """Adapt `model` within `budget`; 0 shots, 0 steps or `none` give it back unchanged."""
     return adapt_all(model, budget, [show])[0]
@@ -223,21 +204,27 @@ def adapt_all(model: nn.Module, budget: Budget, shows: Sequence[Show]) -> list[A
     learning rate are those of `budget`. The model stays in eval mode: running statistics are data
     the defender did not pay for, and they would make an episode depend on the one before.
     """
-    everything = dict(model.named_parameters())
-    start = {name: everything[name].detach() for name in trainable(model, budget.method)}
     adapted = [Adapted(model, {}, 0.0, (0.0, 0.0)) for _ in shows]
-    if not (budget.adapts and start):
+    if not budget.adapts:
         return adapted
-    first = [show(start) for show in shows]
-    for group in groups(first, sum(tensor.nbytes for tensor in start.values())):
+    first = [show(FIXED) for show in shows]
+    everything = dict(model.named_parameters())
+    names = trainable(model, budget.method, first[0].images)
+    start = {name: everything[name].detach() for name in names}
+
+    def work(group: Sequence[int]) -> list[Adapted]:
         some = [shows[index] for index in group], side_by_side([first[index] for index in group])
-        for index, one in zip(group, _together(model, start, budget, *some), strict=True):
+        return _together(model, start, budget, *some)
+
+    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start.values())))
+    for same in alike(first) if start else []:
+        for index, one in zip(same, in_parts(same, most, work), strict=True):
             adapted[index] = one
     return adapted
 
 
-def groups(batches: Sequence[Batch], parameters: int) -> list[list[int]]:
-    """Which batches go into one call, for `parameters` bytes each: as many as memory allows.
+def alike(batches: Sequence[Batch]) -> list[list[int]]:
+    """Which batches may go into one call.
 
     A GPU takes batches of different sizes, the shorter ones filled up; on a CPU that is work.
     """
@@ -245,30 +232,32 @@ def groups(batches: Sequence[Batch], parameters: int) -> list[list[int]]:
     for index, batch in enumerate(batches):
         size = len(batch.labels) if batch.images.device.type == "cpu" else 0
         found.setdefault(size, []).append(index)
-    most = max(1, MOST_BYTES // max(1, parameters))
-    return [same[first : first + most] for same in found.values()
-            for first in range(0, len(same), most)]  # fmt: skip
+    return list(found.values())
 
 
 def _together(
-    model: nn.Module, start: Parameters, budget: Budget, shows: Sequence[Show], first: Batch
+    trained: nn.Module, start: Parameters, budget: Budget, shows: Sequence[Show], first: Batch
 ) -> list[Adapted]:
+    model = copied(trained)  # a pass may leave tensors in it
+
     def losses(many: Parameters) -> list[float]:
-        found: Tensor = each(lambda one, *rows: task_loss(model, one, Batch(*rows)), many, *first)
+        found: Tensor = each(
+            model, lambda one, *rows: task_loss(model, one, Batch(*rows)), many, *first
+        )
         return found.tolist()
 
     def show(many: Parameters, _step: int) -> Batch:
         return side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
 
-    trained = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
+    begun = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
     size = sum(float(tensor.double().square().sum()) for tensor in model.parameters()) ** 0.5
     radius = RADIUS * size if budget.method == "trust" else math.inf
     rate = _rate(model, budget)
-    many = inner_loops(model, trained, show, budget.steps, rate, radius=radius)
-    moved = (distances(trained, many) / size).tolist()
-    before, after = losses(trained), losses(many)
+    many = inner_loops(model, begun, show, budget.steps, rate, radius=radius)
+    moved = (distances(begun, many) / size).tolist()
+    before, after = losses(begun), losses(many)
     return [
-        Adapted(model, unstack(many, index), moved[index], (before[index], after[index]))
+        Adapted(trained, unstack(many, index), moved[index], (before[index], after[index]))
         for index in range(len(shows))
     ]
 
@@ -286,8 +275,11 @@ def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:
     return Stacked.of(adapted[0].trained, [one.parameters for one in adapted], rows)
 
 
+@torch.no_grad()
 def with_parameters(model: nn.Module, parameters: Parameters) -> nn.Module:
     """A copy of `model` that owns `parameters`."""
-    copy = deepcopy(model)
-    copy.load_state_dict({**copy.state_dict(), **parameters})
+    copy = copied(model)
+    own = dict(copy.named_parameters())
+    for name, tensor in parameters.items():
+        own[name].copy_(tensor)
     return copy

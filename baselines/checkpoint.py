@@ -28,6 +28,7 @@ class Checkpoint(Defense):
     """
 
     name: ClassVar[str] = "checkpoint"
+    trains: ClassVar[bool] = False
     path: str
     trained_on: str = "unknown"
 

@@ -30,6 +30,7 @@ class GivenModel(Defense):
     """
 
     name: ClassVar[str] = "given"
+    trains: ClassVar[bool] = False
     file: str
     make: Callable[[], nn.Module]
     declared: frozenset[str] | None = None

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from baselines.adaptation import MOST_BYTES, Rate, ShowAll, inner_loops, trainable
+from baselines.adaptable import last_linear
+from baselines.adaptation import MOST_BYTES, Rate, ShowAll, inner_loops
 from baselines.meta_settings import MetaSettings
 from baselines.meta_tasks import Task, attack_each, by_attack
 from baselines.stacked import Parameters, each, pays_off
@@ -62,7 +63,7 @@ class Learner(NamedTuple):
 def start_of(model: nn.Module, settings: MetaSettings) -> Parameters:
     """What the inner loop moves."""
     everything = dict(model.named_parameters())
-    names = trainable(model, "head" if settings.algorithm == "anil" else "finetune")
+    names = last_linear(model) if settings.algorithm == "anil" else everything
     return {name: everything[name] for name in names}
 
 
@@ -141,7 +142,7 @@ def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> T
     def loss(one: Parameters, attacked: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         return outer_loss(learner.model, learner.settings, one, Batch(attacked, labels), images)
 
-    losses: Tensor = each(loss, many, query.images, *clean)
+    losses: Tensor = each(learner.model, loss, many, query.images, *clean)
     return losses
 
 

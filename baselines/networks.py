@@ -166,24 +166,3 @@ def build_network(name: str, shape: Shape, classes: int, rng: torch.Generator) -
 def default_network(dataset: str) -> str:
     """The network used on a data set when nobody names one."""
     return "small_cnn" if dataset in ("digits", "mnist", "fashion_mnist") else "resnet18"
-
-
-def head_parameters(model: nn.Module) -> list[str]:
-    """Names of the parameters of the last linear layer; empty if there is none."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return _parameters(model, linear[-1:])
-
-
-def norm_parameters(model: nn.Module) -> list[str]:
-    """Names of the scales and shifts of all normalisation layers; empty if there are none."""
-    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-    found = [name for name, module in model.named_modules() if isinstance(module, kinds)]
-    return _parameters(model, found)
-
-
-def _parameters(model: nn.Module, modules: Sequence[str]) -> list[str]:
-    return [
-        f"{module}.{name}" if module else name
-        for module in modules
-        for name, _ in model.get_submodule(module).named_parameters(recurse=False)
-    ]

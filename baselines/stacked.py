@@ -8,13 +8,19 @@ them attacked by few images at a time. Their adapted parameters are stacked, (mo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import pad
 
+from benchmark.core.asking import Composite
+from benchmark.core.copying import copied
+from benchmark.core.notes import tell_once
+from benchmark.core.shortage import is_shortage
 from benchmark.core.types import Batch
 
 Parameters = dict[str, Tensor]
@@ -25,7 +31,7 @@ IGNORED = -100
 """The label cross_entropy leaves out of its mean: of rows that only fill a batch up."""
 
 
-class Stacked(nn.Module):
+class Stacked(Composite):
     """Models of one network; row i belongs to model `owner[i]`, ascending."""
 
     def __init__(self, model: nn.Module, parameters: Parameters, owner: Tensor) -> None:
@@ -34,7 +40,7 @@ class Stacked(nn.Module):
         self.model, self.parameters_of_all, self.owner = model, parameters, owner
         self.gate = nn.Identity()  # where passes are counted, whatever rows are asked
         for name, tensor in parameters.items():  # all that answers depend on is in `state_dict`
-            self.register_buffer(name.replace(".", "/"), tensor)
+            self.register_buffer(f"of all/{name.replace('.', '/')}", tensor)
         self.train(model.training)
 
     @classmethod
@@ -42,10 +48,10 @@ class Stacked(nn.Module):
         """The models with these adapted parameters, each answering `rows` rows of the batch."""
         device = next(iter(adapted[0].values())).device
         owner = torch.arange(len(adapted), device=device).repeat_interleave(rows)
-        return cls(model, stack(adapted), owner)
+        return cls(copied(model), stack(adapted), owner)  # it may keep tensors of a vmapped pass
 
     def take(self, rows: Tensor) -> Stacked:
-        """See `benchmark.core.asking.ByRows`; `rows` ascending."""
+        """See `Composite`; `rows` ascending."""
         taken = Stacked(self.model, self.parameters_of_all, self.owner[rows])
         taken.gate = self.gate
         return taken
@@ -53,17 +59,26 @@ class Stacked(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (rows, classes)."""
         present, counts = torch.unique_consecutive(self.owner, return_counts=True)
-        parameters = {name: tensor[present] for name, tensor in self.parameters_of_all.items()}
         pixels = int(counts.max()) * images[0].numel()
-        if len(present) == 1 or not pays_off(images.device, pixels):
-            parts = torch.split(images, counts.tolist())
+        if len(present) == 1 or not (pays_off(images.device, pixels) and self._batches(images)):
+            parts = zip(present.tolist(), torch.split(images, counts.tolist()), strict=True)
             logits = torch.cat(
-                [self._call(unstack(parameters, index), part) for index, part in enumerate(parts)]
+                [self._call(unstack(self.parameters_of_all, one), part) for one, part in parts]
             )
         else:
+            everyone = len(present) == len(next(iter(self.parameters_of_all.values())))
+            parameters = self.parameters_of_all if everyone else self._some(present)
             logits = self._together(parameters, images, counts)
         answered: Tensor = self.gate(logits)
         return answered
+
+    def _batches(self, images: Tensor) -> bool:
+        return batches(
+            self.model, self.parameters_of_all, images[:1].expand(2, *images.shape[1:])[:, None]
+        )
+
+    def _some(self, present: Tensor) -> Parameters:
+        return {name: tensor[present] for name, tensor in self.parameters_of_all.items()}
 
     def _call(self, parameters: Parameters, images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.model, parameters, (images,))
@@ -76,7 +91,7 @@ class Stacked(nn.Module):
         place = torch.arange(len(images), device=images.device) - starts[model]
         filled = images.new_zeros(len(counts), int(counts.max()), *images.shape[1:])
         filled = filled.index_put((model, place), images)
-        logits: Tensor = each(self._call, parameters, filled)
+        logits: Tensor = vmap(self._call, randomness="different")(parameters, filled)
         return logits[model, place]
 
 
@@ -85,27 +100,55 @@ def pays_off(device: torch.device, pixels: int) -> bool:
     return device.type != "cpu" or pixels <= SMALL
 
 
-def together(inputs: Tensor) -> bool:
-    """Whether models are better asked in one call about `inputs` (models, rows, ...)."""
-    return len(inputs) > 1 and pays_off(inputs.device, inputs[0].numel())
+def together(model: nn.Module, parameters: Parameters, inputs: Tensor) -> bool:
+    """Whether models (models, ...) are better asked in one call about `inputs` (models, ...)."""
+    pays = len(inputs) > 1 and pays_off(inputs.device, inputs[0].numel())
+    return pays and batches(model, parameters, inputs)
+
+
+_BATCHES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def batches(model: nn.Module, parameters: Parameters, inputs: Tensor) -> bool:
+    """Whether vmap can ask two models of this network, forwards and on the way back; says if not.
+
+    A network may branch on its values, which no batching rule covers, or use an operation that has
+    one for the way forwards alone. It is tried on a copy, and once for each network.
+    """
+    if model not in _BATCHES:
+        two = {name: one[:2].detach().requires_grad_() for name, one in parameters.items()}
+        asked, network = inputs[:2, :2].detach().requires_grad_(), copied(model)
+        call = partial(functional_call, network)
+        try:
+            with torch.enable_grad():
+                logits = vmap(lambda one, rows: call(one, (rows,)), randomness="different")(
+                    two, asked
+                )
+                if logits.requires_grad:
+                    torch.autograd.grad(logits.sum(), [asked, *two.values()], allow_unused=True)
+            _BATCHES[model] = True
+        except Exception as error:
+            if is_shortage(error):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            tell_once(f"many adapted models of this network are asked one by one: {reason[:200]}")
+            _BATCHES[model] = False
+    return _BATCHES[model]
 
 
 def each(
-    function: Callable[..., Any], parameters: Parameters, *inputs: Tensor, alike: bool = False
-) -> Any:
+    model: nn.Module, function: Callable[..., Any], parameters: Parameters, *inputs: Tensor,
+    alike: bool = False,
+) -> Any:  # fmt: skip
     """`function` of every model (a tensor or a dict of them, stacked): in one call if that pays.
 
-    Models that are `alike` have equal parameters, which need not be looked at one by one. A
-    network may branch on its values, which no batching rule covers: then a loop does it. If it is
-    `function` itself that fails, the loop says so.
+    Models of the network `model` that are `alike` have equal parameters, which need not be looked
+    at one by one.
     """
-    if together(inputs[0]):
+    if together(model, parameters, inputs[0]):
         shared, where = (unstack(parameters, 0), None) if alike else (parameters, 0)
         dims = (where, *[0] * len(inputs))
-        try:
-            return vmap(function, dims, randomness="different")(shared, *inputs)
-        except (RuntimeError, NotImplementedError):
-            pass
+        return vmap(function, dims, randomness="different")(shared, *inputs)
     rows = enumerate(zip(*inputs, strict=True))
     found = [function(unstack(parameters, index), *row) for index, row in rows]
     return stack(found) if isinstance(found[0], dict) else torch.stack(found)

@@ -22,6 +22,7 @@ from benchmark.data import draw_support
 from benchmark.dataset_facts import DATASETS
 from benchmark.evaluation import frozen
 from benchmark.fingerprint import options_of_instance
+from benchmark.probing import probe
 
 CUTS = {"epochs": 1, "warmup_epochs": 1, "iterations": 1, "tasks": 1, "attack_steps": 2}
 """The most of each option that the contract pays for."""
@@ -118,6 +119,11 @@ class Subject:
         """Of the batch."""
         logits: Tensor = self.model(self.batch.images)
         return logits
+
+    @cached_property
+    def flags(self) -> list[str]:
+        """What makes its robust accuracy doubtful."""
+        return probe(self.model, self.batch, self.logits().shape[1]).flags
 
 
 def cheaper(defense: Defense, given: Mapping[str, str]) -> Defense:

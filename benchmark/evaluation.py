@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from benchmark.core.asking import exact, gates, rows_of
-from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.copying import apart, bare, copied
+from benchmark.core.errors import AnswerError, AuditError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.pieces import pieces, pieces_for
 from benchmark.quick_layers import quicken
 
 ROUNDING = 1e-6
-PASSES = 5
-"""Over the same images, to see whether a model answers at random (as AutoAttack's own check)."""
 
 
 class Attacked(NamedTuple):
@@ -78,11 +75,28 @@ def metered(model: nn.Module, meter: Meter) -> Iterator[None]:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """A copy for evaluation: eval mode, no parameter asks for a gradient, fast to ask."""
-    copy = quicken(fast_layout(deepcopy(model).eval().requires_grad_(False)))
+    """A copy for evaluation: eval mode, no parameter asks for a gradient, fast to ask.
+
+    It may write to the images it is handed: those are a copy too.
+
+    Raises:
+        AuditError: the model cannot be copied, or does not obey `eval()`.
+    """
+    copy = bare(copied(model))
+    copy.eval()  # what it returns is not asked, nor of other methods that models write anew
+    for parameter in copy.parameters():
+        parameter.requires_grad_(False)
+    apart(copy)
+    quicken(fast_layout(copy))
+    if _own_images not in copy._forward_pre_hooks.values():
+        copy.register_forward_pre_hook(_own_images)
     if any(module.training for module in copy.modules()):
-        raise UsageError("the model stays in train mode after eval(); expected eval() to be obeyed")
+        raise AuditError("the model stays in train mode after eval(); expected eval() to be obeyed")
     return copy
+
+
+def _own_images(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(one.clone() for one in inputs)
 
 
 def fast_layout(model: nn.Module) -> nn.Module:
@@ -103,12 +117,33 @@ def fast_layout(model: nn.Module) -> nn.Module:
 
 
 def state_hash(model: nn.Module) -> str:
-    """16 hexadecimal digits over every parameter and buffer, names included."""
+    """16 hexadecimal digits over every parameter and buffer, names included.
+
+    Beside what `state_dict` has, which may be no tensor: buffers that are not saved.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, value in sorted({**dict(model.named_buffers()), **model.state_dict()}.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        for part in _leaves(value):
+            digest.update(part)
     return digest.hexdigest()[:16]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The bytes of a tensor, or of all that a table or list of them holds."""
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu()
+        plain = plain.dequantize() if plain.is_quantized else plain.to_dense()
+        yield plain.contiguous().flatten().view(torch.uint8).numpy()
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield str(key).encode()
+            yield from _leaves(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    elif isinstance(value, str | bytes | int | float | None):
+        yield repr(value).encode()
 
 
 @torch.no_grad()
@@ -117,17 +152,43 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
     verdicts = []
     for rows in pieces(batch.images):
         images, labels = batch.take(rows)
-        logits = rows_of(model, rows)(images)
-        if logits.dim() != 2 or len(logits) != len(images):
-            raise AuditError(
-                f"expected logits (batch, classes) for {len(images)} images, "
-                f"got shape {tuple(logits.shape)}"
-            )
+        logits = expect_logits(rows_of(model, rows)(images), len(images))
         if not logits.isfinite().all():
             broken = int((~logits.isfinite()).any(dim=1).sum())
             raise AuditError(f"logits are not finite for {broken} of {len(images)} images")
         verdicts.append(logits.argmax(dim=1) == labels)
     return torch.cat(verdicts) if verdicts else batch.labels.bool()
+
+
+def expect_logits(answer: Any, images: int) -> Tensor:
+    """What a model answered, if it is logits; AnswerError says what came and what to return."""
+    wanted = f"expected the model to return logits (batch, classes) for {images} images"
+    if not isinstance(answer, Tensor):
+        raise AnswerError(f"{wanted}, got {_described(answer)}")
+    if answer.dim() != 2 or len(answer) != images:
+        raise AnswerError(f"{wanted}, got shape {tuple(answer.shape)}")
+    if not answer.is_floating_point():
+        raise AnswerError(f"{wanted}, got {answer.dtype}")
+    return answer
+
+
+def _described(answer: Any) -> str:
+    """What came, and where in it logits may be.
+
+    >>> _described({"logits": torch.zeros(2, 3)})
+    "a dict; return its tensor of shape (2, 3) under 'logits'"
+    """
+    kind, inside = type(answer).__name__, dict[str, Any]()
+    if isinstance(answer, Mapping):
+        inside = {f"under {key!r}": value for key, value in answer.items()}
+    elif isinstance(answer, list | tuple):
+        inside = {f"at [{index}]": value for index, value in enumerate(answer)}
+    elif hasattr(answer, "__dict__"):
+        inside = {f"in .{name}": value for name, value in vars(answer).items()}
+    for where, value in inside.items():
+        if isinstance(value, Tensor) and value.dim() == 2:
+            return f"a {kind}; return its tensor of shape {tuple(value.shape)} {where}"
+    return f"a {kind}; return one tensor"
 
 
 def run_attack(
@@ -213,24 +274,3 @@ def check_reattack(again: Attacked, adapted: nn.Module) -> None:
     """Raise AuditError unless `again` was crafted against `adapted`: static scores may not pass."""
     if again.target != state_hash(adapted):
         raise AuditError("re-attacked examples were crafted against another model than the adapted")
-
-
-def suspicions(model: nn.Module, batch: Batch) -> list[str]:
-    """What makes a model's robust accuracy doubtful: flags for its records, found on `batch`."""
-    images = batch.images.clone().requires_grad_()
-    logits = model(images)
-    flags = []
-    with torch.no_grad():
-        again = [model(batch.images) for _ in range(PASSES - 1)]
-    if not all(torch.equal(logits, other) for other in again):
-        flags.append(f"randomised: {PASSES} passes over the same images disagree")
-    total = logits.detach().sum(dim=1)
-    if (logits >= 0).all() and torch.allclose(total, torch.ones_like(total), atol=1e-4):
-        flags.append("probabilities: outputs look like a softmax, expected logits")
-    if not logits.requires_grad:
-        return [*flags, "no gradient: logits do not depend differentiably on the images"]
-    (gradient,) = torch.autograd.grad(cross_entropy(logits, batch.labels, reduction="sum"), images)
-    zero = float((gradient.flatten(1).abs().amax(dim=1) == 0).float().mean())
-    if zero > 0:
-        flags.append(f"zero gradients: {zero:.0%} of images give none, gradient attacks are blind")
-    return flags

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from baselines.adaptation import Adapted
 from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
 from benchmark.core.records import Cell, Scored, short_hash
@@ -27,6 +28,8 @@ from benchmark.precision import in_precision
 T = TypeVar("T")
 PIXELS = 64 << 20
 """Of query images attacked in one batch: a quarter of a gigabyte."""
+WEIGHTS = 512 << 20
+"""Bytes of adapted parameters that are attacked in one batch."""
 STATIC = 128 << 20
 """Bytes of static examples kept in memory: a matrix of attacks shown and scored comes back to each
 of them after every attack shown."""
@@ -35,7 +38,8 @@ POOL, EPISODES = 10, 5
 PROTOCOL = (
     "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
     "benchmark.evaluation", "benchmark.pieces", "benchmark.crafting", "benchmark.data",
-    "benchmark.precision", "benchmark.quick_layers", "benchmark.quick_convolution",
+    "benchmark.precision", "benchmark.quick_layers", "baselines.adaptable",
+    "benchmark.quick_convolution",
     "benchmark.convolution_gradients", "baselines.adaptation", "baselines.stacked",
     "baselines.step_sizes",
 )  # fmt: skip
@@ -162,11 +166,13 @@ class Lab:
         key = (model.hash, model.training, cell.seed, cell.split, arrivals, budgets)
         return self._keep(f"adapted {len(arrivals)}", key, make)
 
-    def models_at_once(self, cell: Cell) -> int:
-        """How many adapted models are attacked in one batch."""
+    def models_at_once(self, cell: Cell, adapted: Sequence[Adapted]) -> int:
+        """How many adapted models are attacked in one batch: what images and weights leave room."""
         if not self.attack(cell).by_rows:
             return 1
-        return max(1, PIXELS // max(1, self.query(cell).images.numel()))
+        weights = sum(tensor.nbytes for tensor in adapted[0].parameters.values())
+        pixels = self.query(cell).images.numel()
+        return max(1, min(PIXELS // max(1, pixels), WEIGHTS // max(1, weights)))
 
     def quick(self, model: nn.Module) -> nn.Module:
         """The model as attacks ask it, in the precision of this run."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from attacks.strengths import strengths_of
 from baselines import step_sizes
@@ -20,22 +21,24 @@ from benchmark.core import store
 from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Cell, Effort, short_hash
-from benchmark.core.seeding import stream
-from benchmark.core.types import Defense, Trained
+from benchmark.core.seeding import global_state, stream
+from benchmark.core.types import Batch, Defense, Trained
 from benchmark.data import Dataset
 from benchmark.place import Place, Watch
 from benchmark.precision import difference, in_precision
+from benchmark.probing import probe
 
 SEARCH = (
     "attacks.geometry", "attacks.search", "attacks.stand_in", "benchmark.core.streams",
     "benchmark.core.asking",
 )  # fmt: skip
 TRAINING = (
+    "baselines.adaptable",
     "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
     "baselines.training", "baselines.pools", "baselines.adaptation", "baselines.stacked",
     "baselines.warm_start", "baselines.step_sizes",
 )  # fmt: skip
-PROBE = 100
+LOOKED_AT = 100
 """Validation images on which a new model is looked at."""
 
 
@@ -55,6 +58,8 @@ class Model(NamedTuple):
     """Of training, what it started from included."""
     probes: Mapping[str, float | None] = {}
     """See `Trained.probes`."""
+    gradient: bool = True
+    """Whether its logits depend differentiably on the images."""
 
 
 def trained_model(
@@ -63,20 +68,30 @@ def trained_model(
     """Read the model of a cell from the results folder, or train it and keep it there.
 
     Raises:
-        AuditError: training diverged, or the model's logits are not finite.
+        AuditError: training diverged, or the model's answers are not finite, or no logits.
         UsageError: weights or a model brought along are not what they should be.
     """
     trained = _trained(cell, defense, dataset, place, watch)
-    model = evaluation.frozen(trained.model).to(place.device)
-    probe = dataset.validation.first(PROBE).batch().to(place.device)
-    evaluation.correct(model, probe)
+    few = dataset.validation.first(LOOKED_AT).batch().to(place.device)
+    model = evaluation.frozen(complete(trained.model, few))
+    model.to(place.device)
+    probed = probe(model, few, dataset.classes)
     searched = in_precision(model, place.precision)
-    flags = [*evaluation.suspicions(model, probe), *difference(searched, probe)]
+    flags = [*probed.flags, *difference(searched, few)]
     training = training_hash(cell, defense, dataset, place.device)
     return Model(
         model, searched, trained.trained_on, evaluation.state_hash(model), training, flags,
-        trained.cost, dict(trained.probes),
+        trained.cost, dict(trained.probes), probed.gradient,
     )  # fmt: skip
+
+
+def complete(model: nn.Module, batch: Batch) -> nn.Module:
+    """The model, with the weights that lazy layers make when they are first asked."""
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        model.eval()
+        with global_state(stream("lazy layers")), torch.no_grad():
+            model(batch.images[:2])
+    return model
 
 
 def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch) -> Trained:

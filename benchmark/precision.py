@@ -6,13 +6,12 @@ breaks eps. Only the network runs in bfloat16, and what it calls broken counts o
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
 from baselines.stacked import Parameters, Stacked
-from benchmark.core.asking import exact, rows_of
+from benchmark.core.asking import Composite, exact, rows_of
+from benchmark.core.copying import copied
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.types import Batch
 
@@ -21,7 +20,7 @@ HEAVY = (nn.Conv2d, nn.Linear)
 """Layers whose weights are kept in bfloat16; autocast would convert them in every pass."""
 
 
-class LowPrecision(nn.Module):
+class LowPrecision(Composite):
     """Answers from a bfloat16 copy; `exact` is the model itself."""
 
     def __init__(self, exact: nn.Module, fast: nn.Module, gate: nn.Module) -> None:
@@ -30,8 +29,13 @@ class LowPrecision(nn.Module):
         self.train(exact.training)
 
     def take(self, rows: Tensor) -> LowPrecision:
-        """See `benchmark.core.asking.ByRows`."""
+        """See `Composite`."""
         return LowPrecision(rows_of(self.exact, rows), rows_of(self.fast, rows), self.gate)
+
+    @property
+    def judge(self) -> nn.Module:
+        """See `Composite`."""
+        return self.exact
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits in float32."""
@@ -67,7 +71,7 @@ def _heavy(model: nn.Module) -> set[str]:
 
 
 def _halved(model: nn.Module) -> nn.Module:
-    copy = deepcopy(model)
+    copy = copied(model)
     for module in copy.modules():
         if isinstance(module, HEAVY):
             module.bfloat16()

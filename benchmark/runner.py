@@ -16,10 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from baselines.adaptation import Adapted, adapt_all, as_one, missing
+from baselines.adaptable import missing
+from baselines.adaptation import Adapted, adapt_all, as_one
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import OverLimit, UsageError
+from benchmark.core.notes import heard_by
 from benchmark.core.records import Cell, Outcome, Verdicts
+from benchmark.core.shortage import in_parts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation import (
@@ -75,7 +78,7 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
         if reason is not None:
             return Ending(record(lab, cell, "skipped", meter, reason=reason))
         lab.model(cell)  # training is not the cell's time
-        with limited(lab.place.limits):
+        with limited(lab.place.limits), heard_by(lab.watch.note):
             return run_cell(lab, cell, meter)
     except UsageError:
         raise
@@ -87,16 +90,18 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:
     """Why a cell makes no sense, e.g. `needs 3 channels`; None if it does."""
-    method = cell.budget.method if cell.budget.adapts else "none"
-    lacks = missing(lab.model(cell).network, method)
-    if lacks is not None:
-        return f"{cell.network} has {lacks}"
-    dataset = lab.dataset(cell)
-    for name in cell.shown:
-        reason = lab.attack(cell.showing(name)).cannot_run(dataset.shape, dataset.classes)
+    model, dataset = lab.model(cell), lab.dataset(cell)
+    for name in dict.fromkeys((*cell.shown, cell.attack)):
+        attack, shown = lab.attack(cell.showing(name)), name in cell.shown
+        reason = attack.cannot_run(dataset.shape, dataset.classes)
+        if reason is None and attack.needs_gradient and not model.gradient:
+            reason = "the model gives no gradient"
         if reason is not None:
-            return f"{name}, which is shown, cannot run: {reason}"
-    return lab.attack(cell).cannot_run(dataset.shape, dataset.classes)
+            return f"{name}, which is shown, cannot run: {reason}" if shown else reason
+    if cell.budget.adapts:
+        lacks = missing(model.network, cell.budget.method, lab.query(cell).images)
+        return lacks and f"the model has {lacks}"
+    return None
 
 
 def run_cell(lab: Lab, cell: Cell, meter: Meter) -> Ending:
@@ -132,12 +137,14 @@ def run_episodes(lab: Lab, cells: Sequence[Cell], meter: Meter) -> dict[Cell, li
     draws = [(cell, index) for cell in cells for index in range(cell.episodes)]
     adapted = adapt_to(lab, draws, cells[0].arrivals, meter)
     ended: dict[Cell, list[Episode]] = {cell: [] for cell in cells}
-    size = lab.models_at_once(cells[0])
-    for first in range(0, len(draws), size):
-        some = slice(first, first + size)
-        episodes = attack_again(lab, draws[some], adapted[some], meter)
-        for (cell, _), episode in zip(draws[some], episodes, strict=True):
-            ended[cell].append(episode)
+
+    def again(some: Sequence[int]) -> list[Episode]:
+        return attack_again(lab, [draws[i] for i in some], [adapted[i] for i in some], meter)
+
+    size = lab.models_at_once(cells[0], adapted)
+    episodes = in_parts(range(len(draws)), size, again)
+    for (cell, _), episode in zip(draws, episodes, strict=True):
+        ended[cell].append(episode)
     return ended
 
 

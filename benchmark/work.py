@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import torch
 
 from attacks.strengths import build_attack, strengths_of
 from baselines.from_file import build_defense
+from benchmark.core.copying import copied
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell
 from benchmark.core.types import Attack
@@ -123,11 +123,12 @@ Event = Begun | Ended | Made | Refused | Died
 
 def pack(dataset: Dataset, model: Model) -> Parcel:
     """A parcel for other processes."""
-    network = deepcopy(model.network).cpu()
+    network = copied(model.network)
+    network.cpu()
     on_cpu = model._replace(network=network, searched=network)
     try:
         return Parcel(dataset, pickle.dumps(on_cpu))
-    except (pickle.PicklingError, AttributeError, TypeError):  # a class inside a function, say
+    except Exception:  # a class inside a function, say
         return Parcel(dataset, b"")
 
 
@@ -162,7 +163,8 @@ class WorkerLab(Lab):
         if self.parcel is None or not self.parcel.model:
             return super()._train(cell)
         model: Model = pickle.loads(self.parcel.model)
-        network = model.network.to(self.place.device)
+        network = model.network
+        network.to(self.place.device)
         return model._replace(network=network, searched=in_precision(network, self.place.precision))
 
 

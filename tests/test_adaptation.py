@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from baselines import adaptation
-from baselines.adaptation import adapt, inner_loop, inner_update, task_loss, trainable
+from baselines.adaptable import trainable
+from baselines.adaptation import adapt, inner_loop, inner_update, task_loss
 from baselines.networks import build_network
 from benchmark.core.records import Budget
 from benchmark.core.seeding import stream
@@ -201,7 +202,7 @@ def test_a_method_changes_its_parameters_and_no_others(method):
     before, after = model.state_dict(), adapted.model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     expected = {name for name, _ in model.named_parameters() if CHANGES[method](name)}
-    assert changed == expected == set(trainable(model, method))
+    assert changed == expected == set(trainable(model, method, batch("support").images))
     assert 0 < len(expected) <= len(before)
 
 
@@ -250,8 +251,8 @@ def test_statistics_of_batch_norm_stay():
     adapted = adapt(model, budget(), lambda _: batch("support"))
     for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
         assert torch.equal(model.state_dict()[name], adapted.model.state_dict()[name])
-    assert trainable(model, "norm") == ["1.weight", "1.bias"]
-    assert trainable(model, "head") == ["3.weight", "3.bias"]
+    assert trainable(model, "norm", batch("support").images) == ["1.weight", "1.bias"]
+    assert trainable(model, "head", batch("support").images) == ["3.weight", "3.bias"]
 
 
 def test_inner_update_is_one_step():

@@ -160,7 +160,7 @@ def test_methods_knowledge_and_seeds_multiply(run):
     assert {cell["steps"] for cell in cells if cell["shots"]} == {2}
     for cell in cells:
         if cell["status"] == "skipped":
-            assert cell["reason"] == "small_cnn has no parameters for adaptation method norm"
+            assert cell["reason"] == "the model has no parameters for adaptation method norm"
         else:
             assert cell["status"] == "done"
     adapted = [cell for cell in cells if cell["shots"] and cell["status"] == "done"]

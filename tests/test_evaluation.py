@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDLinf
-from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -26,9 +26,9 @@ from benchmark.evaluation import (
     run_attack,
     state_hash,
     survives,
-    suspicions,
 )
 from benchmark.pieces import pieces
+from benchmark.probing import probe
 from benchmark.toys import conv_net, some_images
 
 EPS = 0.1
@@ -146,7 +146,7 @@ def test_verdicts_are_predictions():
     [
         (lambda logits: logits * float("nan"), "not finite for 4 of 4 images"),
         (lambda logits: logits / 0, "not finite"),
-        (lambda logits: logits[:, 0], r"expected logits \(batch, classes\) for 4 .* \(4,\)"),
+        (lambda logits: logits[:, 0], r"return logits \(batch, classes\) for 4 .* \(4,\)"),
         (lambda logits: logits[:2], r"got shape \(2, 2\)"),
     ],
 )
@@ -208,7 +208,7 @@ def test_frozen_is_a_copy_that_stays_in_eval_mode():
         def train(self, mode=True):
             return super().train(True)
 
-    with pytest.raises(UsageError, match="stays in train mode"):
+    with pytest.raises(AuditError, match="stays in train mode"):
         frozen(nn.Sequential(Stubborn()))
 
 
@@ -257,7 +257,7 @@ def flags_of(change):
 
     model = Suspect()
     model.network[1].weight.data = torch.randn(10, 64, generator=stream("suspect"))
-    return suspicions(model, some_images(model, SHAPE, 10))
+    return probe(frozen(model), some_images(model, SHAPE, 10), 10).flags
 
 
 @pytest.mark.parametrize(

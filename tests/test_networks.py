@@ -4,14 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from baselines.adaptable import head_parameters, last_linear, norm_parameters
 from baselines.networks import (
     NETWORKS,
     Blocks,
     Normalise,
     build_network,
     default_network,
-    head_parameters,
-    norm_parameters,
 )
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
@@ -71,8 +70,9 @@ def test_normalisation_is_the_formula_and_is_kept_with_the_weights():
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"wrn_28_10"}))
 def test_the_head_is_what_makes_the_logits(name):
     shape = MNIST if name == "lenet5" else CIFAR
-    model = build(name, shape, classes=7)
-    weight, bias = (model.get_parameter(parameter) for parameter in head_parameters(model))
+    model, images = build(name, shape, classes=7).eval(), torch.rand(4, *shape)
+    assert head_parameters(model, images) == last_linear(model)
+    weight, bias = (model.get_parameter(parameter) for parameter in head_parameters(model, images))
     assert weight.shape[0] == 7
     with torch.no_grad():
         weight.zero_()
@@ -92,8 +92,8 @@ def test_scales_and_shifts_of_every_normalisation_layer(name, layers):
 
 def test_a_network_without_the_layers_asked_for_has_no_names():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False))
-    assert head_parameters(model) == norm_parameters(model) == []
-    assert head_parameters(nn.Linear(2, 2)) == ["weight", "bias"]
+    assert head_parameters(model, torch.rand(4, 1, 8, 8)) == norm_parameters(model) == []
+    assert head_parameters(nn.Linear(2, 2), torch.rand(4, 2)) == ["weight", "bias"]
 
 
 def test_unknown_network():

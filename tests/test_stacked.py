@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDL2, PGDLinf
 from baselines import adaptation, stacked
-from baselines.adaptation import adapt, adapt_all, as_one, trainable
+from baselines.adaptable import trainable
+from baselines.adaptation import adapt, adapt_all, as_one
 from baselines.networks import build_network
 from baselines.stacked import Stacked, side_by_side
 from benchmark.core.asking import rows_of
@@ -54,7 +55,7 @@ def some_models(name, method="finetune", sizes=(10, 10, 20, 3)):
 def all_in_one_call(monkeypatch):
     """As on a GPU: one vmap call, whatever the sizes."""
     monkeypatch.setattr(stacked, "SMALL", 10**9)
-    monkeypatch.setattr(adaptation, "groups", lambda batches, _: [list(range(len(batches)))])
+    monkeypatch.setattr(adaptation, "alike", lambda batches: [list(range(len(batches)))])
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
@@ -65,7 +66,7 @@ def test_adapting_together_is_adapting_one_by_one(name, method, all_in_one_call)
     for show, one in zip(shows, together, strict=True):
         alone = adapt(model, budget, show)
         assert torch.allclose(one.model(images), alone.model(images), atol=1e-5)
-        assert set(one.parameters) == set(trainable(model, method))
+        assert set(one.parameters) == set(trainable(model, method, images))
         assert one.moved == pytest.approx(alone.moved, rel=1e-4) and one.moved > 1e-6
         assert one.support_loss == pytest.approx(alone.support_loss, abs=1e-5)
 
@@ -111,11 +112,9 @@ def test_a_stack_answers_for_each_model(name, method, small, monkeypatch):
         assert torch.allclose(gradient[place], expected[0], atol=1e-9)
 
 
-def test_groups_hold_every_batch_once_and_fit_in_memory():
+def test_batches_of_one_size_go_together():
     batches = [shown((1, 8, 8), n, "groups") for n in (10, 20, 10, 10, 20)]
-    assert adaptation.groups(batches, 1) == [[0, 2, 3], [1, 4]]
-    assert adaptation.groups(batches, adaptation.MOST_BYTES // 2) == [[0, 2], [3], [1, 4]]
-    assert adaptation.groups(batches, 2 * adaptation.MOST_BYTES) == [[0], [2], [3], [1], [4]]
+    assert adaptation.alike(batches) == [[0, 2, 3], [1, 4]]
 
 
 @pytest.mark.parametrize("attack", [PGDLinf(0.05, steps=5), PGDL2(0.4, steps=5)])

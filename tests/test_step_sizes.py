@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_runs import run, tiny_plan
 
-from baselines.adaptation import adapt, inner_loop, trainable
+from baselines.adaptable import trainable
+from baselines.adaptation import adapt, inner_loop
 from baselines.step_sizes import attach, load, step_sizes
 from baselines.weights import fit_weights
 from benchmark.core.records import Budget
@@ -73,7 +74,7 @@ def test_learned_adaptation_steps_by_them(lr):
     some = [name for name, _ in model.named_parameters()][2:]
     sizes = sizes_of(model, some)
     attach(model, sizes)
-    assert trainable(model, "learned") == list(sizes)
+    assert trainable(model, "learned", torch.empty(0)) == list(sizes)
     adapted = adapt(
         frozen(model), Budget(shots=1, method="learned", steps=3, lr=lr), lambda _: shown()
     )
@@ -120,4 +121,4 @@ def test_a_run_trains_keeps_and_uses_them(tmp_path):
 def test_a_model_without_them_is_skipped_with_the_reason(tmp_path):
     done = run(tiny_plan(methods=["learned"], shots=[1]), tmp_path)
     assert done.ended == {"skipped": 1}
-    assert done.records[0].reason.startswith("small_cnn has no learned step sizes, as meta_adv[")
+    assert done.records[0].reason.startswith("the model has no learned step sizes, as meta_adv[")

@@ -1,38 +1,44 @@
 """How an attack asks a model that is more than one module: by rows, and in which precision.
 
 An attack may be handed many adapted models at once (each row of the batch belongs to one), or a
-model whose passes run in bfloat16. Plain modules have neither: they answer any rows, exactly.
+model whose passes run in bfloat16. Plain modules have neither: they answer any rows, exactly. What
+is which is told by the class, never by an attribute: a user's model may call its parameters `take`,
+`exact` or `gate`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, cast
-
 from torch import Tensor, nn
 
 
-class ByRows(Protocol):
-    """A model that must know which rows of the batch it was given it is asked about."""
+class Composite(nn.Module):
+    """A model of ours that is made of others."""
+
+    gate: nn.Module
+    """Where every pass goes through, whatever rows are asked: for counting."""
 
     def take(self, rows: Tensor) -> nn.Module:
-        """The model for these rows (int64), in this order."""
+        """The model for these rows (int64) of the batch it was given, in this order."""
+        raise NotImplementedError
+
+    @property
+    def judge(self) -> nn.Module:
+        """The same model in float32."""
+        return self
 
 
 def rows_of(model: nn.Module, rows: Tensor) -> nn.Module:
     """The module to call for some rows (int64) of the batch an attack was given."""
-    if hasattr(type(model), "take"):  # the protocol itself would be asked for 40 us, a small pass
-        return cast(ByRows, model).take(rows)
-    return model
+    return model.take(rows) if isinstance(model, Composite) else model
 
 
 def exact(model: nn.Module) -> nn.Module:
     """The same model in float32: `model` itself unless it answers in low precision."""
-    found = getattr(model, "exact", None)
-    return found if isinstance(found, nn.Module) else model
+    return model.judge if isinstance(model, Composite) else model
 
 
 def gates(model: nn.Module) -> list[nn.Module]:
     """Where every pass through `model` goes through: for counting."""
     judge = exact(model)
-    found = [getattr(one, "gate", one) for one in (model, judge)]
-    return found[:1] if judge is model else found
+    both = [model] if judge is model else [model, judge]
+    return [one.gate if isinstance(one, Composite) else one for one in both]

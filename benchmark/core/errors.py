@@ -14,6 +14,10 @@ class AuditError(RuntimeError):
     """An attack or an adaptation broke the rules: its cell becomes `failed`, never a score."""
 
 
+class AnswerError(AuditError):
+    """A model answers with something other than logits: no attack could say anything about it."""
+
+
 class OverLimit(BaseException):
     """A cell took more time or memory than it may: it becomes `failed`, and the run goes on.
 

@@ -125,6 +125,14 @@ class Attack(ABC):
     """Why a gradient attack with steps need not find the optimum of a linear model; contracts
     hold every other one to it."""
 
+    white_box: ClassVar[bool] = False
+    """Whether an attack outside the gradient families asks for gradients all the same."""
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it can do nothing to a model that gives none."""
+        return self.white_box or self.family.endswith("-gradient")
+
     @property
     @abstractmethod
     def threat(self) -> Threat:
@@ -175,6 +183,8 @@ class Defense(ABC):
     """One column of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
 
     name: ClassVar[str]
+    trains: ClassVar[bool] = True
+    """False for models that were trained elsewhere: they are looked at before anything runs."""
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
     is trained first, once for all that start there: see `baselines.warm_start`."""

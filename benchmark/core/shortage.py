@@ -1,0 +1,32 @@
+"""Where memory does not suffice: work is cut into smaller parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether memory, of this machine or of its GPU, was not enough."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("can't allocate memory", "not enough memory")  # torch's own allocator of a CPU
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
+    """`work` on at most `size` items at once, on half as many where memory does not suffice."""
+    done: list[R] = []
+    while len(done) < len(items):
+        try:
+            done += work(items[len(done) : len(done) + size])
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_shortage(error):
+                raise
+            size = -(-size // 2)
+    return done
