@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
-from benchmark.core.store import atomic_path, parse_record
+from benchmark.core.store import atomic_path, parse_record, sealed
 
 SUFFIX = ".records.gz"
 _PLACES = re.compile(r"(--(?:results|data-dir|cache|tuned|address))[ =]('[^']*'|\S+)")
@@ -29,7 +29,7 @@ def write_file(records: Iterable[Record], path: Path) -> Path:
     Raises:
         UsageError: there is none, the name does not end in SUFFIX, or it cannot be written.
     """
-    lines = sorted(_shareable(record).model_dump_json() for record in records)
+    lines = sorted(json.dumps(sealed(_shareable(record)), ensure_ascii=False) for record in records)
     if not lines:
         raise UsageError(f"expected records to write to {path}, got none")
     if not path.name.endswith(SUFFIX):
@@ -57,16 +57,9 @@ def read_file(path: Path) -> list[Record]:
     if len(content) > LARGEST:
         raise UsageError(f"{path}: unpacks to more than {LARGEST:,} bytes; give results folders")
     return [
-        parse_record(_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+        parse_record(line, f"{path}, line {number}")
         for number, line in enumerate(content.splitlines(), 1)
     ]
-
-
-def _json(line: bytes, where: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not a readable record ({error})") from error
 
 
 def shipped() -> list[Path]:

@@ -83,7 +83,7 @@ def _of(record: Record) -> Iterator[Scored]:
     cell = record.cell
     trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
     yield Scored(f"{trained}/clean", tables.clean_before, record.query)
-    yield Scored(str(cell), tables.robust, record.query, tuple(sorted(record.flags)))
+    yield Scored(str(cell), tables.robust, record.query, tuple(sorted(record.all_flags)))
 
 
 def _evidence(one: Scored) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from test_records import cell, record
 from benchmark.core import store
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Budget
+from benchmark.core.sealing import seal
 from benchmark.core.store import (
     atomic_path,
     read_record,
@@ -117,9 +118,10 @@ def test_a_read_only_folder_is_one_line(tmp_path):
 
 
 def spoil(path, change):
+    """Change a record and seal it again, as no accident would."""
     content = json.loads(path.read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(seal(content)))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def spoil(path, change):
         (lambda path: path.write_text(""), "not a readable record"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a readable record"),
         (lambda path: path.write_text("[1, 2]"), "not a valid record"),
-        (lambda path: spoil(path, lambda c: c.update(schema_version=2)), "written by schema 2.*up"),
+        (lambda path: spoil(path, lambda c: c.update(schema_version=3)), "written by schema 3.*up"),
         (lambda path: spoil(path, lambda c: c.pop("threat")), r"not a valid record \(threat: Fie"),
         (lambda path: spoil(path, lambda c: c.update(extra=1)), r"not a valid record \(extra"),
         (lambda path: spoil(path, lambda c: c["outcome"]["static"].update(n=99)), "verdicts hold"),
@@ -184,7 +186,7 @@ def test_weights_that_are_not_there_or_damaged_are_none(tmp_path):
 def test_reading_records_needs_no_torch():
     code = "import sys, benchmark.core.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert store.SCHEMA == 1
+    assert store.SCHEMA == 2
 
 
 def test_a_sweep_takes_what_a_kill_left_long_ago_and_nothing_else(tmp_path):

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from benchmark.core import sealing
 from benchmark.core.errors import UsageError
 from benchmark.core.records import SCHEMA, Cell, Record, short_hash
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST = 1 << 24
+"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a sixth of it."""
 PREFIX, TEMPORARY = ".reattack-", ".tmp"
 """How names of files begin and end that are not finished yet."""
 LITTER_AGE = 3600.0
@@ -173,29 +176,42 @@ def write_record(root: Path, record: Record, picture: bytes = b"") -> Path:
         else:
             beside.unlink(missing_ok=True)
     with atomic_path(target) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(sealed(record), indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
     return target
+
+
+def sealed(record: Record) -> dict[str, Any]:
+    """What is written of a record: JSON, with the hash of everything else in it."""
+    content = json.loads(record.model_dump_json())
+    return content if record.schema_version == 1 else sealing.seal(content)
 
 
 def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path}: not a readable record ({error}); delete it to run it again"
-        ) from error
-    return parse_record(content, str(path))
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+    return parse_record(raw, str(path))
 
 
-def parse_record(content: object, where: str) -> Record:
-    """Validate what was read from `where`; UsageError in one line if it cannot be trusted."""
-    found = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(found, int) and found > SCHEMA:
-        raise UsageError(
-            f"{where}: written by schema {found}, this version reads {SCHEMA}; upgrade"
-        )
+def parse_record(raw: bytes, where: str) -> Record:
+    """The record in JSON read from `where`; UsageError in one line if it cannot be trusted."""
     try:
+        if len(raw) > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        content = sealing.parse(raw)
+        found = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(found, int) and found > SCHEMA:
+            raise UsageError(
+                f"{where}: written by schema {found}, this version reads {SCHEMA}; upgrade"
+            )
+        if found == 1 or not isinstance(content, dict):
+            sealing.digest(content)
+        else:
+            content = sealing.opened(content)
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
@@ -203,6 +219,12 @@ def parse_record(content: object, where: str) -> Record:
         raise UsageError(
             f"{where}: not a valid record ({part}: {first['msg']}); delete it to run it again"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> UsageError:
+    return UsageError(f"{where}: not a readable record ({error}); delete it to run it again")
 
 
 def read_records(root: Path) -> Loaded:
