@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Effort, Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
+from reports.shareable import bare, label, names
+from reports.trust import doubts, options
 
 COLUMNS = (
     "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin",
@@ -33,10 +35,11 @@ FURTHER = (
     "clean_interval", "static_interval", "reattacked_interval", "inflation_interval",
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
-    "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "verdicts",
+    "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
+    "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
-is the mean over episodes."""
+is the mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
@@ -69,9 +72,9 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
     Records of the other split are left out: what was scored on validation images chose settings.
     """
     records = [record for record in records if record.cell.split == split]
-    verdicts = [unpacked(record) for record in records]
+    verdicts, known = [unpacked(record) for record in records], names(records)
     rows = [
-        _facts(record) | measured | {"verdicts": tables}
+        _facts(record, known) | measured | {"verdicts": tables}
         for record, measured, tables in zip(
             records, _measured(records, verdicts), verdicts, strict=True
         )
@@ -96,19 +99,23 @@ def _dtype(column: str) -> Any:
     return "bool" if column == "adapts" else _NULLABLE.get(column, "object")
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def _facts(record: Record, known: Mapping[tuple[str, str, str], str]) -> dict[str, Any]:
     cell, budget, outcome = record.cell, record.cell.budget, record.outcome
     return {
-        **{name: getattr(cell, name) for name in ("dataset", "network", "defense", "seed")},
-        **{name: getattr(cell, name) for name in ("attack", "episodes")},
+        **{name: getattr(cell, name) for name in ("dataset", "network", "seed", "episodes")},
+        "defense": known[cell.dataset, cell.network, cell.defense],
+        "attack": label(cell.attack),
         **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
-        **{name: getattr(record, name) for name in ("status", "reason", "norm", "query")},
+        **{name: getattr(record, name) for name in ("status", "norm", "query")},
+        "reason": None if record.reason is None else bare(record.reason),
+        "options": options(record),
+        "weights": record.fingerprint.get("weights", ""),
         **{name: getattr(record, name) for name in ("trained_on", "families_shown")},
-        "flags": record.all_flags,
+        "flags": [*map(bare, record.all_flags), *doubts(record)],
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
-        "shown": THEN.join(cell.shown),
+        "shown": THEN.join(map(label, cell.shown)),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
         "loss_fell": outcome.integrity.loss_fell if outcome and outcome.integrity else None,

@@ -166,18 +166,19 @@ def shareable(records: Sequence[Record]) -> list[Record]:
     ]
 
 
-_TEXTS = {
-    "reason", "family", "families_shown", "threat", "norm", "origin", "trained_on", "probes",
-    "flags", "traceback",
-} & set(Record.model_fields)  # fmt: skip
+_KEPT = {
+    "schema_version", "content", "cell", "provenance", "status", "query", "unseen", "outcome",
+    "answers", "cost", "training", "fingerprint",
+}  # fmt: skip
+"""What says nothing of places, or is looked at by itself."""
 
 
 def _shareable(record: Record, defense: str) -> Record:
     cell, provenance = record.cell, record.provenance
     return record.model_copy(
-        update={name: _walked(getattr(record, name)) for name in _TEXTS} | {
-            "cell": Cell.model_validate(_walked(cell.model_dump()) | {"defense": defense}),
-            "provenance": Provenance.model_validate(_walked(provenance.model_dump())),
+        update={name: walked(getattr(record, name)) for name in {*Record.model_fields} - _KEPT} | {
+            "cell": Cell.model_validate(walked(cell.model_dump()) | {"defense": defense}),
+            "provenance": Provenance.model_validate(walked(provenance.model_dump())),
         }
     )  # fmt: skip
 
@@ -188,16 +189,22 @@ _SAYS: dict[str, Callable[[str], str]] = {
 """What some fields hold besides sentences."""
 
 
-def _walked(value: Any, key: str = "", option: bool = False) -> Any:
-    """`value` with every text in it made bare; `option`: it is one of a component."""
+def walked(value: Any, key: str = "", option: bool = False) -> Any:
+    """`value` with no folder in any of its texts.
+
+    Args:
+        value: JSON.
+        key: its name: it says what its texts are.
+        option: whether it is an option of a component.
+    """
     if isinstance(value, dict):
         inside = option or key.endswith("_options")
         return {
-            label(name): one if name in ("dataset", "network") else _walked(one, name, inside)
+            label(name): one if name in ("dataset", "network") else walked(one, name, inside)
             for name, one in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_walked(one, key, option) for one in value]
+        return [walked(one, key, option) for one in value]
     if not isinstance(value, str):
         return value
     return _option(key, value) if option else _SAYS.get(key, bare)(value)
