@@ -12,6 +12,7 @@ from reports.board import COLUMNS
 from reports.board_cells import Cell, cells, columns
 from reports.board_lines import ALL
 from reports.board_rows import Row, board_rows
+from reports.frame import rows
 from reports.text import grid, latex, markdown, spreadsheet
 
 FORMAT = "reattack-leaderboard"
@@ -65,6 +66,7 @@ def as_markdown(table: pd.DataFrame) -> str:
         head, body = _grid(part)
         parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
         parts.append(grid(head, [[markdown(text, 200) for text in row] for row in body], left=2))
+        parts += [f"- {markdown(line, 400)}" for line in _remarks(part)] + [""]
     return "\n".join(parts)
 
 
@@ -82,6 +84,7 @@ def as_latex(table: pd.DataFrame) -> str:
             *(f"{' & '.join(map(latex, row))} \\\\" for row in body),
             "\\bottomrule",
             "\\end{tabular}\n",
+            *(f"% {latex(line, 400)}" for line in _remarks(part)),
         ]
     return "\n".join(parts)
 
@@ -102,6 +105,14 @@ def _grid(part: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         for row in _ordered(board_rows(part))
     ]
     return head, body
+
+
+def _remarks(part: pd.DataFrame) -> Iterator[str]:
+    """A line for each row that is not ranked, not counted whole, or doubted."""
+    for line in rows(part):
+        doubts = [f"flag: {flag}" for flag in line.flags]
+        for remark in filter(None, (line.missing, line.note, *doubts)):
+            yield f"{line.defense}, {line.adaptation}, K = {line.shots}: {remark}"
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:
