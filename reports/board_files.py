@@ -17,7 +17,9 @@ from reports.text import grid, latex, markdown, spreadsheet
 
 FORMAT = "reattack-leaderboard"
 SCHEMA = 1
-ONCE = ("defense", "training_passes")
+TRUST = (
+    "Scores are recomputed from the verdicts in records; the verdicts of others are taken on trust."
+)
 
 
 def flat(table: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +63,7 @@ def _number(value: Any) -> Any:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """A table per data set and network, over all attacks, columns for each K."""
-    parts = ["# Leaderboard: robustness after adaptation, re-attacked\n"]
+    parts = ["# Leaderboard: robustness after adaptation, re-attacked\n", f"{TRUST}\n"]
     for (dataset, network), part in _sections(table):
         head, body = _grid(part)
         parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
@@ -72,7 +74,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def as_latex(table: pd.DataFrame) -> str:
     r"""A tabular (booktabs) per data set and network; names are escaped."""
-    parts = ["% \\usepackage{booktabs}\n"]
+    parts = [f"% \\usepackage{{booktabs}}\n% {TRUST}\n"]
     for (dataset, network), part in _sections(table):
         head, body = _grid(part)
         parts += [

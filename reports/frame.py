@@ -15,7 +15,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Effort, Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
-from reports.shareable import bare, label, names
+from reports.shareable import bare, label, names, walked
 from reports.trust import doubts, options
 
 COLUMNS = (
@@ -41,6 +41,8 @@ FURTHER = (
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
 is the mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
+TEXTS = ("family", "threat", "origin", "norm", "reason", "trained_on", "families_shown")
+"""Of a record, in the users' own words."""
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
 
@@ -105,12 +107,10 @@ def _facts(record: Record, known: Mapping[tuple[str, str, str], str]) -> dict[st
         **{name: getattr(cell, name) for name in ("dataset", "network", "seed", "episodes")},
         "defense": known[cell.dataset, cell.network, cell.defense],
         "attack": label(cell.attack),
-        **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
-        **{name: getattr(record, name) for name in ("status", "norm", "query")},
-        "reason": None if record.reason is None else bare(record.reason),
+        **{name: getattr(record, name) for name in ("status", "query", "unseen")},
+        **{name: walked(getattr(record, name)) for name in TEXTS},
         "options": options(record),
         "weights": record.fingerprint.get("weights", ""),
-        **{name: getattr(record, name) for name in ("trained_on", "families_shown")},
         "flags": [*map(bare, record.all_flags), *doubts(record)],
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},

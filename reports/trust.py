@@ -66,4 +66,5 @@ def _of(found: dict[str, Any], name: str) -> str:
     if name not in found:
         return "unsaid"
     value = found[name]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else ""
+    return short if short and float(short) == value else json.dumps(value)
