@@ -26,6 +26,8 @@ from reports.scores import QUANTITIES, Measured, Tables, aggregate, measure, uni
 AUTOATTACK = frozenset({"aa_linf", "aa_l2", "autoattack", "autoattack_l2", "ta_autoattack"})
 WORST = ("unseen", "worst", "autoattack")
 """Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
+UNRANKED = "not ranked, "
+"""How `missing` begins where a row has numbers and no rank."""
 RANKS = ("rank", "rank_low", "rank_high", "tied")
 COLUMNS = (
     *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
@@ -133,7 +135,7 @@ def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> N
         ranked = []
         for index, reason in zip(group, found.reasons, strict=True):
             if reason:
-                whole[index][0]["missing"] = f"not ranked: {reason}"
+                whole[index][0]["missing"] = f"{UNRANKED}{reason}"
             else:
                 ranked.append(index)
         if found.size is not None and ranked:

@@ -131,7 +131,8 @@ def several(names: Sequence[str]) -> str:
 
 def _rank(column: Column, line: Any) -> Cell:
     if pd.isna(line.rank):
-        return Cell(column, note=line.missing)
+        kind = line.missing.partition(":")[0] if line.status == "done" else ""
+        return Cell(column, interval=kind, note=line.missing)
     places = f"{line.rank_low}{NONE}{line.rank_high}"
     if not line.tied:
         return Cell(column, str(line.rank), str(line.rank), places)

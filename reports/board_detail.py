@@ -118,8 +118,7 @@ def _heat(line: Any, name: str) -> Heat:
 def _notes(lines: Mapping[int, Any]) -> Iterator[str]:
     for k, line in sorted(lines.items()):
         if line.missing:
-            unranked = "" if line.status == "done" else "is incomplete: "
-            yield f"K = {k} {unranked}{line.missing}".replace(" not ranked:", " is not ranked:", 1)
+            yield f"K = {k} is {'' if line.status == 'done' else 'incomplete: '}{line.missing}"
         if line.note:
             yield f"K = {k} is {line.note}"
         if line.tied:

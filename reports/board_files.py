@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from reports.board import COLUMNS
-from reports.board_cells import Cell, cells, columns
+from reports.board_cells import Cell, cells, columns, several
 from reports.board_lines import ALL
 from reports.board_rows import Row, board_rows
 from reports.frame import rows
@@ -110,11 +111,15 @@ def _grid(part: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _remarks(part: pd.DataFrame) -> Iterator[str]:
-    """A line for each row that is not ranked, not counted whole, or doubted."""
+    """A line for each reason why rows are not ranked, not counted whole, or doubted."""
+    found: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for line in rows(part):
         doubts = [f"flag: {flag}" for flag in line.flags]
         for remark in filter(None, (line.missing, line.note, *doubts)):
-            yield f"{line.defense}, {line.adaptation}, K = {line.shots}: {remark}"
+            found[remark][line.defense].append(line.shots)
+    for remark, names in found.items():
+        of = [f"{name} (K = {', '.join(map(str, sorted({*k})))})" for name, k in names.items()]
+        yield f"{remark}: {several(of)}"
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

@@ -22,7 +22,10 @@ Trained = tuple[str, str, str]
 
 
 class Group(NamedTuple):
-    """Complete lines that would be ranked together: why each is not, or an empty text."""
+    """Complete lines that would be ranked together: why each is not, or an empty text.
+
+    A reason is a word or two, a colon, and the whole of it.
+    """
 
     reasons: list[str]
     size: Size | None
@@ -50,7 +53,7 @@ def compared(lines: Sequence[Line], reference: Collection[Trained] = ()) -> Grou
 
     queries = [str(next(iter(line.scored.values())).query) for line in lines]
     for i in _unlike(queries, usual(queries), reasons):
-        reasons[i] = "scored on other images than the other rows"
+        reasons[i] = "other images: not those of the other rows"
     for attack in sorted({place.attack for line in lines for place in line.expected}):
         options = [_options(line, attack) for line in lines]
         found = usual(options)
@@ -63,7 +66,7 @@ def compared(lines: Sequence[Line], reference: Collection[Trained] = ()) -> Grou
     for i, size in enumerate(sizes):
         if not reasons[i] and any(have < need for have, need in zip(size, middle, strict=True)):
             cut = f" ({lines[i].cut})" if lines[i].cut else ""
-            reasons[i] = f"has {size}{cut}, fewer than the usual {middle}"
+            reasons[i] = f"short: has {size}{cut}, fewer than the usual {middle}"
     return Group(reasons, middle)
 
 
@@ -91,9 +94,7 @@ def _another(options: Sequence[str], own: str) -> str:
 
 
 def _other_options(attack: str, own: str, usual: str) -> str:
-    return visible(
-        f"{attack} has other options than in the other rows: {differing(own, usual)}", 300
-    )
+    return visible(f"other options: {attack} has {differing(own, usual)}", 300)
 
 
 def counts(attacks: dict[str, Tables], families: dict[str, str], size: Size, over: Over) -> Table:
