@@ -12,7 +12,7 @@ import pandas as pd
 from reports.comparable import compared
 from reports.frame import rows
 from reports.intervals import interval
-from reports.lines import Key, Line, lines
+from reports.lines import Key, Line, evidence, key_of, lines
 from reports.scores import Tables, common_prefix, union
 from reports.text import visible
 
@@ -42,7 +42,7 @@ def warnings(frame: pd.DataFrame) -> list[Finding]:
     inflated = [finding for line in whole for finding in _inflation(line)]
     unlearnt = [finding for line in whole for finding in _adaptation(line)]
     cut = [finding for line in whole for finding in _cut(line)]
-    doubted = [*_masking(whole), *_flags(frame), *_models(whole), *unpaired, *_unranked(whole)]
+    doubted = [*_masking(whole), *_flags(frame), *_models(frame), *unpaired, *_unranked(whole)]
     return [*doubted, *cut, *unlearnt, *inflated]
 
 
@@ -128,21 +128,22 @@ def _unpaired(line: Line) -> Iterator[Finding]:
         )
 
 
-def _models(whole: Sequence[Line]) -> Iterator[Finding]:
+def _models(frame: pd.DataFrame) -> Iterator[Finding]:
     """One name and training seed, several models: K = 0 may be of one and K = 10 of another."""
+    done = sorted(rows(frame[frame["status"] == "done"]), key=evidence)
+    counted = {(key_of(cell), cell.seed, cell.attack, cell.shown): cell for cell in done}
     found: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
-    for line in whole:
-        for place, cell in line.scored.items():
-            names = (*(visible(name) for name in line.key[:3]), f"seed {place.seed}")
-            found[names].setdefault(cell.weights, place.attack)
+    for (key, seed, attack, _), cell in counted.items():
+        names = (*(visible(name) for name in key[:3]), f"seed {seed}")
+        found[names].setdefault(cell.weights, visible(attack))
     for names, models in found.items():
         if len(models) > 1:
-            examples = " and ".join(visible(attack) for attack in [*models.values()][:2])
             yield Finding(
                 "models",
                 ", ".join(names),
-                f"{len(models)} models under one name, e.g. in the cells of {examples}: "
-                "numbers of different models stand beside each other; run the cells again",
+                f"{len(models)} models under one name, e.g. in the cells of "
+                f"{' and '.join([*models.values()][:2])}: numbers of different models stand beside "
+                "each other; run the cells again",
             )
 
 
