@@ -157,6 +157,7 @@ def offer(row: Row, module: str) -> None:
         "family": row.family,
         "norm": row.norm,
         "minimum_norm": row.minimum_norm,
+        "white_box": row.white_box,
         "positive": row.positive,
         "inexact": row.inexact,
         "apart": row.apart,

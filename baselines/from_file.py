@@ -59,7 +59,8 @@ class GivenModel(Defense):
                 f"{self.file}: expected an nn.Module or a function that returns one, "
                 f"got {type(model).__name__}"
             )
-        return Trained(model.to(next(network.parameters()).device), self.declared)
+        model.to(next(network.parameters()).device)
+        return Trained(model, self.declared)
 
 
 def build_defense(text: str) -> tuple[str, Defense]:

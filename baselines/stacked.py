@@ -106,6 +106,8 @@ def together(model: nn.Module, parameters: Parameters, inputs: Tensor) -> bool:
     return pays and batches(model, parameters, inputs)
 
 
+torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+"""Where vmap has no rule for an operation it loops over that one: as right, and no news."""
 _BATCHES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 

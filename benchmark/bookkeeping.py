@@ -92,7 +92,11 @@ def spared(lab: Lab, cell: Cell) -> list[str]:
 
 def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> Record:
     """The record of a cell that raised; it claims nothing but the reason."""
-    return _blank(lab, cell, meter).model_copy(update={"reason": describe(error)})
+    flags, reason = lab.flags(cell), describe(error)
+    if flags:
+        names = ", ".join(flag.partition(":")[0] for flag in flags)
+        reason = f"{reason}; the model is flagged: {names}"
+    return _blank(lab, cell, meter).model_copy(update={"reason": reason, "flags": flags})
 
 
 def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:

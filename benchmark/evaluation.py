@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from benchmark.core.asking import exact, gates, rows_of
 from benchmark.core.copying import apart, bare, copied
@@ -209,6 +210,7 @@ def run_attack(
             proposed = attack.perturb(
                 rows_of(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
             )
+            _check_slopes(attack, rows_of(model, rows), images, labels, proposed)
             checked, over = audit(attack, images, proposed)
             proposals.append(checked)
             outside.append(over)
@@ -219,6 +221,24 @@ def run_attack(
     if not proposals:
         return Attacked(batch.images, before, batch.labels.bool())
     return Attacked(torch.cat(proposals), before, torch.cat(outside))
+
+
+def _check_slopes(
+    attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, proposed: Tensor
+) -> None:
+    """AuditError where an attack was led astray by a model whose gradients are not finite."""
+    if not isinstance(proposed, Tensor) or bool(proposed.isfinite().all()):
+        return
+    asked = images.clone().requires_grad_()
+    with torch.enable_grad():
+        loss = cross_entropy(model(asked), labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, asked, materialize_grads=True)
+    blind = int((~gradient.flatten(1).isfinite()).any(dim=1).sum())
+    if blind:
+        raise AuditError(
+            f"the model's gradients are not finite on {blind} of {len(images)} images: "
+            f"{attack.name} follows them to images that are not finite"
+        )
 
 
 def audit(attack: Attack, images: Tensor, proposed: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from typing import NamedTuple
 
 from benchmark.bookkeeping import is_finished, keep
-from benchmark.core.errors import UsageError, unknown
+from benchmark.core.errors import AnswerError, UsageError, unknown
 from benchmark.core.records import Cell
 from benchmark.estimate import cost
 from benchmark.lab import Lab
@@ -81,6 +81,7 @@ def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
 
     The driver trains, so that no two workers train the same model, and writes the records.
     """
+    _check_brought(lab)
     if team.executor == "here" or (team.executor == "auto" and team.jobs == 1):
         return _here(lab, lab.plan.cells)
     if team.executor != "ray":
@@ -98,6 +99,24 @@ def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
             return ended + share_out(lab, groups, ray)
     with Processes(job, jobs, parcel) as processes:
         return ended + share_out(lab, groups, processes)
+
+
+def _check_brought(lab: Lab) -> None:
+    """UsageError for a model trained elsewhere that answers with no logits: before anything runs.
+
+    Whatever else is wrong with one is said in the records of its cells.
+    """
+    firsts: dict[object, Cell] = {}
+    for cell in lab.plan.cells:
+        firsts.setdefault(_trained(cell), cell)
+    for cell in firsts.values():
+        if not lab.plan.defenses[cell.defense].trains:
+            try:
+                lab.model(cell)
+            except AnswerError as error:
+                raise UsageError(f"{cell.defense}: {error}") from error
+            except Exception:
+                continue
 
 
 def _here(lab: Lab, cells: list[Cell]) -> Counter[str]:

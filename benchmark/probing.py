@@ -27,6 +27,9 @@ OTHER_SIZE = 0.02
 BOUND, PILED = 0.01, 0.05
 """Share of the range of all logits that counts as its end, and of logits there that no network
 reaches that is free to answer more."""
+FLAT, FEWEST = 0.1, 5
+"""Slope at the top of the range, as a share of that in its middle, below which outputs flatten out;
+seen on so many images at least."""
 ALONE = 8
 """Images that are asked about one by one."""
 
@@ -51,11 +54,13 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
             first = _answers(model, batch.images, classes)
             again = [model(batch.images) for _ in range(PASSES - 1)]
             steady = all(_alike(first, other) for other in again)
-            flags = [] if steady else [f"randomised: {PASSES} passes over the same images disagree"]
-            flags += _of_company(model, batch.images, first) if steady else []
-        flags += _of_range(first, classes)
-        found, gradient = _of_gradients(model, batch, first if steady else None)
-    return Probed([*flags, *found], gradient)
+            if steady:
+                odd = _of_company(model, batch.images, first)
+            else:
+                odd = [f"randomised: {PASSES} passes over the same images disagree"]
+        bounded = _of_range(model, batch.images, first, classes)
+        found, gradient = _of_gradients(model, batch, None if odd else first)
+    return Probed([*odd, *bounded, *found], gradient)
 
 
 def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
@@ -99,9 +104,10 @@ def _of_company(model: nn.Module, images: Tensor, first: Tensor) -> list[str]:
     last bits; in a batch of another size every sum may be rounded otherwise.
     """
     half = len(images) // 2
-    others = torch.cat([images[:half], 1 - images[half:].flip(0)])
+    dim, bright = images / 2, 1 - images[half:].flip(0)
     try:
-        beside = _near(first[:half], model(others)[:half], ROUNDING) if half else True
+        usual, others = model(dim)[:half], model(torch.cat([dim[:half], bright]))[:half]
+        beside = half == 0 or _near(usual, others, ROUNDING)
         parts = [model(images[row : row + 1]) for row in range(min(ALONE, len(images)))]
         alone = _near(first[: len(parts)], torch.cat(parts), OTHER_SIZE)
     except Exception as error:
@@ -111,7 +117,7 @@ def _of_company(model: nn.Module, images: Tensor, first: Tensor) -> list[str]:
     return ["batch: an image's logits depend on the images that share its batch"]
 
 
-def _of_range(logits: Tensor, classes: int) -> list[str]:
+def _of_range(model: nn.Module, images: Tensor, logits: Tensor, classes: int) -> list[str]:
     """Whether logits have an end where slopes vanish: a sigmoid, a tanh, a clamp, a softmax.
 
     What is free to answer more meets the ends of its range once or twice, not again and again.
@@ -127,19 +133,45 @@ def _of_range(logits: Tensor, classes: int) -> list[str]:
     if low == high or torch.allclose(logits.logsumexp(dim=1), torch.zeros_like(total), atol=1e-3):
         return flags
     margin = BOUND * (high - low)
-    piled = max(float((logits - end).abs().le(margin).float().mean()) for end in (low, high))
-    if (low >= 0 and high <= 1) or piled >= PILED:
+    piled = max(int((logits - end).abs().le(margin).sum()) for end in (low, high))
+    most = max(FEWEST, PILED * logits.numel())
+    if (low >= 0 and high <= 1) or piled >= most or _flattens(model, images, logits):
         flags.append(
-            f"bounded: outputs end at {low:.4g} and {high:.4g} and pile up there, expected logits "
-            "that no sigmoid, tanh, rectifier or clamp holds back"
+            f"bounded: outputs of {low:.4g} to {high:.4g} flatten out towards an end, expected "
+            "logits that no sigmoid, tanh, rectifier or clamp holds back"
         )
     return flags
+
+
+def _flattens(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
+    """Whether outputs near the top of their range hardly have a slope, while those in it have."""
+    low, high = logits.min(), logits.max()
+    share = (logits - low) / (high - low)
+    sizes = []
+    for place, width in ((1.0, 0.15), (0.5, 0.25)):
+        chosen = (share - place).abs().min(dim=1)
+        rows = (chosen.values <= width).nonzero().flatten()
+        if len(rows) < FEWEST:
+            return False
+        columns = chosen.indices[rows]
+        try:
+            with torch.enable_grad():
+                asked = images[rows].requires_grad_()
+                outputs = model(asked)[torch.arange(len(rows)), columns]
+            (slopes,) = torch.autograd.grad(outputs.sum(), asked)
+        except Exception:  # no gradient: that is another flag
+            return False
+        sizes.append(float(slopes.flatten(1).norm(dim=1).median()))
+    return sizes[0] < FLAT * sizes[1]
 
 
 def _of_gradients(
     model: nn.Module, batch: Batch, expected: Tensor | None
 ) -> tuple[list[str], bool]:
-    """What is wrong with gradients, and whether there are any; `expected`: the usual logits."""
+    """What is wrong with gradients, and whether there are any.
+
+    `expected`: the usual logits, where it means something that these are others.
+    """
     noise = torch.rand(batch.images.shape).to(batch.images.device)
     images = torch.cat([batch.images, noise]).requires_grad_()
     labels = batch.labels.repeat(2)

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import torch
 
+from benchmark.core.notes import tell_once
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -22,6 +24,7 @@ def is_shortage(error: BaseException) -> bool:
 def in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """`work` on at most `size` items at once, on half as many where memory does not suffice."""
     done: list[R] = []
+    size = min(size, len(items))
     while len(done) < len(items):
         try:
             done += work(items[len(done) : len(done) + size])
@@ -29,4 +32,5 @@ def in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Sequen
             if size == 1 or not is_shortage(error):
                 raise
             size = -(-size // 2)
+            tell_once(f"memory is short: going on with at most {size} adapted models at once")
     return done
