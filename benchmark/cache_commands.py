@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 import time
 from pathlib import Path
@@ -128,14 +129,14 @@ def verify(
 
 def _existing(results: Path, cache: Path | None) -> Path:
     folder = cache or results / "cache"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"no cache at {folder}; expected the --results or --cache folder of a run")
     return folder
 
 
 def _facts(file: File) -> dict[str, Any]:
     """What `ls` says of a file; only its header is read."""
-    from benchmark.cache import describe
+    from benchmark.cache import LONGEST, describe
 
     about = describe(file.path)
     kind = "half-written" if file.is_temporary else "unreadable"
@@ -147,7 +148,7 @@ def _facts(file: File) -> dict[str, Any]:
         "attack": about.get("attack", ""),
         "images": int(about.get("images", 0)),
         "bytes": file.size,
-        "created": int(created) if created.isdecimal() else None,
+        "created": int(created) if created.isdecimal() and len(created) <= LONGEST else None,
         "used": round(file.used),
     }
 

@@ -251,9 +251,19 @@ def _say(line: str, code: int) -> int:
     return code
 
 
+def _check_text(word: str) -> None:
+    """Names go into records, and those are text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!a} is not UTF-8; rename what it names") from None
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     try:
+        for word in sys.argv:
+            _check_text(word)
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _say(f"error: {error}", 2)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell, Record
-from benchmark.core.store import read_record
+from benchmark.core.store import read_record, record_files
 from reports.board_rows import Row
 from reports.reference import SUFFIX, read_file
 from reports.shareable import shareable
 from reports.text import visible
+from reports.trust import differing, options
 
 
 class Sourced(NamedTuple):
@@ -106,7 +107,7 @@ def _read(place: Path) -> Iterator[Sourced]:
     if place.name.endswith(SUFFIX):
         yield from (Sourced(record, place) for record in read_file(place))
         return
-    for path in sorted((place / "records").rglob("*.json")):
+    for path in record_files(place):
         yield Sourced(read_record(path), path)
 
 
@@ -122,6 +123,12 @@ def _agree(one: Sourced, other: Sourced) -> None:
                 f"{one.file} and {other.file} are the same cell with different {what}; they come "
                 "from two machines, trainings or versions: leave one of them out"
             )
+    if options(one.record) != options(other.record):
+        differ = differing(options(one.record), options(other.record))
+        raise UsageError(
+            f"{one.file} and {other.file} are the same cell under other options of the attack "
+            f"({visible(differ, 300)}): leave one of them out"
+        )
 
 
 def _check_models(found: Iterable[Sourced]) -> None:

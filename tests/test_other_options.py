@@ -113,6 +113,15 @@ def test_cells_of_two_strengths_are_not_compared(tmp_path):
     assert any('"steps": 10.0' in line for line in found.left_out)
 
 
+def test_two_records_of_one_cell_under_other_options_are_refused(tmp_path, command):
+    words = []
+    for name, steps in (("x", 40), ("y", 10)):
+        place = folder(tmp_path / name, [record("fgsm", "a", 0, options=USUAL | {"steps": steps})])
+        words += ["--results", place]
+    ended = command("leaderboard", *words, "--out", tmp_path / "o")
+    ended.refused("same cell under other options", "steps 40, not 10", "x/records", "y/records")
+
+
 # What a record does not say.
 
 

@@ -25,30 +25,41 @@ class Verdicts(Frozen):
     def pack(cls, table: np.ndarray) -> Self:
         """From a bool array (episodes, n)."""
         episodes, n = table.shape
-        return cls(episodes=episodes, n=n, bits=_packed(table))
+        return cls(episodes=episodes, n=n, bits=_text(np.packbits(table.astype(bool)).tobytes()))
 
     def unpack(self) -> np.ndarray:
         """Back to a bool array (episodes, n)."""
-        raw = np.frombuffer(base64.b64decode(self.bits), dtype=np.uint8)
+        raw = np.frombuffer(self.raw, dtype=np.uint8)
         flat = np.unpackbits(raw, count=self.episodes * self.n).astype(bool)
         return flat.reshape(self.episodes, self.n)
 
     @model_validator(mode="after")
     def _length(self) -> Self:
         expected = (self.episodes * self.n + 7) // 8
-        found = len(base64.b64decode(self.bits, validate=True))
-        if found != expected:
+        raw = self.raw
+        if len(raw) != expected:
             raise ValueError(
-                f"verdicts hold {found} bytes; "
+                f"verdicts hold {len(raw)} bytes; "
                 f"{self.episodes} episodes x {self.n} images need {expected}"
             )
-        if found and _packed(self.unpack()) != self.bits:
+        spare = 8 * expected - self.episodes * self.n
+        if (spare and raw[-1] % (1 << spare)) or _text(raw) != self.bits:
             raise ValueError("verdicts are not as they are packed: bits beyond the last image")
         return self
 
+    def within(self, other: Self) -> bool:
+        """Whether whatever is true here is true there, in a table of the same shape."""
+        ours, theirs = (int.from_bytes(one.raw, "big") for one in (self, other))
+        return not ours & ~theirs
 
-def _packed(table: np.ndarray) -> str:
-    return base64.b64encode(np.packbits(table.astype(bool)).tobytes()).decode()
+    @property
+    def raw(self) -> bytes:
+        """Eight verdicts a byte, the first one highest; zeros at the end."""
+        return base64.b64decode(self.bits, validate=True)
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 class Cost(Frozen):
@@ -161,7 +172,7 @@ class Outcome(Frozen):
     def _robust_is_correct(self) -> Self:
         """Robust is right as it is *and* attacked; what is `static` alone may be luck."""
         for right, robust in ((self.clean_before, self.before), (self.clean, self.reattacked)):
-            if (robust.unpack() & ~right.unpack()).any():
+            if not robust.within(right):
                 raise ValueError("an image counts as robust that is wrong before it is attacked")
         return self
 

@@ -112,4 +112,6 @@ class Record(Frozen):
 
 def short_hash(*parts: object) -> str:
     """16 hexadecimal digits of the SHA-256 of the parts' text."""
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    ).hexdigest()[:16]

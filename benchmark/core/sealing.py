@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 KEY = "content"
 """Under which an object carries the hash of everything else in it."""
 DIGITS = 19
 """Of a whole number, at most: 2^63 has as many."""
+_LONG = re.compile(rf"[0-9]{{{DIGITS + 1}}}")  # looked for first: most texts have none
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse(raw: bytes) -> Any:
-    """What JSON says; ValueError or RecursionError if it is none, or has numbers beyond 64 bits."""
-    return json.loads(raw.decode(), parse_int=_whole)
+    """What JSON says.
+
+    Raises:
+        ValueError: it is none, or has numbers beyond 64 bits or half a character in it.
+        RecursionError: it is deeper than anything that is written here.
+    """
+    text = raw.decode()
+    content = json.loads(text, parse_int=_whole) if _LONG.search(text) else json.loads(text)
+    if _HALF.search(text):
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def digest(content: object) -> str:

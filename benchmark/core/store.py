@@ -1,4 +1,4 @@
-"""The results folder: one JSON file a cell, one safetensors file a trained model.
+"""The results folder: one JSON file a cell, one safetensors file a trained model (`weights`).
 
     DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
     (then `-after-<shown>` and `-validation` where a cell has those; its picture is the same .png)
@@ -19,20 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from benchmark.core import sealing
 from benchmark.core.errors import UsageError
+from benchmark.core.folders import files_below
 from benchmark.core.records import SCHEMA, Cell, Record, short_hash
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-LARGEST = 1 << 24
-"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a sixth of it."""
+LARGEST = 1 << 23
+"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a third of it."""
 PREFIX, TEMPORARY = ".reattack-", ".tmp"
 """How names of files begin and end that are not finished yet."""
 LITTER_AGE = 3600.0
@@ -49,13 +46,6 @@ class Loaded(NamedTuple):
 
     records: list[Record]
     problems: list[str]
-
-
-class Weights(NamedTuple):
-    """A trained model on disk: its tensors and what was noted beside them."""
-
-    tensors: dict[str, Tensor]
-    notes: dict[str, str]
 
 
 @cache
@@ -190,6 +180,8 @@ def sealed(record: Record) -> dict[str, Any]:
 def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
+        if not path.is_file() and path.exists():
+            raise OSError("not a file")  # a pipe would wait for ever
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
     except OSError as error:
@@ -227,40 +219,34 @@ def _unreadable(where: str, error: Exception) -> UsageError:
     return UsageError(f"{where}: not a readable record ({error}); delete it to run it again")
 
 
+def is_kept(root: Path, cell: Cell) -> bool:
+    """Whether a cell has a record, good or bad; UsageError where nobody may look."""
+    path = record_path(root, cell)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot look into {path} ({error.strerror})") from error
+    return True
+
+
+def record_files(root: Path) -> list[Path]:
+    """All files of records below a results folder, in order; UsageError as `files_below`."""
+    return files_below(root / "records", ".json")
+
+
 def read_records(root: Path) -> Loaded:
-    """All records below a results folder, in path order, and what could not be read."""
+    """All records below a results folder, in path order, and what could not be read.
+
+    Raises:
+        UsageError: a folder in it cannot be listed.
+    """
     records: list[Record] = []
     problems: list[str] = []
-    for path in sorted((root / "records").rglob("*.json")):
+    for path in record_files(root):
         try:
             records.append(read_record(path))
         except UsageError as error:
             problems.append(str(error))
     return Loaded(records, problems)
-
-
-def write_weights(
-    path: Path, tensors: dict[str, Tensor], notes: dict[str, str], durable: bool = True
-) -> None:
-    """Save tensors as safetensors, with notes in the header; `durable` as in `atomic_path`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path, durable) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=notes)
-        except SafetensorError as error:  # what the library makes of a full disk
-            raise OSError(str(error)) from error
-
-
-def read_weights(path: Path) -> Weights | None:
-    """A model written by `write_weights`, or None if there is none that can be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Weights(tensors, dict(file.metadata() or {}))
-    except (OSError, SafetensorError):
-        return None
