@@ -48,7 +48,7 @@ RADIUS = 0.02
 FIXED: Parameters = {}
 """Nothing stands in for the parameters of the model."""
 MOST_BYTES = 256 << 20
-"""Of parameters adapted in one call; gradients and activations come on top."""
+"""Of parameters adapted, or attacked, in one call; gradients and activations come on top."""
 
 
 class Adapted(NamedTuple):

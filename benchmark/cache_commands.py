@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from benchmark.app import App
 from benchmark.core.errors import UsageError
 from benchmark.units import show_size, show_time, size_in_bytes, time_in_seconds
 
@@ -34,7 +35,7 @@ LIMIT = "2GB"
 SHOWN = 40
 """Lines of `ls`; --json has them all."""
 
-app = typer.Typer(
+app = App(
     help="Crafted examples on disk: list them, drop them, check them.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -15,6 +15,7 @@ from benchmark import (
     compare_command,
     tune_command,
 )
+from benchmark.app import App
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.core.garbage import importing
@@ -37,7 +38,7 @@ Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
 interrupted, 2 wrong use.
 """
 
-app = typer.Typer(
+app = App(
     name="reattack",
     help="Robustness after few-shot adaptation, with the adapted model attacked again.",
     add_completion=False,

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from baselines.adaptation import Adapted
+from baselines.adaptation import MOST_BYTES, Adapted
 from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
 from benchmark.core.records import Cell, Scored, short_hash
@@ -28,8 +28,6 @@ from benchmark.precision import in_precision
 T = TypeVar("T")
 PIXELS = 64 << 20
 """Of query images attacked in one batch: a quarter of a gigabyte."""
-WEIGHTS = 512 << 20
-"""Bytes of adapted parameters that are attacked in one batch."""
 STATIC = 128 << 20
 """Bytes of static examples kept in memory: a matrix of attacks shown and scored comes back to each
 of them after every attack shown."""
@@ -172,7 +170,7 @@ class Lab:
             return 1
         weights = sum(tensor.nbytes for tensor in adapted[0].parameters.values())
         pixels = self.query(cell).images.numel()
-        return max(1, min(PIXELS // max(1, pixels), WEIGHTS // max(1, weights)))
+        return max(1, min(PIXELS // max(1, pixels), MOST_BYTES // max(1, weights)))
 
     def quick(self, model: nn.Module) -> nn.Module:
         """The model as attacks ask it, in the precision of this run."""

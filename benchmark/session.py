@@ -180,9 +180,10 @@ def records_of(plan: Plan, place: Place) -> list[Record]:
 
 
 def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
+    """Of the cells of the plan: a folder may hold very many others."""
     from reports.console import print_summary
     from reports.frame import from_records, to_json_cells
-    from reports.report import write_if_older
+    from reports.report import write_if_other
 
     frame = from_records(records_of(plan, place))
     if json:
@@ -190,8 +191,10 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     elif not quiet:
         print_summary(frame, Console())
     out = place.results / "report"
-    problems = write_if_older(place.results, out)
+    write_if_other(frame, out)
     talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    for problem in problems:
-        talk.print(problem, markup=False)
-    talk.print(f"records: {place.results / 'records'}\ntables and plots: {out}", markup=False)
+    talk.print(
+        f"records: {place.results / 'records'}\ntables and plots: {out}\n"
+        f"of this run; of all records there: python -m benchmark report --results {place.results}",
+        markup=False,
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
@@ -18,20 +17,20 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
 from benchmark.core.store import LARGEST as LONGEST
 from benchmark.core.store import atomic_path, parse_record, sealed
+from reports.shareable import shareable
 
 SUFFIX = ".records.gz"
-_PLACES = re.compile(r"(--(?:results|data-dir|cache|tuned|address))[ =]('[^']*'|\S+)")
 LARGEST = 2**26
 """Bytes that a file may unpack to: 64 MB, some 25,000 records."""
 
 
 def write_file(records: Iterable[Record], path: Path) -> Path:
-    """Write records into one file, at once or not at all; commands in it name no local folder.
+    """Write records into one file, at once or not at all; nothing in it names a local folder.
 
     Raises:
         UsageError: there is none, the name does not end in SUFFIX, or it cannot be written.
     """
-    lines = sorted(json.dumps(sealed(_shareable(record)), ensure_ascii=False) for record in records)
+    lines = sorted(json.dumps(sealed(one), ensure_ascii=False) for one in shareable([*records]))
     if not lines:
         raise UsageError(f"expected records to write to {path}, got none")
     if not path.name.endswith(SUFFIX):
@@ -43,13 +42,6 @@ def write_file(records: Iterable[Record], path: Path) -> Path:
         packed = gzip.compress(content, 9, mtime=0)
         temporary.write_bytes(packed)
     return path
-
-
-def _shareable(record: Record) -> Record:
-    """The record whose command says DIR for folders and addresses of where it was made."""
-    command = _PLACES.sub(r"\1 DIR", record.provenance.command)
-    provenance = record.provenance.model_copy(update={"command": command})
-    return record.model_copy(update={"provenance": provenance})
 
 
 def read_file(path: Path) -> Iterator[Record]:

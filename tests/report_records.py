@@ -41,7 +41,8 @@ TRAINED_ON = {
 }
 
 PROVENANCE = Provenance(
-    command="test", attack_options={}, defense_options={}, adaptation={}, versions={},
+    command="test", attack_options={}, defense_options={}, adaptation={},
+    versions={"torch": "2.0"},
     commit=None, device="cpu", created="2026-01-01T00:00:00Z",
 )  # fmt: skip
 
@@ -70,7 +71,8 @@ def record(
     attack="pgd_linf", defense="standard", shots=5, result: Outcome | None = None, *,
     seed=0, family=None, threat=None, unseen: bool | None = True, status: Status = "done",
     reason=None, dataset="digits", network="small_cnn", method="finetune", knowledge="captured",
-    flags=(), trained_on: Sequence[str] | None = (), query="q0", limit=None,
+    flags=(), trained_on: Sequence[str] | None = (), query="q0", limit=None, options=None,
+    weights=None,
 ) -> Record:  # fmt: skip
     """One record. Done without a result means: nothing correct but the clean images, n = 4.
 
@@ -91,7 +93,10 @@ def record(
         origin="reattack", unseen=unseen,
         trained_on=None if trained_on is None else list(trained_on), query=query, outcome=result,
         cost=Cost(seconds=1.5, forwards=10, backwards=5), flags=list(flags),
-        provenance=PROVENANCE, fingerprint={},
+        provenance=PROVENANCE.model_copy(
+            update={"attack_options": options or {}, "adaptation": budget.model_dump()}
+        ),
+        fingerprint={"data": query, "weights": weights or f"{dataset} {network} {defense} {seed}"},
     )  # fmt: skip
 
 

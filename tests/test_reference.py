@@ -33,7 +33,7 @@ def test_the_shipped_reference_stands_beside_other_defenses(tmp_path, command):
     mine = [
         record(
             name, defense, 0, outcome(whole, whole, whole), query=reference[0].query,
-            family=r.family, threat=r.threat,
+            family=r.family, threat=r.threat, options=r.provenance.attack_options,
         )
         for defense in ("mine", STANDARD)
         for name, r in {r.cell.attack: r for r in reference}.items()

@@ -83,7 +83,7 @@ def test_weights_bound_how_many_models_are_attacked_at_once(tmp_path, monkeypatc
         return genuine(lab, draws, adapted, meter)
 
     monkeypatch.setattr(runner, "attack_again", note)
-    monkeypatch.setattr(lab, "WEIGHTS", 1)
+    monkeypatch.setattr(lab, "MOST_BYTES", 1)
     run(tiny_plan(episodes=3), tmp_path)
     assert sizes == [1, 1, 1]
 
