@@ -16,7 +16,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.folders import files_below
 from benchmark.core.store import read_records
 from reports.board_sources import gather
-from reports.report import write_if_older
+from reports.report import write_report
 from reports.scored import read_strictly
 
 OVERRIDE = (1, 2)
@@ -87,7 +87,7 @@ def test_every_command_names_a_locked_folder(results, what):
 
 
 READERS = [read_records, lambda place: gather([place]), read_strictly,
-           lambda place: write_if_older(place, place / "out")]  # fmt: skip
+           lambda place: write_report(place, place / "out")]  # fmt: skip
 
 
 @pytest.mark.parametrize("read", READERS)
