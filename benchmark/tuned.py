@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark.core import sealing
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Choice
 from benchmark.core.store import atomic_path, slug
@@ -26,19 +28,25 @@ def default_path(results: Path, dataset: str, network: str) -> Path:
 
 
 def read_choices(path: Path) -> list[Choice]:
-    """All choices in a file; UsageError in one line if it is none."""
+    """All choices in a file; UsageError in one line if it is none, or not as it was written.
+
+    Files of before a hash was kept in them have none.
+    """
     try:
-        return Choices.model_validate_json(path.read_text(encoding="utf-8")).choices
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise UsageError(
-            f"--tuned {path}: {reason}; expected a file that `python -m benchmark tune` wrote"
-        ) from error
+        content = sealing.parse(path.read_bytes())
+        if isinstance(content, dict) and sealing.KEY in content:
+            content = sealing.opened(content)
+        return Choices.model_validate(content).choices
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
         raise UsageError(
             f"--tuned {path}: {where}: {first['msg']}; run `python -m benchmark tune` again"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--tuned {path}: {reason}; expected a file that `python -m benchmark tune` wrote"
         ) from error
 
 
@@ -48,7 +56,8 @@ def write_choices(path: Path, choices: Sequence[Choice]) -> None:
     old = {_trained(choice): choice for choice in read_choices(path)} if path.is_file() else {}
     merged = Choices(choices=list((old | new).values()))
     with atomic_path(path) as temporary:
-        temporary.write_text(merged.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(sealing.seal(merged.model_dump(mode="json")), indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def choice_for(

@@ -72,6 +72,10 @@ def lucky(content):
     content["outcome"]["reattacked"] = table(3)
 
 
+def deep(levels):
+    return {"x": deep(levels - 1)} if levels else {}
+
+
 EFFORT = {"seconds": 0, "forwards": 1, "backwards": 1, "images": 1, "updates": 1}
 INTEGRITY = {"buffers_moved": [0.0] * 3, "base": ["x", "x"], "shared": [0] * 3, "loss_fell": 1.0}
 FAULTS = {
@@ -93,6 +97,7 @@ FAULTS = {
     "bits of no image": beyond,
     "a seed of 2^63": put("cell.seed", 2**63),
     "400 digits": put("cost.forwards", 10**400),
+    "options 50 deep": put("provenance.attack_options", deep(50)),
     "400 digits of an option": put("provenance.attack_options", {"steps": 10**400}),
     "9 quadrillion": put("cost.forwards", 2**53 + 1),
     "a day of 10^300 seconds": put("cost.seconds", 1e300),
@@ -132,7 +137,7 @@ def test_without_a_fault_nothing_is_named(path, results, made):
     for change in (
         put("outcome.static", table(3)), put("cell.seed", 2**63 - 1), put("family", "\U0001f600"),
         put("outcome.integrity", INTEGRITY), put("outcome.adaptation", [EFFORT] * 3),
-        put("provenance.attack_options", {"steps": 10**18, "x": 1e300}),
+        put("provenance.attack_options", {"steps": 10**18, "x": 1e300, "y": deep(15)}),
         put("cost.forwards", 2**53),
     ):  # fmt: skip
         spoil(path, change)

@@ -48,6 +48,7 @@ def test_every_cell_has_a_place_of_its_own(tmp_path):
         cell(defense="a-b"),
         cell(budget=Budget(shots=1, steps=1, lr=0.1)),
         cell(budget=Budget(shots=1, steps=1, lr=0.10001)),
+        cell(budget=Budget(shots=1, steps=1, lr=0.10000001)),
         cell(budget=Budget(shots=1, steps=1, lr=0.1), episodes=2),
     ]
     assert len({record_path(tmp_path, made) for made in cells}) == len(cells)

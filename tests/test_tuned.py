@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tiny_runs import tiny_plan
 from tuned_choice import CHOICE, DEFENSE
@@ -39,9 +41,11 @@ def test_a_choice_that_does_not_fit_is_refused(tmp_path, flags, said):
     ("content", "said"),
     [
         (None, "No such file"),
-        ("{", "Invalid JSON"),
+        ("{", "Expecting property name"),
+        ('{"choices": [], "content": "x"}', "not what was written"),
+        ('{"choices": [' + "9" * 400 + "]}", "a number of 400 digits"),
         ('{"choices": [{}]}', r"choices.0.dataset: Field required"),
-        (b"\xff", "not text"),
+        (b"\xff", "can't decode byte"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, content, said):
@@ -50,3 +54,16 @@ def test_a_file_that_is_none_is_refused(tmp_path, content, said):
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError, match=said):
         read_choices(file)
+
+
+def test_a_choice_that_was_damaged_is_not_run_with(tmp_path):
+    """Another rate would be said to be chosen; a file of before has no hash, and is read."""
+    file = tmp_path / "tuned.json"
+    write_choices(file, [CHOICE])
+    before, content = read_choices(file), json.loads(file.read_text())
+    content["choices"][0]["lr"] *= 10
+    file.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=f"{file}: it is not what was written"):
+        read_choices(file)
+    file.write_text(json.dumps({"choices": [CHOICE.model_dump(mode="json")]}))
+    assert read_choices(file) == before

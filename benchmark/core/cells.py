@@ -41,7 +41,9 @@ class Budget(Frozen):
     def __str__(self) -> str:
         if not self.adapts:
             return "k00"
-        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}-lr{self.lr:g}"
+        short = f"{self.lr:g}"
+        lr = short if float(short) == self.lr else repr(self.lr)
+        return f"k{self.shots:02d}-{self.method}-{self.knowledge}-t{self.steps}-lr{lr}"
 
 
 class Cell(Frozen):

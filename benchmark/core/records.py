@@ -7,9 +7,9 @@ carry none: they are read, and say so.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from benchmark.core.cells import Budget, Cell, Choice, Frozen, Knowledge, Method, Scored
 from benchmark.core.outcomes import Cost, Effort, Integrity, Outcome, Share, Verdicts, fell
@@ -22,20 +22,40 @@ __all__ = [
 """Of `benchmark.core.cells` and `outcomes`, which records are about."""
 
 SCHEMA: Literal[2] = 2
+DEEPEST = 20
+"""Of options within options."""
 UNCHECKED = "unchecked: written before records carried a hash of their content"
 
 Status = Literal["done", "skipped", "failed"]
+
+
+def _shallow(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they are; ValueError where they lie in each other deeper than anybody reads."""
+    level: list[Any] = [options]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list | tuple)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if level:
+        raise ValueError(f"options in each other, more than {DEEPEST} deep")
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_shallow)]
 
 
 class Provenance(Frozen):
     """Enough to make the record again and to see why it went stale."""
 
     command: str
-    attack_options: dict[str, Any]
-    defense_options: dict[str, Any]
-    adaptation: dict[str, Any]
+    attack_options: Options
+    defense_options: Options
+    adaptation: Options
     versions: dict[str, str]
-    shown_options: dict[str, dict[str, Any]] = {}
+    shown_options: dict[str, Options] = {}
     """Of the attacks shown, by name, where they are not the scored one."""
     commit: str | None
     device: str

@@ -166,8 +166,13 @@ def write_record(root: Path, record: Record, picture: bytes = b"") -> Path:
         else:
             beside.unlink(missing_ok=True)
     with atomic_path(target) as temporary:
-        text = json.dumps(sealed(record), indent=1, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        content = json.dumps(sealed(record), indent=1, ensure_ascii=False).encode()
+        if len(content) >= LARGEST:
+            raise UsageError(
+                f"{target}: a record of {len(content):,} bytes, of which at most {LARGEST:,} are "
+                "read; expected fewer episodes or a lower --limit"
+            )
+        temporary.write_bytes(content + b"\n")
     return target
 
 
