@@ -39,9 +39,9 @@ def _shallow(options: dict[str, Any]) -> dict[str, Any]:
             if isinstance(one, dict | list | tuple)
             for inner in (one.values() if isinstance(one, dict) else one)
         ]
-    if level:
-        raise ValueError(f"options in each other, more than {DEEPEST} deep")
-    return options
+        if not level:
+            return options
+    raise ValueError(f"options in each other, more than {DEEPEST} deep")
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_shallow)]

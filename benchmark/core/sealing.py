@@ -16,7 +16,6 @@ KEY = "content"
 DIGITS = 19
 """Of a whole number, at most: 2^63 has as many."""
 _LONG = re.compile(rf"[0-9]{{{DIGITS + 1}}}")  # looked for first: most texts have none
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse(raw: bytes) -> Any:
@@ -28,7 +27,7 @@ def parse(raw: bytes) -> Any:
     """
     text = raw.decode()
     content = json.loads(text, parse_int=_whole) if _LONG.search(text) else json.loads(text)
-    if _HALF.search(text):
+    if "\\ud" in text or "\\uD" in text:
         json.dumps(content, ensure_ascii=False).encode()
     return content
 
