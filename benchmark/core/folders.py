@@ -57,6 +57,6 @@ def _look(folder: _Folder, ending: str, found: list[Path]) -> list[_Folder]:
         for item in items:
             if item.name.endswith(ending):
                 found.append(Path(item.path))
-            elif item.is_dir() or (item.is_symlink() and not os.path.isfile(item.path)):
+            elif not os.path.isfile(item.path) if item.is_symlink() else item.is_dir():
                 within.append(_Folder(Path(item.path), above))
     return within

@@ -87,6 +87,13 @@ class Record(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _shown_by_family(self) -> Self:
+        shown = self.cell.shown if self.cell.budget.adapts else ()
+        if shown and len(self.families_shown) != len(shown):
+            raise ValueError(f"{len(self.families_shown)} families of {len(shown)} attacks shown")
+        return self
+
+    @model_validator(mode="after")
     def _scored_as_planned(self) -> Self:
         if self.outcome is None:
             return self
