@@ -84,11 +84,11 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
 
 
 def _end(lab: Lab, cell: Cell, meter: Meter) -> Ending:
-    reason = cannot_run(lab, cell)
-    if reason is not None:
-        return Ending(record(lab, cell, "skipped", meter, reason=reason))
     lab.model(cell)  # training is not the cell's time
     with limited(lab.place.limits), heard_by(lab.watch.note):
+        reason = cannot_run(lab, cell)
+        if reason is not None:
+            return Ending(record(lab, cell, "skipped", meter, reason=reason))
         return run_cell(lab, cell, meter)
 
 

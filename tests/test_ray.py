@@ -71,6 +71,8 @@ def test_a_worker_that_a_model_interrupts_costs_its_cell(tmp_path):
     model = own_model(tmp_path, f"if worker and {FINE}: raise KeyboardInterrupt")
     run = fill_with(RAY, tmp_path, defenses=model, **SIX)
     assert statuses(run) == FINE_FAILED
+    reasons = {record.reason for record in run.records if record.status == "failed"}
+    assert reasons == {"a Ray worker was interrupted, twice while it ran this cell"}
 
 
 def test_a_worker_that_is_lost_once_costs_nothing(tmp_path):
