@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
 from benchmark import fingerprint
-from benchmark.core.errors import AuditError, OverLimit, UsageError
+from benchmark.core.errors import UsageError
+from benchmark.core.faults import describe, trace
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
 from benchmark.core.specs import Spec
 from benchmark.core.store import is_kept, read_record, record_path, write_record
@@ -44,6 +43,8 @@ def keep(lab: Lab, cell: Cell, ending: Ending | None) -> str:
     result = ending.record
     write_record(lab.place.results, result, ending.picture)
     lab.watch.finished(cell, result.status, result.reason)
+    if lab.place.debug and result.traceback:
+        lab.watch.note(result.traceback)
     return result.status
 
 
@@ -94,7 +95,8 @@ def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> R
     if flags:
         names = ", ".join(flag.partition(":")[0] for flag in flags)
         reason = f"{reason}; the model is flagged: {names}"
-    return _blank(lab, cell, meter).model_copy(update={"reason": reason, "flags": flags})
+    told = {"reason": reason, "traceback": trace(error), "flags": flags}
+    return _blank(lab, cell, meter).model_copy(update=told)
 
 
 def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
@@ -133,13 +135,3 @@ def device_name(device: str) -> str:
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return str(device)
-
-
-def describe(error: BaseException) -> str:
-    """One line: what went wrong and, for a crash, where."""
-    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
-    if isinstance(error, AuditError | UsageError | OverLimit):
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}"

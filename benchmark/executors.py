@@ -184,7 +184,16 @@ class _Parcels:
     def __call__(self, cell: Cell) -> tuple[object, Parcel]:
         key = _trained(cell)
         if key not in self.kept:
-            self.kept[key] = pack(self.lab.dataset(cell, "test"), self.lab.model(cell))
+            self.kept[key] = self._pack(cell)
         while len(self.kept) > TOGETHER:
             self.kept.popitem(last=False)
         return key, self.kept[key]
+
+    def _pack(self, cell: Cell) -> Parcel:
+        dataset = self.lab.dataset(cell, "test")
+        try:
+            return pack(dataset, self.lab.model(cell))
+        except UsageError:
+            raise
+        except Exception:  # the worker meets the same, and its cells say so
+            return Parcel(dataset, b"")

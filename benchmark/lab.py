@@ -7,7 +7,8 @@ model is alive at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from types import TracebackType
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from baselines.adaptation import MOST_BYTES, Adapted
 from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
+from benchmark.core.faults import contained
 from benchmark.core.records import Cell, Scored, short_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
@@ -43,6 +45,11 @@ PROTOCOL = (
 )  # fmt: skip
 
 
+class _Failed(NamedTuple):
+    error: Exception
+    where: TracebackType | None
+
+
 class Lab:
     """The shared things of one run, made when first asked for."""
 
@@ -65,12 +72,13 @@ class Lab:
         if kind not in self._kept or self._kept[kind][0] != key:
             self._kept.pop(kind, None)
             try:
-                self._kept[kind] = (key, make())
+                with contained():
+                    self._kept[kind] = (key, make())
             except Exception as error:
-                self._kept[kind] = (key, error)
+                self._kept[kind] = (key, _Failed(error, error.__traceback__))
         found = self._kept[kind][1]
-        if isinstance(found, Exception):
-            raise found
+        if isinstance(found, _Failed):
+            raise found.error.with_traceback(found.where)  # or it would grow with every cell
         return found  # type: ignore[return-value]
 
     def dataset(self, cell: Cell, split: Scored | None = None) -> Dataset:
@@ -199,7 +207,12 @@ class Lab:
     def drop_spoiled_model(self) -> None:
         """Forget a trained model that a failed cell wrote to: the next cell gets it as it was."""
         _, model = self._kept.get("model", (None, None))
-        if isinstance(model, Model) and is_spoiled(model):
+        try:
+            with contained():
+                spoiled = isinstance(model, Model) and is_spoiled(model)
+        except Exception:  # it cannot even be looked at
+            spoiled = True
+        if spoiled:
             self._kept.pop("model")
 
     def fingerprint(self, cell: Cell) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Place(NamedTuple):
     """Of each cell."""
     choices: tuple[Choice, ...] = ()
     """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
+    debug: bool = False
+    """Whether the traceback of a failed cell is shown."""
 
     def spares(self, cell: Cell) -> bool:
         """Whether what stored examples break is not attacked again."""

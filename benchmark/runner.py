@@ -20,6 +20,7 @@ from baselines.adaptable import missing
 from baselines.adaptation import Adapted, adapt_all, as_one
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import OverLimit, UsageError
+from benchmark.core.faults import contained
 from benchmark.core.notes import heard_by
 from benchmark.core.records import Cell, Outcome, Verdicts
 from benchmark.core.shortage import in_parts
@@ -72,20 +73,23 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
     """
     meter = Meter()
     try:
-        if look and is_finished(lab, cell):
-            return None
-        reason = cannot_run(lab, cell)
-        if reason is not None:
-            return Ending(record(lab, cell, "skipped", meter, reason=reason))
-        lab.model(cell)  # training is not the cell's time
-        with limited(lab.place.limits), heard_by(lab.watch.note):
-            return run_cell(lab, cell, meter)
+        with contained():
+            return None if look and is_finished(lab, cell) else _end(lab, cell, meter)
     except UsageError:
         raise
     except (Exception, OverLimit) as error:
         result = failed_record(lab, cell, meter, error)
         lab.drop_spoiled_model()
         return Ending(result)
+
+
+def _end(lab: Lab, cell: Cell, meter: Meter) -> Ending:
+    lab.model(cell)  # training is not the cell's time
+    with limited(lab.place.limits), heard_by(lab.watch.note):
+        reason = cannot_run(lab, cell)
+        if reason is not None:
+            return Ending(record(lab, cell, "skipped", meter, reason=reason))
+        return run_cell(lab, cell, meter)
 
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:

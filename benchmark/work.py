@@ -17,7 +17,8 @@ import torch
 from attacks.strengths import build_attack, strengths_of
 from baselines.from_file import build_defense
 from benchmark.core.copying import copied
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.faults import contained
 from benchmark.core.records import Cell
 from benchmark.core.types import Attack
 from benchmark.crafting import Piece
@@ -25,7 +26,7 @@ from benchmark.data import Dataset
 from benchmark.fingerprint import code_version
 from benchmark.lab import Lab
 from benchmark.memory import keep_memory
-from benchmark.models import Model
+from benchmark.models import Model, is_spoiled
 from benchmark.pictures import Ending
 from benchmark.place import Place
 from benchmark.plan import Plan
@@ -123,11 +124,12 @@ Event = Begun | Ended | Made | Refused | Died
 
 def pack(dataset: Dataset, model: Model) -> Parcel:
     """A parcel for other processes."""
-    network = copied(model.network)
-    network.cpu()
-    on_cpu = model._replace(network=network, searched=network)
     try:
-        return Parcel(dataset, pickle.dumps(on_cpu))
+        with contained():
+            network = copied(model.network)
+            network.cpu()
+            on_cpu = model._replace(network=network, searched=network)
+            return Parcel(dataset, pickle.dumps(on_cpu))
     except Exception:  # a class inside a function, say
         return Parcel(dataset, b"")
 
@@ -162,7 +164,13 @@ class WorkerLab(Lab):
     def _train(self, cell: Cell) -> Model:
         if self.parcel is None or not self.parcel.model:
             return super()._train(cell)
-        model: Model = pickle.loads(self.parcel.model)
+        try:
+            with contained():
+                model: Model = pickle.loads(self.parcel.model)
+                if is_spoiled(model):
+                    raise AuditError("it is not what was packed")
+        except Exception:  # it came apart on the way: this worker makes its own
+            return super()._train(cell)
         network = model.network
         network.to(self.place.device)
         return model._replace(network=network, searched=in_precision(network, self.place.precision))
@@ -205,7 +213,9 @@ def serve(code: str, order: bytes, fetch: Callable[[], Parcel | None]) -> Iterat
 def _make(lab: WorkerLab, order: PieceOrder) -> Iterator[Begun | Made]:
     yield Begun(order.cell)
     try:
-        yield Made(lab.static_piece(order.cell, order.number))
+        with contained():
+            made = lab.static_piece(order.cell, order.number)
+        yield Made(made)
     except UsageError:
         raise
     except Exception:  # whoever runs the cell meets the same, and says so in its record

@@ -71,6 +71,8 @@ class Record(Frozen):
     cell: Cell
     status: Status
     reason: str | None = None
+    traceback: str = ""
+    """Of what a failed cell raised; empty where nothing did in a process that lived to tell."""
     family: str
     """Of the scored attack, and so are `threat`, `norm`, `origin` and `unseen`."""
     families_shown: list[str] = []
