@@ -84,7 +84,7 @@ def chosen_on(lab: Lab, cell: Cell) -> list[str]:
 
 def spared(lab: Lab, cell: Cell) -> list[str]:
     """The flag of a cell in which what stored examples break was not attacked again."""
-    if not lab.place.spares(cell):
+    if not lab.place.spares(cell, lab.attack(cell)):
         return []
     return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
 

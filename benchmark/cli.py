@@ -139,8 +139,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     reattack: Annotated[
         str,
         typer.Option(
-            help="Attack again all images, or only those standing under stored examples: "
-            "the same robust@K, sooner."
+            help="Attack again all images, or only those standing under stored examples: the same "
+            "robust@K, sooner; all either way if the attack deals random numbers to a whole batch."
         ),
     ] = "all",
     executor: Annotated[

@@ -223,7 +223,7 @@ class Lab:
                  for one in others]  # fmt: skip
         choice = self.place.choice(cell)
         return {
-            **({"reattack": self.place.reattack} if self.place.spares(cell) else {}),
+            **({"reattack": self.place.reattack} if self.place.spares(cell, attack) else {}),
             **({"attacks shown": short_hash(*shown)} if shown else {}),
             **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
             "cell": short_hash(cell.model_dump_json()),

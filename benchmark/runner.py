@@ -206,7 +206,7 @@ def attack_again(
     )
     clean = correct(target, everyone)
     static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
-    at_stake = clean & static if lab.place.spares(cell) else clean
+    at_stake = clean & static if lab.place.spares(cell, lab.attack(cell)) else clean
     reattacked, again = survives(
         lab.attack(cell), lab.quick(target), everyone, meter, rng, at_stake
     )

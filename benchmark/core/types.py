@@ -121,6 +121,9 @@ class Attack(ABC):
     by_rows: ClassVar[bool] = False
     """Whether `perturb` asks the model through `benchmark.core.asking.rows_of`, as `Search` does:
     then many adapted models can be attacked in one batch."""
+    by_image: ClassVar[bool] = False
+    """Whether what becomes of an image depends on itself and its stream alone, whoever shares its
+    batch: then `--reattack standing` may leave the others out."""
     inexact: ClassVar[str] = ""
     """Why a gradient attack with steps need not find the optimum of a linear model; contracts
     hold every other one to it."""
