@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from benchmark import evaluation, fingerprint
 from benchmark.cache import Cache, Entry, tensor_bytes
 from benchmark.core.errors import AuditError
+from benchmark.core.sources import reachable_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.evaluation import Meter, correct
 from benchmark.models import Model
 from benchmark.pieces import pieces, pieces_for
-from benchmark.sources import reachable_hash
 
 LAYOUT = 1
 """Of cache files: another number, and no older file is found."""

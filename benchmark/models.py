@@ -22,22 +22,13 @@ from benchmark.core.course import Course
 from benchmark.core.errors import AuditError
 from benchmark.core.records import Cell, Effort, short_hash
 from benchmark.core.seeding import global_state, stream
+from benchmark.core.settings import kept
 from benchmark.core.types import Batch, Defense, Trained
 from benchmark.data import Dataset
 from benchmark.place import Place, Watch
 from benchmark.precision import difference, in_precision
 from benchmark.probing import probe
 
-SEARCH = (
-    "attacks.geometry", "attacks.search", "attacks.stand_in", "benchmark.core.streams",
-    "benchmark.core.asking",
-)  # fmt: skip
-TRAINING = (
-    "baselines.adaptable",
-    "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
-    "baselines.training", "baselines.pools", "baselines.adaptation", "baselines.stacked",
-    "baselines.warm_start", "baselines.step_sizes",
-)  # fmt: skip
 LOOKED_AT = 100
 """Validation images on which a new model is looked at."""
 
@@ -125,7 +116,8 @@ def _fit(
         told = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
         progress = Course(told, begun)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
-        trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+        with defense.brought.entered() if defense.brought else kept():
+            trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
         progress(1.0)
         return trained
 
@@ -172,8 +164,8 @@ def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -
         cell.defense, cell.network, cell.seed, torch.device(device).type,
         fingerprint.options_of_instance(defense),
         *map(repr, used), *map(fingerprint.source_hash, used),
-        dataset.hash, defense.content(), begun,
-        fingerprint.source_hash(defense, *TRAINING, *SEARCH),
+        dataset.hash, defense.content(), defense.brought and defense.brought.code, begun,
+        fingerprint.source_hash(defense, "benchmark.models"),
     )  # fmt: skip
 
 

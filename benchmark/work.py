@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from attacks.strengths import build_attack, strengths_of
-from baselines.from_file import build_defense
+from baselines.from_file import build_defenses
 from benchmark.core.copying import copied
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell
@@ -148,7 +148,7 @@ class WorkerLab(Lab):
 
     def __init__(self, job: Job) -> None:
         super().__init__(Plan(cells=[], attacks={}, defenses={}), job.place, _Notes())
-        self.plan.defenses.update(build_defense(text) for text in job.defenses)
+        self.plan.defenses.update(build_defenses(job.defenses).values())
         self.parcel: Parcel | None = None
 
     def attack(self, cell: Cell) -> Attack:
