@@ -56,7 +56,7 @@ def meta_train(
     fresh: dict[str, Any] = {
         "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates],
     }  # fmt: skip
-    notes = restore(course, state) or fresh
+    notes = restore(course, state, fresh)
     done = clock(ledger, settings.iterations, notes["passes"], notes["since"])
     if done() == 0:
         ledger.probes |= meta_gradient_probe(model, data, attacks, settings)

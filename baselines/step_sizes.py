@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from benchmark.core.weights import misfit
+
 PREFIX = "step_sizes/"
 """Before the name of the parameter; its dots become slashes."""
 
@@ -47,9 +49,23 @@ def parted(tensors: Mapping[str, Tensor]) -> Parted:
 
 
 def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` for tensors that may bring step sizes along."""
-    attach(model, parted(tensors).sizes)
+    """`load_state_dict` for tensors that may bring step sizes along.
+
+    Raises:
+        ValueError: a name, shape or type does not fit; then the model is as it was.
+    """
+    sizes, others = parted(tensors)
+    wrong = misfit(others, parted(model.state_dict()).others) or missized(model, sizes)
+    if wrong:
+        raise ValueError(wrong)
+    attach(model, sizes)
     model.load_state_dict(tensors)
+
+
+def missized(model: nn.Module, sizes: Mapping[str, Tensor]) -> str | None:
+    """What keeps step sizes from being those of a model's parameters; None if nothing."""
+    known = dict(model.named_parameters())
+    return misfit(sizes, {name: known[name] for name in sizes.keys() & known.keys()})
 
 
 def _buffer(name: str) -> str:

@@ -123,7 +123,8 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
     epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
     course, state = Course.of(progress), State(model, optimizer, ledger, rng)
-    notes = restore(course, state) or {"epochs": 0, "since": [ledger.passes, ledger.updates]}
+    fresh = {"epochs": 0, "since": [ledger.passes, ledger.updates]}
+    notes = restore(course, state, fresh)
     done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes, notes["since"])
     model.train()
     epoch = notes["epochs"]

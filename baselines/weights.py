@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.networks import Normalised
-from baselines.step_sizes import attach, parted
+from baselines.step_sizes import attach, missized, parted
 from benchmark.core.errors import UsageError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -95,6 +95,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         "missing": expected.keys() - weights.keys() - counters,
         "unexpected": weights.keys() - expected.keys(),
         "of another shape": wrong,
+        "of step sizes": [misfit] if (misfit := missized(model, sizes)) else [],
     }
     found = [_some(kind, names) for kind, names in problems.items() if names]
     if found:

@@ -12,7 +12,7 @@ from benchmark import fingerprint
 from benchmark.core.errors import AuditError, OverLimit, UsageError
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
 from benchmark.core.specs import Spec
-from benchmark.core.store import read_record, record_path, write_record
+from benchmark.core.store import is_kept, read_record, record_path, write_record
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 from benchmark.pictures import Ending
@@ -20,11 +20,10 @@ from benchmark.pictures import Ending
 
 def is_finished(lab: Lab, cell: Cell) -> bool:
     """Whether the cell's record is there and still true. Failed cells always run again."""
-    path = record_path(lab.place.results, cell)
-    if not path.is_file():
+    if not is_kept(lab.place.results, cell):
         return False
     try:
-        found = read_record(path)
+        found = read_record(record_path(lab.place.results, cell))
     except UsageError as error:
         lab.watch.note(str(error))
         return False
@@ -55,20 +54,19 @@ def record(
     """The record of a cell that ended `done` or `skipped`."""
     attack, model = lab.attack(cell), lab.model(cell)
     known = model.trained_on
-    return _blank(lab, cell, meter).model_copy(
-        update={
-            "status": status,
-            "reason": reason,
-            "unseen": None if known is None else attack.family not in known,
-            "trained_on": None if known is None else sorted(known),
-            "query": lab.dataset(cell).test.hash,
-            "training": model.cost,
-            "probes": dict(model.probes),
-            "outcome": outcome,
-            "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
-            "fingerprint": lab.fingerprint(cell),
-        }
-    )
+    found = {
+        "status": status,
+        "reason": reason,
+        "unseen": None if known is None else attack.family not in known,
+        "trained_on": None if known is None else sorted(known),
+        "query": lab.dataset(cell).test.hash,
+        "training": model.cost,
+        "probes": dict(model.probes),
+        "outcome": outcome,
+        "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
+        "fingerprint": lab.fingerprint(cell),
+    }
+    return Record(**(vars(_blank(lab, cell, meter)) | found))  # checked as a whole
 
 
 def chosen_on(lab: Lab, cell: Cell) -> list[str]:
@@ -139,7 +137,7 @@ def device_name(device: str) -> str:
 
 def describe(error: BaseException) -> str:
     """One line: what went wrong and, for a crash, where."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
     if isinstance(error, AuditError | UsageError | OverLimit):
         return text
     frames = traceback.extract_tb(error.__traceback__)

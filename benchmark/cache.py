@@ -10,7 +10,6 @@ after writes; of several processes that write at once, each may overlook `UNSEEN
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -24,9 +23,12 @@ from torch import Tensor
 
 from benchmark.core import store
 from benchmark.core.errors import UsageError
+from benchmark.core.weights import read_weights, write_weights
 
 SUFFIX = ".safetensors"
 _OURS = re.compile(r"[0-9a-f]{32}\.safetensors")  # nothing else in a folder is ever removed
+LONGEST = 12
+"""Digits of a count or a time in the notes."""
 HEADER = 2048
 """Bytes of a file beside its tensors, at most."""
 FEW = 100
@@ -45,7 +47,7 @@ class Entry(NamedTuple):
     robust: Tensor
     """Whether the originals and these were, bool (batch,)."""
     notes: Mapping[str, str]
-    """What it is, in words, and `outside`; `key`, `content` and `created` are added on writing."""
+    """What it is, in words, and `outside`; `key` and `created` are added on writing."""
 
 
 class File(NamedTuple):
@@ -122,29 +124,24 @@ class Cache:
 
 
 def write(path: Path, key: str, entry: Entry) -> None:
-    """Write an entry with its own hash inside; UsageError if that cannot be done."""
+    """Write an entry; UsageError if that cannot be done."""
     tensors = {"images": entry.images, "clean": entry.clean, "robust": entry.robust}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     notes = {**entry.notes, "key": key, "created": f"{time.time():.0f}"}
-    notes["content"] = content_hash(tensors, notes)
-    store.write_weights(path, tensors, notes, durable=False)  # its hash says if it was damaged
+    write_weights(path, tensors, notes, durable=False)  # its hash says if it was damaged
 
 
 def read(path: Path) -> Entry:
     """Read an entry and check that it is whole; UsageError, in one line, if it is not."""
-    found = store.read_weights(path)
+    found = read_weights(path)
     if found is None:
         raise UsageError(f"{path}: not a readable cache file")
-    notes = dict(found.notes)
-    said = notes.pop("content", "")
-    if said != content_hash(found.tensors, notes) or notes.get("key") != path.stem:
-        raise UsageError(f"{path}: a cache file that was damaged or renamed")
+    if found.notes.get("key") != path.stem:
+        raise UsageError(f"{path}: a cache file that was renamed")
     reason = malformed(found.tensors)
-    if reason or not notes.get("outside", "").isdecimal():
+    outside = found.notes.get("outside", "")
+    if reason or not outside.isdecimal() or len(outside) > LONGEST:
         raise UsageError(f"{path}: not a cache file: {reason or 'no count of images outside'}")
-    return Entry(
-        **{name: found.tensors[name] for name in ("images", "clean", "robust")}, notes=notes
-    )
+    return Entry(**found.tensors, notes=found.notes)
 
 
 def describe(path: Path) -> dict[str, str]:
@@ -173,23 +170,12 @@ def malformed(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def content_hash(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
-    """32 hexadecimal digits over names, types, shapes, bytes and notes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor_bytes(tensor))
-    digest.update("\n".join(f"{key}={value!r}" for key, value in sorted(notes.items())).encode())
-    return digest.hexdigest()
-
-
-def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The values of a tensor as they lie in memory."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-
-
 def files(root: Path) -> list[File]:
-    """What is in a cache folder, least recently used first; litter of killed writers included."""
+    """What is in a cache folder, least recently used first; litter of killed writers included.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
     return sorted(_scan(root), key=lambda file: (file.used, file.path))
 
 
@@ -198,11 +184,13 @@ def _scan(root: Path) -> Iterator[File]:
         found = list(os.scandir(root))
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise UsageError(f"cannot read the cache {root}: {error.strerror}") from error
     for item in found:
         if _OURS.fullmatch(item.name) or store.is_temporary(item.name):
             try:
                 facts = item.stat()
-            except FileNotFoundError:  # another process dropped it
+            except OSError:  # another process dropped it
                 continue
             yield File(Path(item.path), facts.st_size, facts.st_mtime)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from benchmark.app import App
 from benchmark.core.errors import UsageError
 from benchmark.units import show_size, show_time, size_in_bytes, time_in_seconds
 
@@ -33,7 +35,7 @@ LIMIT = "2GB"
 SHOWN = 40
 """Lines of `ls`; --json has them all."""
 
-app = typer.Typer(
+app = App(
     help="Crafted examples on disk: list them, drop them, check them.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -127,14 +129,14 @@ def verify(
 
 def _existing(results: Path, cache: Path | None) -> Path:
     folder = cache or results / "cache"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"no cache at {folder}; expected the --results or --cache folder of a run")
     return folder
 
 
 def _facts(file: File) -> dict[str, Any]:
     """What `ls` says of a file; only its header is read."""
-    from benchmark.cache import describe
+    from benchmark.cache import LONGEST, describe
 
     about = describe(file.path)
     kind = "half-written" if file.is_temporary else "unreadable"
@@ -146,7 +148,7 @@ def _facts(file: File) -> dict[str, Any]:
         "attack": about.get("attack", ""),
         "images": int(about.get("images", 0)),
         "bytes": file.size,
-        "created": int(created) if created.isdecimal() else None,
+        "created": int(created) if created.isdecimal() and len(created) <= LONGEST else None,
         "used": round(file.used),
     }
 

@@ -15,6 +15,7 @@ from benchmark import (
     compare_command,
     tune_command,
 )
+from benchmark.app import App
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
 from benchmark.core.garbage import importing
@@ -37,7 +38,7 @@ Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
 interrupted, 2 wrong use.
 """
 
-app = typer.Typer(
+app = App(
     name="reattack",
     help="Robustness after few-shot adaptation, with the adapted model attacked again.",
     add_completion=False,
@@ -250,9 +251,19 @@ def _say(line: str, code: int) -> int:
     return code
 
 
+def _check_text(word: str) -> None:
+    """Names go into records, and those are text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!a} is not UTF-8; rename what it names") from None
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     try:
+        for word in sys.argv:
+            _check_text(word)
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _say(f"error: {error}", 2)

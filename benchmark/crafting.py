@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import evaluation, fingerprint
-from benchmark.cache import Cache, Entry, tensor_bytes
+from benchmark.cache import Cache, Entry
 from benchmark.core.errors import AuditError
 from benchmark.core.sources import reachable_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
+from benchmark.core.weights import tensor_bytes
 from benchmark.evaluation import Meter, correct
 from benchmark.models import Model
 from benchmark.pieces import pieces, pieces_for

@@ -17,8 +17,8 @@ from baselines.warm_start import families
 from benchmark.checking import Check, NotApplicable, check_all, expect
 from benchmark.core.records import Budget
 from benchmark.core.specs import coerce
-from benchmark.core.store import read_weights, write_weights
 from benchmark.core.types import Defense, Family
+from benchmark.core.weights import read_weights, write_weights
 from benchmark.defense_subject import Subject, cheaper, network_for
 from benchmark.evaluation import state_hash
 from benchmark.fingerprint import options_of_instance

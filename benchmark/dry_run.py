@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from benchmark import estimate
 from benchmark.core.records import Cell
-from benchmark.core.store import record_path
+from benchmark.core.store import is_kept
 from benchmark.place import Place
 from benchmark.plan import Plan
 
@@ -83,7 +84,7 @@ def every_cell(cells: Sequence[Cell], costs: Sequence[int], seconds: float, resu
     """A line per cell."""
     grid = _grid(CELL_COLUMNS)
     for cell, passes in zip(cells, costs, strict=True):
-        there = record_path(results, cell).is_file()
+        there = is_kept(results, cell)
         grid.add_row(
             escape(cell.defense), str(cell.seed), escape(", ".join(cell.shown)),
             escape(cell.attack), str(cell.budget),
@@ -105,13 +106,13 @@ def summary(cells: Iterable[Cell], costs: Iterable[int], results: Path) -> list[
     found: dict[tuple[str, str], list[tuple[Cell, int]]] = {}
     for cell, cost in zip(cells, costs, strict=True):
         found.setdefault((cell.defense, cell.attack), []).append((cell, cost))
-    begun = (results / "records").is_dir()
+    begun = os.path.lexists(results / "records")
     return [
         Line(
             *key, len(group), len({cell.seed for cell, _ in group}),
             sorted({cell.budget.shots for cell, _ in group}), _scored(group[0][0]),
             sum(cost for _, cost in group),
-            sum(record_path(results, cell).is_file() for cell, _ in group) if begun else 0,
+            sum(is_kept(results, cell) for cell, _ in group) if begun else 0,
         )
         for key, group in found.items()
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from benchmark import fingerprint
 from benchmark.bookkeeping import device_name
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.records import Budget, Cell, Integrity, Outcome, fell
-from benchmark.core.store import read_record, record_path
+from benchmark.core.store import is_kept, read_record, record_path
 from benchmark.evaluation import state_hash
 from benchmark.lab import Lab
 from benchmark.models import Model, check_untouched
@@ -92,7 +92,7 @@ def check_start(lab: Lab, cell: Cell, outcome: Outcome) -> None:
     """
     alone = unadapted(cell)
     path = record_path(lab.place.results, alone)
-    if not (cell.budget.adapts and path.is_file()):
+    if not (cell.budget.adapts and is_kept(lab.place.results, alone)):
         return
     try:
         known = read_record(path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +19,14 @@ from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
 from benchmark.claims import alone
 from benchmark.core import store
-from benchmark.core.course import Course
-from benchmark.core.errors import AuditError
+from benchmark.core.cells import Frozen
+from benchmark.core.course import Course, Unusable
+from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.records import Cell, Effort, short_hash
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.settings import kept
 from benchmark.core.types import Batch, Defense, Trained
+from benchmark.core.weights import read_weights, write_weights
 from benchmark.data import Dataset
 from benchmark.place import Place, Watch
 from benchmark.precision import difference, in_precision
@@ -72,7 +75,7 @@ def trained_model(
     training = training_hash(cell, defense, dataset, place.device)
     return Model(
         model, searched, trained.trained_on, evaluation.state_hash(model), training, flags,
-        trained.cost, dict(trained.probes), probed.gradient,
+        trained.cost, _finite(trained.probes), probed.gradient,
     )  # fmt: skip
 
 
@@ -87,24 +90,43 @@ def complete(model: nn.Module, batch: Batch) -> nn.Module:
 
 def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch) -> Trained:
     """From the folder, or trained now, what it starts from first: one lock inside the other."""
-    rng = stream("network", cell.network, cell.dataset, cell.seed)
-    network = build_network(cell.network, dataset.shape, dataset.classes, rng)
     training = training_hash(cell, defense, dataset, place.device)
     stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
     path = place.results / "models" / f"{stem}-{training}.safetensors"
-    trained = _restore(path, network)
+    trained = _restore(path, _network(cell, dataset), watch.note)
     if trained is None:
         store.check_writable(place.results)  # better said now than after hours of training
         with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
-            trained = _restore(path, network)  # what the other run has trained by now
-            if trained is None:
-                begun = path.with_suffix(".training.safetensors")
-                trained = _fit(
-                    cell, defense, network.to(place.device), dataset, place, watch, begun
-                )
-                if trained.model is network:  # a model brought along stays with its owner
-                    _save(path, trained)
-                begun.unlink(missing_ok=True)
+            trained = _restore(path, _network(cell, dataset))  # by now another run may have it
+            trained = trained or _train(cell, defense, dataset, place, watch, path)
+    return trained
+
+
+def _network(cell: Cell, dataset: Dataset) -> nn.Module:
+    rng = stream("network", cell.network, cell.dataset, cell.seed)
+    return build_network(cell.network, dataset.shape, dataset.classes, rng)
+
+
+def _train(
+    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch, path: Path
+) -> Trained:
+    """Train, and keep the model at `path`; from its snapshot, as long as that is of any use."""
+    begun = path.with_suffix(".training.safetensors")
+    resumes, network = begun.is_file(), _network(cell, dataset).to(place.device)
+    try:
+        trained = _fit(cell, defense, network, dataset, place, watch, begun)
+    except (AuditError, UsageError):
+        raise
+    except Exception as error:
+        if not resumes:
+            raise
+        told = error if isinstance(error, Unusable) else f"{begun}: cannot go on from it ({error})"
+        watch.note(f"{told}; trained from the beginning")
+        begun.unlink(missing_ok=True)
+        return _train(cell, defense, dataset, place, watch, path)
+    if trained.model is network:  # a model brought along stays with its owner
+        _save(path, trained)
+    begun.unlink(missing_ok=True)
     return trained
 
 
@@ -131,25 +153,56 @@ def starting(cell: Cell, defense: str) -> Cell:
     return cell.model_copy(update={"defense": defense})
 
 
+class Notes(Frozen):
+    """What is kept beside the weights of a model, each as JSON."""
+
+    model: str
+    """The file it was written to: under another name it is another model's."""
+    trained_on: list[str] | None
+    cost: Effort
+    probes: dict[str, float | None]
+
+
 def _save(path: Path, trained: Trained) -> None:
     known = None if trained.trained_on is None else sorted(trained.trained_on)
     notes = {
+        "model": json.dumps(path.stem),
         "trained_on": json.dumps(known),
         "cost": trained.cost.model_dump_json(),
-        "probes": json.dumps(dict(trained.probes)),
+        "probes": json.dumps(_finite(trained.probes)),
     }
-    store.write_weights(path, trained.model.state_dict(), notes)
+    write_weights(path, trained.model.state_dict(), notes)
 
 
-def _restore(path: Path, network: nn.Module) -> Trained | None:
-    saved = store.read_weights(path)
-    if saved is None:
+def _finite(probes: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What is no number is not known: JSON and records have nothing else for it."""
+    return {
+        name: None if value is None or not math.isfinite(value) else value
+        for name, value in probes.items()
+    }
+
+
+def _restore(
+    path: Path, network: nn.Module, say: Callable[[str], None] = lambda _: None
+) -> Trained | None:
+    """The model of a file; None if there is none that is whole and fits, which is said."""
+    try:
+        saved = read_weights(path)
+        if saved is None:
+            return None
+        notes = Notes.model_validate({name: json.loads(text) for name, text in saved.notes.items()})
+        if notes.model != path.stem:
+            raise ValueError(f"it is {notes.model}")
+        step_sizes.load(network, saved.tensors)
+    except UsageError as error:
+        say(f"{error}; trained again")
         return None
-    step_sizes.load(network, saved.tensors)
-    families = json.loads(saved.notes["trained_on"])
-    known = None if families is None else frozenset(families)
-    cost = Effort.model_validate_json(saved.notes["cost"])
-    return Trained(network, known, cost, json.loads(saved.notes["probes"]))
+    except (ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())[:200]
+        say(f"{path}: a model that does not fit ({first}); trained again")
+        return None
+    known = None if notes.trained_on is None else frozenset(notes.trained_on)
+    return Trained(network, known, notes.cost, notes.probes)
 
 
 def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -> str:

@@ -17,12 +17,14 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Self
 
 from benchmark import work
 from benchmark.core.errors import UsageError
 from benchmark.fingerprint import code_version
+from benchmark.own_ray import own_ray
 from benchmark.tasks import Task
 from benchmark.work import Died, Event, Job, Packer, Parcel, Refused
 
@@ -30,6 +32,9 @@ ANSWER = 10.0
 """Seconds in which a cluster has to answer."""
 KEPT = 32
 """Data sets and trained models that are held in the object store for tasks to come."""
+LOCKED = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+OLDEST = (2, 52)
+"""Version of Ray that has tokens."""
 QUEUED = 2
 """Groups given to Ray for every one that can run: the next is there when a worker is free."""
 
@@ -38,6 +43,9 @@ def check_ray(address: str | None) -> None:
     """Raise UsageError, in a few seconds, if Ray is not installed or does not answer."""
     if find_spec("ray") is None:
         raise UsageError("--executor ray needs Ray: pip install -e '.[ray]'")
+    found = version("ray")
+    if tuple(map(int, found.split(".")[:2])) < OLDEST:
+        raise UsageError(f"--executor ray needs Ray 2.52, got {found}: pip install -e '.[ray]'")
     if address is None or address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -88,7 +96,7 @@ class OnRay:
         silent = self.stack.enter_context(open(os.devnull, "w"))
         self.stack.enter_context(contextlib.redirect_stdout(silent))  # where Ray tells of deaths
         try:
-            if not _ray().is_initialized():
+            if not _is_started():
                 self._connect()
             self.slots = self._slots()
         except BaseException:
@@ -111,18 +119,21 @@ class OnRay:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         logging.getLogger("ray").setLevel(logging.CRITICAL)
-        local: dict[str, Any] = {
-            "num_cpus": self.jobs and self.jobs * self.job.threads, "include_dashboard": False,
-        }  # fmt: skip
-        self.stack.callback(_disconnect)
         try:
+            words = {} if self.address else self.stack.enter_context(own_ray())
+            if not self.address:
+                words["num_cpus"] = self.jobs and self.jobs * self.job.threads
+            self.stack.callback(_disconnect)
             _ray().init(
-                self.address or "local", **({} if self.address else local), log_to_driver=False,
+                self.address or "local", **words, log_to_driver=False,
                 logging_level=logging.CRITICAL,
             )  # fmt: skip
+        except UsageError:
+            raise
         except Exception as error:
             first = " ".join(str(error).split())
-            raise UsageError(f"cannot start or join Ray: {first[:200]}") from None
+            hint = f"; {LOCKED}" if self.address else ""
+            raise UsageError(f"cannot start or join Ray: {first[:200]}{hint}") from None
 
     def _slots(self) -> int:
         ray = _ray()
@@ -190,6 +201,10 @@ class OnRay:
         except exceptions.RayError as error:
             del self.streams[stream]
             return Died(f"a Ray worker died ({type(error).__name__})")
+
+
+def _is_started() -> bool:
+    return "ray" in sys.modules and bool(_ray().is_initialized())
 
 
 def _disconnect() -> None:

@@ -13,13 +13,16 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Self
 
 from benchmark import fingerprint, work
+from benchmark.scratch import scratch
 from benchmark.tasks import Task
 from benchmark.work import Died, Event, Job, Packer, Parcel
 
@@ -115,9 +118,20 @@ def context() -> BaseContext:
     """How workers start here."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    _place_sockets()
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload([__name__])
     return found
+
+
+@cache
+def _place_sockets() -> None:
+    """Once for this process and its workers, instead of in a folder that a kill would leave."""
+    stack = ExitStack()
+    folder = stack.enter_context(scratch(len("listener-12345678")))
+    util.Finalize(None, stack.close, exitpriority=-100)  # after the workers
+    process = multiprocessing.current_process()
+    process._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
 
 
 def warm_up() -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.records import Record
-from benchmark.core.store import read_record, record_path, sweep
+from benchmark.core.store import is_kept, read_record, record_path, sweep
 from benchmark.dataset_facts import DATASETS
 from benchmark.dry_run import show as show_plan
 from benchmark.executors import Team, check_team, cores, fill, needs_processes, units
@@ -175,14 +175,15 @@ def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tup
 
 def records_of(plan: Plan, place: Place) -> list[Record]:
     """Those of the plan that are there."""
-    paths = [record_path(place.results, cell) for cell in plan.cells]
-    return [read_record(path) for path in paths if path.is_file()]
+    root, kept = place.results, (cell for cell in plan.cells if is_kept(place.results, cell))
+    return [read_record(record_path(root, cell)) for cell in kept]
 
 
 def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
+    """Of the cells of the plan: a folder may hold very many others."""
     from reports.console import print_summary
     from reports.frame import from_records, to_json_cells
-    from reports.report import write_if_older
+    from reports.report import write_if_other
 
     frame = from_records(records_of(plan, place))
     if json:
@@ -190,8 +191,10 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     elif not quiet:
         print_summary(frame, Console())
     out = place.results / "report"
-    problems = write_if_older(place.results, out)
+    write_if_other(frame, out)
     talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    for problem in problems:
-        talk.print(problem, markup=False)
-    talk.print(f"records: {place.results / 'records'}\ntables and plots: {out}", markup=False)
+    talk.print(
+        f"records: {place.results / 'records'}\ntables and plots: {out}\n"
+        f"of this run; of all records there: python -m benchmark report --results {place.results}",
+        markup=False,
+    )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Verdicts
+from benchmark.core.sealing import parse
 from benchmark.core.store import atomic_path
 from reports.intervals import Table
 from reports.scored import Scored
@@ -76,7 +77,7 @@ class Baseline(_Frozen):
 def read_baseline(path: Path) -> Baseline:
     """Read and validate; UsageError in one line if it cannot be trusted."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(
             f"no baseline at {path}; write one: check --update --baseline {path} --results DIR"

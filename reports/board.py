@@ -5,8 +5,8 @@ A row is a defense on a data set and network, with one way to adapt.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,32 +14,38 @@ import pandas as pd
 
 from reports.arrivals import changes, collateral
 from reports.board_lines import ALL, Part, adaptation_passes, facts, parts
+from reports.comparable import Trained, compared, counts
 from reports.costs import KEY, training_costs
 from reports.frame import columns
 from reports.headline import NUMBERS
 from reports.intervals import Table, intervals
-from reports.lines import Key, Line, lines
+from reports.lines import Key, Line, Size, lines
 from reports.ranking import ranks, separated
-from reports.scores import QUANTITIES, Measured, Tables, aggregate, common_prefix, measure, union
+from reports.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
 
 AUTOATTACK = frozenset({"aa_linf", "aa_l2", "autoattack", "autoattack_l2", "ta_autoattack"})
 WORST = ("unseen", "worst", "autoattack")
 """Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
+UNRANKED = "not ranked, "
+"""How `missing` begins where a row has numbers and no rank."""
 RANKS = ("rank", "rank_low", "rank_high", "tied")
 COLUMNS = (
-    *Key._fields, "threat", "status", "missing", "attacks", "families", "seeds", "episodes", "n",
-    *RANKS, *NUMBERS, *(part for name in WORST for part in (name, f"{name}_interval")),
+    *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
+    "episodes", "n", *RANKS, *NUMBERS,
+    *(part for name in WORST for part in (name, f"{name}_interval")),
     "worst_family", "collateral", "collateral_worst", "training_passes", "adaptation_passes",
     "seconds", "flags",
 )  # fmt: skip
-"""`robust` and the other numbers are means over families of the worst attack in each, as in
+"""`missing`: why there are no numbers, or no rank. `note`: what was counted, where not all was.
+`robust` and the other numbers are means over families of the worst attack in each, as in
 `headline`. `tied`: defenses of the same ranking that no test tells from this one."""
 
 
-def board(frame: pd.DataFrame) -> pd.DataFrame:
+def board(frame: pd.DataFrame, reference: Collection[Trained] = ()) -> pd.DataFrame:
     """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
 
-    Ranked within a data set, network, threat and K, by robust@K over the same attacks and images.
+    Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
+    `comparable.compared`, which says what `reference` is for.
     """
     found = list(parts(frame))
     entries = [facts(part) for part in found]
@@ -49,7 +55,7 @@ def board(frame: pd.DataFrame) -> pd.DataFrame:
     verdicts = [part.line.attacks() for _, part in whole]
     _numbers(whole, verdicts)
     _worst(whole, verdicts)
-    _rank(whole, verdicts)
+    _rank(whole, verdicts, reference)
     table = pd.DataFrame(entries, columns=COLUMNS).astype(
         dict.fromkeys((*QUANTITIES, *WORST), "float64")
         | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
@@ -119,42 +125,42 @@ def _families(line: Line, robust: dict[str, Table]) -> dict[str, Table]:
     return {family: union(group) for family, group in groups.items()}
 
 
-def _rank(whole: Whole, verdicts: Verdicts) -> None:
+def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> None:
+    """Ranks and ties within each group; what is not ranked says why in `missing`."""
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (entry, _) in enumerate(whole):
         groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
     for group in groups.values():
-        query = Counter(_query(whole[index][1].line) for index in group).most_common(1)[0][0]
-        paired = []
-        for index in group:
-            entry, part = whole[index]
-            if _query(part.line) == query:
-                paired.append(index)
+        found = compared([whole[index][1].line for index in group], reference)
+        ranked = []
+        for index, reason in zip(group, found.reasons, strict=True):
+            if reason:
+                whole[index][0]["missing"] = f"{UNRANKED}{reason}"
             else:
-                entry["missing"] = "scored on other images than the other rows: not ranked"
-        _rank_paired([whole[index] for index in paired], [verdicts[index] for index in paired])
+                ranked.append(index)
+        if found.size is not None and ranked:
+            _rank_paired(
+                [whole[index] for index in ranked],
+                [verdicts[index] for index in ranked],
+                found.size,
+            )
 
 
-def _query(line: Line) -> str:
-    return str(next(iter(line.scored.values())).query)
-
-
-def _rank_paired(whole: Whole, verdicts: Verdicts) -> None:
-    """Ranks and ties of rows whose verdicts pair, cut to the images and episodes of all."""
-    cut = common_prefix([tables for found in verdicts for tables in found.values()])
-    seeds = min(len(tables.static) for tables in cut)
-    cells = iter(cut)
-    scores = []
-    for (_, part), found in zip(whole, verdicts, strict=True):
-        robust = {name: next(cells).robust[:seeds] for name in found}
-        right = sum(table.astype(np.int32) for table in _families(part.line, robust).values())
-        scores.append(np.asarray(right).sum(axis=(0, 1)))
-    differ = separated(np.stack(scores))
-    found_ranks = ranks([entry["robust"] for entry, _ in whole], differ)
-    for row, ((entry, _), rank) in enumerate(zip(whole, found_ranks, strict=True)):
+def _rank_paired(whole: Whole, verdicts: Verdicts, size: Size) -> None:
+    """Ranks and ties of rows whose verdicts pair, on the images and episodes that count."""
+    scores = np.stack([
+        counts(found, part.line.families, size, "family mean")
+        for (_, part), found in zip(whole, verdicts, strict=True)
+    ])  # fmt: skip
+    differ = separated(scores)
+    for row, ((entry, part), rank) in enumerate(
+        zip(whole, ranks(scores.sum(axis=1), differ), strict=True)
+    ):
         tied = [i for i in range(len(whole)) if i != row and not differ[row, i]]
         entry["tied"] = [whole[i][0]["defense"] for i in tied]
         entry.update(zip(RANKS[:3], rank, strict=True))
+        if part.line.size != size:
+            entry["note"] = "; ".join(filter(None, (entry["note"], f"ranked on {size} of them")))
 
 
 def _around(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

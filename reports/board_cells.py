@@ -62,6 +62,7 @@ PER_SHOTS = (
     ("worst", "worst family", "right under all attacks of the worst family"),
     ("autoattack", "AutoAttack", "right under AutoAttack"),
     ("collateral", "collateral", "mean change on other attacks than the one shown; the worst one"),
+    ("size", "n x episodes", "images scored, and draws of the shown examples for each of them"),
 )
 """Name, label and help of the columns each K has."""
 ADAPTED_ONLY = ("static", "inflation", "gain", "collateral")
@@ -80,7 +81,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
             Column(name, f"{label}@{k}", k, text)
             for name, label, text in PER_SHOTS
             if (k or name not in ADAPTED_ONLY)
-            and (mine[name].notna().any() or name in ("robust", "clean"))
+            and (name in ("robust", "clean", "size") or mine[name].notna().any())
         ]
     found.append(Column("training_passes", "training", None, "images through the network, passes"))
     found.append(Column("flags", "flags", None, "audit flags of its cells"))
@@ -103,6 +104,8 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
             yield Cell(column, hole="not run" if column.name == "robust" else "")
         elif column.name == "rank":
             yield _rank(column, line)
+        elif column.name == "size":
+            yield _size(column, line)
         else:
             yield _number(column, line)
 
@@ -128,12 +131,21 @@ def several(names: Sequence[str]) -> str:
 
 def _rank(column: Column, line: Any) -> Cell:
     if pd.isna(line.rank):
-        return Cell(column, note=line.missing)
+        kind = line.missing.partition(":")[0] if line.status == "done" else ""
+        return Cell(column, interval=kind, note=line.missing)
     places = f"{line.rank_low}{NONE}{line.rank_high}"
     if not line.tied:
         return Cell(column, str(line.rank), str(line.rank), places)
     note = f"no test tells it from {several(line.tied)}"
     return Cell(column, f"{line.rank} \N{ALMOST EQUAL TO}", str(line.rank), places, note)
+
+
+def _size(column: Column, line: Any) -> Cell:
+    if pd.isna(line.n):
+        return Cell(column)
+    seeds = f"{line.seeds} seeds" if line.seeds > 1 else ""
+    value = f"{line.n * line.episodes}"
+    return Cell(column, f"{line.n} x {line.episodes}", value, seeds, line.note)
 
 
 def _number(column: Column, line: Any) -> Cell:

@@ -118,7 +118,9 @@ def _heat(line: Any, name: str) -> Heat:
 def _notes(lines: Mapping[int, Any]) -> Iterator[str]:
     for k, line in sorted(lines.items()):
         if line.missing:
-            yield f"K = {k} is incomplete: {line.missing}"
+            yield f"K = {k} is {'' if line.status == 'done' else 'incomplete: '}{line.missing}"
+        if line.note:
+            yield f"K = {k} is {line.note}"
         if line.tied:
             yield f"at K = {k} no paired test tells it from {several(line.tied)}"
     for flag in sorted({flag for line in lines.values() for flag in line.flags}):
@@ -140,19 +142,13 @@ def _facts(sources: Sequence[Sourced]) -> Iterator[tuple[str, str]]:
         found["created"][provenance.created] = None
         found["weights"][record.fingerprint.get("weights", "")] = None
         found["made by"][provenance.command] = None
-        found["read from"][_root(one)] = None
+        found["read from"][one.path.name if one.path.suffix == ".gz" else ""] = None
     for name, values in found.items():
         shown = [visible(value, 400) for value in values if value]
         if name == "created":
             shown = [" to ".join(dict.fromkeys((min(shown), max(shown))))]
         if shown:
             yield name, "; ".join(shown[:8])
-
-
-def _root(one: Sourced) -> str:
-    """The results folder of a record, or the file of records."""
-    parts = one.path.parts
-    return str(one.path).partition("/records/")[0] if "records" in parts else str(one.path)
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from reports.board import COLUMNS
-from reports.board_cells import Cell, cells, columns
+from reports.board_cells import Cell, cells, columns, several
 from reports.board_lines import ALL
 from reports.board_rows import Row, board_rows
+from reports.frame import rows
 from reports.text import grid, latex, markdown, spreadsheet
 
 FORMAT = "reattack-leaderboard"
 SCHEMA = 1
-ONCE = ("defense", "training_passes")
+TRUST = (
+    "Scores are recomputed from the verdicts in records; the verdicts of others are taken on trust."
+)
 
 
 def flat(table: pd.DataFrame) -> pd.DataFrame:
@@ -60,17 +64,18 @@ def _number(value: Any) -> Any:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """A table per data set and network, over all attacks, columns for each K."""
-    parts = ["# Leaderboard: robustness after adaptation, re-attacked\n"]
+    parts = ["# Leaderboard: robustness after adaptation, re-attacked\n", f"{TRUST}\n"]
     for (dataset, network), part in _sections(table):
         head, body = _grid(part)
         parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
         parts.append(grid(head, [[markdown(text, 200) for text in row] for row in body], left=2))
+        parts += [f"- {markdown(line, 400)}" for line in _remarks(part)] + [""]
     return "\n".join(parts)
 
 
 def as_latex(table: pd.DataFrame) -> str:
     r"""A tabular (booktabs) per data set and network; names are escaped."""
-    parts = ["% \\usepackage{booktabs}\n"]
+    parts = [f"% \\usepackage{{booktabs}}\n% {TRUST}\n"]
     for (dataset, network), part in _sections(table):
         head, body = _grid(part)
         parts += [
@@ -82,6 +87,7 @@ def as_latex(table: pd.DataFrame) -> str:
             *(f"{' & '.join(map(latex, row))} \\\\" for row in body),
             "\\bottomrule",
             "\\end{tabular}\n",
+            *(f"% {latex(line, 400)}" for line in _remarks(part)),
         ]
     return "\n".join(parts)
 
@@ -102,6 +108,18 @@ def _grid(part: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         for row in _ordered(board_rows(part))
     ]
     return head, body
+
+
+def _remarks(part: pd.DataFrame) -> Iterator[str]:
+    """A line for each reason why rows are not ranked, not counted whole, or doubted."""
+    found: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for line in rows(part):
+        doubts = [f"flag: {flag}" for flag in line.flags]
+        for remark in filter(None, (line.missing, line.note, *doubts)):
+            found[remark][line.defense].append(line.shots)
+    for remark, names in found.items():
+        of = [f"{name} (K = {', '.join(map(str, sorted({*k})))})" for name, k in names.items()]
+        yield f"{remark}: {several(of)}"
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

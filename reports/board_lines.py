@@ -53,6 +53,7 @@ def facts(part: Part) -> dict[str, Any]:
     cells = list(line.cells.values())
     return line.key._asdict() | {
         "threat": part.threat, "status": line.status, "missing": missing(line),
+        "note": line.cut if line.complete else "",
         "attacks": len(names), "families": len({line.families[name] for name in names}),
         "seeds": len({place.seed for place in line.expected}),
         "adaptation_passes": adaptation_passes(line),
@@ -74,11 +75,11 @@ def missing(line: Line) -> str:
     holes = [place for place in line.expected if place not in line.scored]
     if not holes:
         return "" if line.expected else "no attack could run"
-    words = {"done": "scored on other images", "failed": "failed", "skipped": "skipped"}
     lacking = {
-        place.attack: words[line.cells[place].status] if place in line.cells else "not run"
+        place.attack: line.strangers.get(place, line.cells[place].status)
+        if place in line.cells else "not run"
         for place in holes
-    }
+    }  # fmt: skip
     named = [f"{visible(name, 40)} {why}" for name, why in sorted(lacking.items())]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
     return f"{len(holes)} of {len(line.expected)} cells: {', '.join(named[:NAMED])}{more}"

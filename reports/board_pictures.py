@@ -16,6 +16,7 @@ from benchmark.core.pictures import LARGEST, decode, png
 from benchmark.core.records import Outcome
 from reports.board_rows import Row
 from reports.board_sources import Sourced, of_row
+from reports.shareable import bare
 from reports.text import visible
 
 ROOM = 1 << 20
@@ -77,7 +78,8 @@ def albums(rows: Sequence[tuple[Row, Sequence[Sourced]]]) -> list[Album]:
             try:
                 shown = _show(mine[place])
             except UsageError as error:
-                album.notes.append(f"picture left out: {visible(str(error), 400)}")
+                what = f"{mine[place].record.cell.attack}, {bare(str(error))}"
+                album.notes.append(f"picture left out: {visible(what, 400)}")
                 continue
             album.shown.append(shown)
             room -= sum(len(strip.uri) for strip in shown.strips)

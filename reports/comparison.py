@@ -23,6 +23,7 @@ from reports.frame import THEN, rows
 from reports.lines import by_family
 from reports.paired import change, change_intervals, holm
 from reports.scored import Scored, read_strictly, scored
+from reports.shareable import label
 from reports.text import visible
 
 EITHER = "*"
@@ -39,7 +40,10 @@ CLEAN = "clean"
 
 
 class Comparison(NamedTuple):
-    """The table, what its sides are called, and a line for each kind of cell left out."""
+    """The table, what its sides are called, and a line for each kind of cell left out.
+
+    A results folder is called by its own name: where it lies is nobody's business.
+    """
 
     table: pd.DataFrame
     a: str
@@ -65,6 +69,7 @@ def compare(a: str, b: str, results: Path) -> Comparison:
         records = read_strictly(results)
         sides = [_of_either(records, name) for name in (a, b)]
     first, second = (scored(side, name) for side, name in zip(sides, (a, b), strict=True))
+    a, b = (Path(side).resolve().name if all(folders) else label(side) for side in (a, b))
     facts = _facts([*sides[0], *sides[1]])
     paired = [name for name in first if name in second and first[name].pairs_with(second[name])]
     left_out = list(_left_out(first, second, a, b))
@@ -108,8 +113,8 @@ def _left_out(first: dict[str, Scored], second: dict[str, Scored], a: str, b: st
     if others:
         one, other = others[0]
         yield (
-            f"not of the same images: {len(others)} cells, e.g. {one.shown}: {one.size}, "
-            f"{other.size}"
+            f"not of the same images or strength: {len(others)} cells, e.g. {one.shown}: "
+            f"{one.size}, {other.size}"
         )
 
 
@@ -143,6 +148,7 @@ def _is_results(side: str) -> bool:
 def _of_either(records: Sequence[Record], defense: str) -> list[Record]:
     """The records of one defense, under a name that both share; UsageError if there are none."""
     known = {record.cell.defense for record in records}
+    defense = defense if defense in known else label(defense)
     if defense not in known:
         raise unknown("defense", visible(defense), map(visible, known))
     return [

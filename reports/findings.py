@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from reports.comparable import compared
 from reports.frame import rows
 from reports.intervals import interval
-from reports.lines import Key, Line, lines
+from reports.lines import Key, Line, evidence, key_of, lines
 from reports.scores import Tables, common_prefix, union
 from reports.text import visible
 
@@ -27,7 +28,7 @@ INFLATION = 0.02
 
 
 class Finding(NamedTuple):
-    """Something to look at: `kind` is masking, inflation, adaptation, flag or unpaired."""
+    """Something to look at; each function below makes one `kind`."""
 
     kind: str
     where: str
@@ -40,7 +41,9 @@ def warnings(frame: pd.DataFrame) -> list[Finding]:
     unpaired = [finding for line in whole for finding in _unpaired(line)]
     inflated = [finding for line in whole for finding in _inflation(line)]
     unlearnt = [finding for line in whole for finding in _adaptation(line)]
-    return [*_masking(whole), *_flags(frame), *unpaired, *unlearnt, *inflated]
+    cut = [finding for line in whole for finding in _cut(line)]
+    doubted = [*_masking(whole), *_flags(frame), *_models(frame), *unpaired, *_unranked(whole)]
+    return [*doubted, *cut, *unlearnt, *inflated]
 
 
 def where(key: Key) -> str:
@@ -116,13 +119,48 @@ def _adaptation(line: Line) -> Iterator[Finding]:
 
 def _unpaired(line: Line) -> Iterator[Finding]:
     done = sum(cell.status == "done" for cell in line.cells.values())
-    if done > len(line.scored):
+    for why, count in Counter(line.strangers.values()).items():
         yield Finding(
             "unpaired",
             where(line.key),
-            f"{done - len(line.scored)} of {done} cells were scored on other images than the rest: "
+            f"{count} of {done} cells were {why} than the rest: "
             "they count as missing; run them again",
         )
+
+
+def _models(frame: pd.DataFrame) -> Iterator[Finding]:
+    """One name and training seed, several models: K = 0 may be of one and K = 10 of another."""
+    done = sorted(rows(frame[frame["status"] == "done"]), key=evidence)
+    counted = {(key_of(cell), cell.seed, cell.attack, cell.shown): cell for cell in done}
+    found: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    for (key, seed, attack, _), cell in counted.items():
+        names = (*(visible(name) for name in key[:3]), f"seed {seed}")
+        found[names].setdefault(cell.weights, visible(attack))
+    for names, models in found.items():
+        if len(models) > 1:
+            yield Finding(
+                "models",
+                ", ".join(names),
+                f"{len(models)} models under one name, e.g. in the cells of "
+                f"{' and '.join([*models.values()][:2])}: numbers of different models stand beside "
+                "each other; run the cells again",
+            )
+
+
+def _cut(line: Line) -> Iterator[Finding]:
+    if line.complete and line.cut:
+        yield Finding("cut", where(line.key), line.cut)
+
+
+def _unranked(whole: Sequence[Line]) -> Iterator[Finding]:
+    groups: defaultdict[tuple[Any, ...], list[Line]] = defaultdict(list)
+    for line in whole:
+        if line.complete:
+            groups[line.key.dataset, line.key.network, line.key.shots].append(line)
+    for group in groups.values():
+        for line, reason in zip(group, compared(group).reasons, strict=True):
+            if reason:
+                yield Finding("unranked", where(line.key), reason)
 
 
 def _flags(frame: pd.DataFrame) -> list[Finding]:

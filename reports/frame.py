@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Effort, Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
+from reports.shareable import bare, label, names, walked
+from reports.trust import doubts, options
 
 COLUMNS = (
     "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin",
@@ -33,15 +35,18 @@ FURTHER = (
     "clean_interval", "static_interval", "reattacked_interval", "inflation_interval",
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
-    "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "verdicts",
+    "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
+    "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
-is the mean over episodes."""
+is the mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
+TEXTS = ("family", "threat", "origin", "norm", "reason", "trained_on", "families_shown")
+"""Of a record, in the users' own words."""
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
 
-def load(directory: Path) -> pd.DataFrame:
+def load(directory: Path | str) -> pd.DataFrame:
     """The tidy table of all readable records below a results folder.
 
     Raises:
@@ -50,9 +55,9 @@ def load(directory: Path) -> pd.DataFrame:
     return from_records(read(directory).records)
 
 
-def read(directory: Path) -> Loaded:
+def read(directory: Path | str) -> Loaded:
     """The records below a results folder and the files that are none; UsageError if all are."""
-    loaded = read_records(directory)
+    loaded = read_records(Path(directory))
     if not loaded.records:
         unreadable = f", {len(loaded.problems)} unreadable files" if loaded.problems else ""
         first = f" (first: {loaded.problems[0]})" if loaded.problems else ""
@@ -69,9 +74,9 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
     Records of the other split are left out: what was scored on validation images chose settings.
     """
     records = [record for record in records if record.cell.split == split]
-    verdicts = [unpacked(record) for record in records]
+    verdicts, known = [unpacked(record) for record in records], names(records)
     rows = [
-        _facts(record) | measured | {"verdicts": tables}
+        _facts(record, known) | measured | {"verdicts": tables}
         for record, measured, tables in zip(
             records, _measured(records, verdicts), verdicts, strict=True
         )
@@ -96,18 +101,21 @@ def _dtype(column: str) -> Any:
     return "bool" if column == "adapts" else _NULLABLE.get(column, "object")
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def _facts(record: Record, known: Mapping[tuple[str, str, str], str]) -> dict[str, Any]:
     cell, budget, outcome = record.cell, record.cell.budget, record.outcome
     return {
-        **{name: getattr(cell, name) for name in ("dataset", "network", "defense", "seed")},
-        **{name: getattr(cell, name) for name in ("attack", "episodes")},
-        **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
-        **{name: getattr(record, name) for name in ("status", "reason", "norm", "query")},
-        **{name: getattr(record, name) for name in ("flags", "trained_on", "families_shown")},
+        **{name: getattr(cell, name) for name in ("dataset", "network", "seed", "episodes")},
+        "defense": known[cell.dataset, cell.network, cell.defense],
+        "attack": label(cell.attack),
+        **{name: getattr(record, name) for name in ("status", "query", "unseen")},
+        **{name: walked(getattr(record, name)) for name in TEXTS},
+        "options": options(record),
+        "weights": record.fingerprint.get("weights", ""),
+        "flags": [*map(bare, record.all_flags), *doubts(record)],
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
-        "shown": THEN.join(cell.shown),
+        "shown": THEN.join(map(label, cell.shown)),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
         "loss_fell": outcome.integrity.loss_fell if outcome and outcome.integrity else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -52,13 +53,20 @@ def check(path: Path, now: Measured, rules: Rules) -> Judgement:
     if now.cells is not None:
         if not baseline.cells:
             raise UsageError(f"{path} holds no cells; write them: check --update --results DIR")
-        before = {name: kept.scored(name) for name, kept in baseline.cells.items()}
+        names = {name: _today(name, now.cells) for name in baseline.cells}
+        before = {new: baseline.cells[name].scored(new) for name, new in names.items()}
         judgement += judge(before, now.cells, rules, baseline.floors)
     if now.ratios is not None:
         if not baseline.ratios:
             raise UsageError(f"{path} holds no ratios; write them: check --update --perf FILE")
         judgement += judge_ratios(baseline.ratios, now.ratios, rules)
     return judgement
+
+
+def _today(name: str, now: Mapping[str, Scored]) -> str:
+    """What a cell is called now: baselines of before may name files with their folders."""
+    bare = re.sub(r"=(?![\d.]+/[\d.]+[,\]])[^,\[\]]*[/\\]", "=", name)
+    return bare if name not in now and bare in now else name
 
 
 class Updated(NamedTuple):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import NamedTuple, get_args
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 
 from reports.arrivals import changes, stages
+from reports.comparable import compared, counts
 from reports.frame import columns
 from reports.intervals import Table
 from reports.lines import Key, Line, lines
@@ -44,13 +46,32 @@ def headline(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per line, scope and `over` (family mean, union): numbers, counts and rank.
 
     Columns: COLUMNS (the numbers are null where `status` is not done), then `rank`: by robust@K
-    within a data set, network, shots and `over`. Only lines over all attacks are ranked, since the
-    unseen attacks of two defenses need not be the same ones.
+    within a data set, network, shots and `over`, of lines that compare (`comparable.compared`).
+    Only lines over all attacks are ranked, since the unseen attacks of two defenses need not be the
+    same ones.
     """
-    table = _table([(line, over) for line in lines(frame) for over in get_args(Over)])
-    ranked = table[table["scope"] == "all"].groupby(["dataset", "network", "shots", "over"])
-    rank = ranked["robust"].rank(ascending=False, method="min")
-    return table.assign(rank=rank.reindex(table.index).astype("Int64"))
+    scored = [(line, over) for line in lines(frame) for over in get_args(Over)]
+    table = _table(scored)
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, (line, over) in enumerate(scored):
+        if line.scope == "all" and line.complete:
+            groups[line.key.dataset, line.key.network, line.key.shots, over].append(index)
+    found = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    for (*_, over), group in groups.items():
+        values = pd.Series(_compared([scored[index][0] for index in group], over), index=group)
+        ranked = values.dropna().rank(ascending=False, method="min")
+        found.loc[ranked.index] = ranked.astype("Int64")
+    return table.assign(rank=found)
+
+
+def _compared(group: Sequence[Line], over: Over) -> list[float | None]:
+    """How often each line was right on what all are compared on; None if it cannot be ranked."""
+    reasons, size = compared(group)
+    return [
+        None if reason or size is None
+        else float(counts(line.attacks(), line.families, size, over).sum())
+        for line, reason in zip(group, reasons, strict=True)
+    ]  # fmt: skip
 
 
 def per_attack(frame: pd.DataFrame) -> pd.DataFrame:

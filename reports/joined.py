@@ -24,7 +24,8 @@ CELL = [
 def joined(frame: pd.DataFrame, option: str) -> pd.DataFrame:
     """The tidy frame with `option` taken out of the names of defenses.
 
-    Where that joins any, `lr` is 0 on their rows: each may adapt with a rate of its own.
+    Where that joins any, `lr` is 0 on their rows and `weights` are not known: each is a model of
+    its own, and may adapt with a rate of its own.
 
     Raises:
         UsageError: no defense there has the option, or two that would be one score the same cell.
@@ -34,8 +35,9 @@ def joined(frame: pd.DataFrame, option: str) -> pd.DataFrame:
         raise UsageError(f"--join {option}: no defense here has an option of that name")
     changed = frame["defense"] != frame["defense"].map(names)
     one = frame.assign(
-        defense=frame["defense"].map(names), lr=frame["lr"].where(~changed | ~frame["adapts"], 0.0)
-    )
+        defense=frame["defense"].map(names), weights=frame["weights"].where(~changed, ""),
+        lr=frame["lr"].where(~changed | ~frame["adapts"], 0.0),
+    )  # fmt: skip
     twice = one[one.duplicated(CELL, keep=False)]
     if len(twice):
         first = twice.iloc[0]

@@ -47,7 +47,8 @@ def write_leaderboard(
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
     frame = from_records([one.record for one in sources])
-    table, attacks = board(frame), per_attack(frame)
+    ours = {one.trained for one in sources if one.reference}
+    table, attacks = board(frame, ours), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
     for path in submissions:
         check_submission(path, table)

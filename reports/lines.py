@@ -12,6 +12,7 @@ import pandas as pd
 
 from reports.frame import rows
 from reports.scores import Tables, common_prefix, stack
+from reports.text import visible
 
 Scope = Literal["all", "unseen", "seen", "unknown"]
 
@@ -50,6 +51,18 @@ class Place(NamedTuple):
     seed: int
 
 
+class Size(NamedTuple):
+    """Of the verdicts under each attack."""
+
+    n: int
+    episodes: int
+    seeds: int
+
+    def __str__(self) -> str:
+        seeds = f" x {self.seeds} seeds" if self.seeds > 1 else ""
+        return f"{self.n} images x {self.episodes} episodes{seeds}"
+
+
 @dataclass(frozen=True)
 class Line:
     """The cells a line should have, and those it has (rows of the tidy frame)."""
@@ -62,11 +75,58 @@ class Line:
     """The family of every attack, also of those with no cell here."""
 
     @cached_property
-    def scored(self) -> dict[Place, Any]:
-        """The done cells scored on the same images; others cannot be paired with them."""
+    def strangers(self) -> dict[Place, str]:
+        """The done cells that do not belong with the others, and why: they count as missing.
+
+        Verdicts on other images pair with nothing; one seed has one model, one attack one strength.
+        """
         done = {place: cell for place, cell in self.cells.items() if cell.status == "done"}
-        query = Counter(cell.query for cell in done.values()).most_common(1)
-        return {place: cell for place, cell in done.items() if cell.query == query[0][0]}
+        query = _usual(cell.query for cell in done.values())
+        found = {
+            place: "scored on other images" for place, cell in done.items() if cell.query != query
+        }
+        for why, part, name in (
+            ("scored on another model", "seed", "weights"),
+            ("scored with other options", "attack", "options"),
+        ):
+            groups: defaultdict[Any, list[str]] = defaultdict(list)
+            for place, cell in done.items():
+                groups[getattr(place, part)].append(getattr(cell, name))
+            usual = {key: _usual(values) for key, values in groups.items()}
+            for place, cell in done.items():
+                if getattr(cell, name) != usual[getattr(place, part)]:
+                    found.setdefault(place, why)
+        return found
+
+    @cached_property
+    def scored(self) -> dict[Place, Any]:
+        """The done cells that belong together."""
+        return {
+            place: cell for place, cell in self.cells.items()
+            if cell.status == "done" and place not in self.strangers
+        }  # fmt: skip
+
+    @cached_property
+    def size(self) -> Size:
+        """What all expected cells of a complete line have, and is counted."""
+        shapes = [self.scored[place].verdicts.static.shape for place in self.expected]
+        seeds = len({place.seed for place in self.expected})
+        return Size(min(n for _, n in shapes), min(e for e, _ in shapes), seeds)
+
+    @property
+    def cut(self) -> str:
+        """What a complete line leaves out of some cells, and for whose sake; empty for nothing."""
+        parts = []
+        for what, axis, least in (("images", 1, self.size.n), ("episodes", 0, self.size.episodes)):
+            sizes = {p: self.scored[p].verdicts.static.shape[axis] for p in self.expected}
+            if max(sizes.values()) > least:
+                short = {place.attack for place, size in sizes.items() if size == least}
+                parts.append(
+                    f"{least} of {max(sizes.values())} {what}: {visible(min(short), 40)}"
+                    f"{f' and {len(short) - 1} more attacks' if len(short) > 1 else ''} "
+                    f"ha{'ve' if len(short) > 1 else 's'} no more"
+                )
+        return f"counted on {'; '.join(parts)}" if parts else ""
 
     @property
     def complete(self) -> bool:
@@ -150,6 +210,12 @@ def key_of(cell: Any) -> Key:
     trained = cell.dataset, cell.network, cell.defense
     budget = cell.shots, cell.method, cell.knowledge, cell.steps, cell.lr
     return Key(*trained, *(budget if cell.adapts else (0, "none", "", 0, 0.0)))
+
+
+def _usual(values: Iterable[str]) -> str:
+    """The most frequent value; of equally many the last in order, so that this is no chance."""
+    found = Counter(values)
+    return max(found, key=lambda value: (found[value], value), default="")
 
 
 def evidence(cell: Any) -> tuple[bool, int, int]:

@@ -6,19 +6,19 @@ ratio of two programs that ran side by side survives a change of machine, which 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmark.core.errors import UsageError
+from benchmark.core.sealing import parse
 
 
 def read_ratios(path: Path) -> dict[str, float]:
     """By `benchmark: contender`; UsageError if the file is none, or holds no ratio."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: not a readable file of benchmarks ({error}); "

@@ -7,66 +7,64 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
+from itertools import count
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
-from benchmark.core.store import atomic_path, parse_record
+from benchmark.core.store import LARGEST as LONGEST
+from benchmark.core.store import atomic_path, parse_record, sealed
+from reports.shareable import shareable
 
 SUFFIX = ".records.gz"
-_PLACES = re.compile(r"(--(?:results|data-dir|cache|tuned|address))[ =]('[^']*'|\S+)")
-LARGEST = 2**28
-"""Bytes that a file may unpack to: 256 MB, some 100,000 records."""
+LARGEST = 2**26
+"""Bytes that a file may unpack to: 64 MB, some 25,000 records."""
 
 
 def write_file(records: Iterable[Record], path: Path) -> Path:
-    """Write records into one file, at once or not at all; commands in it name no local folder.
+    """Write records into one file, at once or not at all; nothing in it names a local folder.
 
     Raises:
         UsageError: there is none, the name does not end in SUFFIX, or it cannot be written.
     """
-    lines = sorted(_shareable(record).model_dump_json() for record in records)
+    lines = sorted(json.dumps(sealed(one), ensure_ascii=False) for one in shareable([*records]))
     if not lines:
         raise UsageError(f"expected records to write to {path}, got none")
     if not path.name.endswith(SUFFIX):
         raise UsageError(f"expected a file name that ends in {SUFFIX}, got {path}")
+    content = "".join(f"{line}\n" for line in lines).encode()
+    if len(content) > LARGEST:
+        raise UsageError(f"{len(content):,} bytes of records; a file holds {LARGEST:,}: make two")
     with atomic_path(path) as temporary:
-        packed = gzip.compress("".join(f"{line}\n" for line in lines).encode(), 9, mtime=0)
+        packed = gzip.compress(content, 9, mtime=0)
         temporary.write_bytes(packed)
     return path
 
 
-def _shareable(record: Record) -> Record:
-    """The record whose command says DIR for folders and addresses of where it was made."""
-    command = _PLACES.sub(r"\1 DIR", record.provenance.command)
-    provenance = record.provenance.model_copy(update={"command": command})
-    return record.model_copy(update={"provenance": provenance})
+def read_file(path: Path) -> Iterator[Record]:
+    """The records of one file, one after the other; nothing of it is held but a line.
 
-
-def read_file(path: Path) -> list[Record]:
-    """The records of one file, each validated; UsageError in one line if one cannot be trusted."""
+    Raises:
+        UsageError: one cannot be trusted, or there are more bytes than any file should have.
+    """
+    read = 0
     try:
         with gzip.open(path) as file:
-            content = file.read(LARGEST + 1)
+            for number in count(1):
+                line = file.readline(LONGEST + 1)  # one byte more than a record may have
+                read += len(line)
+                if not line:
+                    return
+                if read > LARGEST:
+                    raise UsageError(
+                        f"{path}: unpacks to more than {LARGEST:,} bytes; give results folders"
+                    )
+                yield parse_record(line, f"{path}, line {number}")
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: not a readable file of records ({error})") from error
-    if len(content) > LARGEST:
-        raise UsageError(f"{path}: unpacks to more than {LARGEST:,} bytes; give results folders")
-    return [
-        parse_record(_json(line, f"{path}, line {number}"), f"{path}, line {number}")
-        for number, line in enumerate(content.splitlines(), 1)
-    ]
-
-
-def _json(line: bytes, where: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not a readable record ({error})") from error
 
 
 def shipped() -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from benchmark.core.errors import UsageError
 from benchmark.core.garbage import uncollected
 from benchmark.core.specs import split
@@ -14,7 +16,7 @@ from reports.frame import from_records, read
 from reports.headline import views
 from reports.joined import joined
 from reports.plots import write_plots
-from reports.tables import write_tables
+from reports.tables import as_csv, write_tables
 
 
 class ReportFiles(NamedTuple):
@@ -30,7 +32,7 @@ class ReportFiles(NamedTuple):
 
 @uncollected()
 def write_report(
-    directory: Path, out: Path, equal: str | None = None, join: str | None = None
+    directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None
 ) -> ReportFiles:
     """Read the records below `directory`; write tables, summary and plots into `out`.
 
@@ -43,29 +45,41 @@ def write_report(
         UsageError: there are no readable records, `out` cannot be written, `equal` is unknown, or
             `join` is nothing to join by.
     """
-    loaded = read(directory)
-    if out.exists() and not out.is_dir():
-        raise UsageError(
-            f"expected a folder to write the report to, got the file {out}; give --out"
-        )
+    loaded, out = read(directory), Path(out)
+    _check_folder(out)
     frame, left_out = Equal(from_records(loaded.records), [])
     if equal is not None:
         frame, left_out = equal_training(frame, equal)
     for option in split(join or ""):
         frame = joined(frame, option)
+    return _write(frame, out, left_out, loaded.problems)
+
+
+@uncollected()
+def write_if_other(frame: pd.DataFrame, out: Path) -> None:
+    """Write the report of a tidy frame, unless the one in `out` is of the very same numbers.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    table, page = out / "results.csv", out / "summary.md"
+    if page.is_file() and table.is_file() and table.read_bytes() == as_csv(frame).encode():
+        return
+    _check_folder(out)
+    _write(frame, out, [], [])
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(
+            f"expected a folder to write the report to, got the file {out}; give --out"
+        )
+
+
+def _write(frame: pd.DataFrame, out: Path, left_out: list[str], problems: list[str]) -> ReportFiles:
     shown = views(frame)
     tables, plots = (
         write_tables(frame, shown, out, left_out),
         write_plots(shown, out, costed(frame, shown.head)),
     )
-    return ReportFiles(*tables, plots, [*loaded.problems, *left_out])
-
-
-def write_if_older(directory: Path, out: Path) -> list[str]:
-    """Write the report unless it is younger than every record; returns what could not be read."""
-    written = out / "summary.md"
-    if written.is_file():
-        age = written.stat().st_mtime_ns
-        if all(path.stat().st_mtime_ns < age for path in directory.glob("records/**/*.json")):
-            return []
-    return write_report(directory, out).problems
+    return ReportFiles(*tables, plots, [*problems, *left_out])

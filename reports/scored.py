@@ -12,7 +12,9 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Record
 from reports.frame import read, unpacked
 from reports.intervals import Table
+from reports.shareable import shareable
 from reports.text import visible
+from reports.trust import options
 
 WIDEST = 160
 """Letters of a cell's name that are shown."""
@@ -26,6 +28,10 @@ class Scored(NamedTuple):
     """Right or wrong: bool (episodes, n). robust@K; robust@0 where nothing adapts."""
     query: str
     flags: tuple[str, ...] = ()
+    options: str | None = None
+    """Of the attack, as `trust.options` has them; None where nobody kept them."""
+    model: tuple[str, str] = ("", "")
+    """What the trained model is called, and the hash of its weights."""
 
     @property
     def shown(self) -> str:
@@ -33,25 +39,31 @@ class Scored(NamedTuple):
         return visible(self.name, WIDEST)
 
     def pairs_with(self, other: Scored) -> bool:
-        """Whether both are of the same images and the same number of draws."""
-        return self.query == other.query and self.table.shape == other.table.shape
+        """Whether both are of the same images, the same number of draws and the same strength."""
+        strengths = {self.options, other.options} - {None}
+        same = self.query == other.query and self.table.shape == other.table.shape
+        return same and len(strengths) < 2
 
     @property
     def size(self) -> str:
         """What two cells must agree in, in words."""
         episodes, n = self.table.shape
-        return f"{n} images x {episodes} episodes of data {visible(self.query)}"
+        strength = f" under {visible(self.options, WIDEST)}" if self.options else ""
+        return f"{n} images x {episodes} episodes of data {visible(self.query)}{strength}"
 
 
 def read_strictly(folder: Path) -> list[Record]:
-    """All records below a results folder; UsageError if there is none, or one cannot be read.
+    """All records below a results folder, without names of folders (`reports.shareable`).
 
     A report leaves out what it cannot read; whoever decides something must not.
+
+    Raises:
+        UsageError: there is none, or one cannot be read.
     """
     loaded = read(folder)
     if loaded.problems:
         raise UsageError(loaded.problems[0])
-    return loaded.records
+    return shareable(loaded.records)
 
 
 def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
@@ -61,8 +73,9 @@ def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
     folder may hold a quick run beside a full one.
 
     Raises:
-        UsageError: two records say different things about the same images. They come from two
-            machines or two trainings, and nobody can say which of them to judge.
+        UsageError: two records say different things about the same images, or are of different
+            models under one name. They come from two machines or two trainings, and nobody can say
+            which of them to judge.
     """
     found: dict[str, Scored] = {}
     for record in records:
@@ -73,6 +86,7 @@ def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
                     found[one.name] = one
                 elif one.table.shape == known.table.shape:
                     _agree(one, known, source)
+    _check_models(found.values(), source)
     return found
 
 
@@ -82,8 +96,10 @@ def _of(record: Record) -> Iterator[Scored]:
         return
     cell = record.cell
     trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
-    yield Scored(f"{trained}/clean", tables.clean_before, record.query)
-    yield Scored(str(cell), tables.robust, record.query, tuple(sorted(record.flags)))
+    model = trained, record.fingerprint.get("weights", "")
+    yield Scored(f"{trained}/clean", tables.clean_before, record.query, model=model)
+    flags = tuple(sorted(record.all_flags))
+    yield Scored(str(cell), tables.robust, record.query, flags, options(record), model)
 
 
 def _evidence(one: Scored) -> tuple[int, int]:
@@ -99,3 +115,17 @@ def _agree(one: Scored, other: Scored, source: str) -> None:
             "expected the results of one machine and one training: keep one of the two folders, or "
             "run the cells again"
         )
+
+
+def _check_models(found: Iterable[Scored], source: str) -> None:
+    """UsageError if cells of one trained model by name are of two by weights."""
+    known: dict[str, Scored] = {}
+    for one in found:
+        name, weights = one.model
+        first = known.setdefault(name, one)
+        if first.model[1] != weights:
+            raise UsageError(
+                f"{visible(source)}: {first.shown} and {one.shown} are of two models (weights "
+                f"{first.model[1]}, {weights}); expected the results of one training: run the "
+                "cells again, or remove the records of the other model"
+            )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.core.errors import UsageError
+from benchmark.core.sealing import parse
 from reports.board_files import FORMAT, SCHEMA, as_json
 from reports.lines import Key
 from reports.scores import QUANTITIES
@@ -44,7 +45,7 @@ def check_submission(path: Path, table: pd.DataFrame) -> None:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable submission ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

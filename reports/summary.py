@@ -30,7 +30,9 @@ of the shown examples. K counts shown examples per class.
   For K > 0 each attack meets the model that adapted to it.
 - **collateral**, where other attacks were scored after showing one: the mean and the worst change
   of robust@K - robust@0 over all pairs of an attack shown and another one scored.
-- A line with a hole is *incomplete*: it has no numbers and no rank.
+- A line with a hole is *incomplete*: it has no numbers and no rank. One that does not compare with
+  the others (other images, other options of an attack, fewer images, episodes or training seeds
+  than the middle line) is *not ranked*; why stands under the reasons for doubt.
 """
 
 VIEWS = {"family mean": "Mean over families of the worst attack in each", "union": "Worst case"}
@@ -97,7 +99,8 @@ def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None
 def _first(row: Any, first: str) -> str:
     if first == "attacks":
         return f"{row.attacks} in {row.families}"
-    return "incomplete" if row.status != "done" else str(row.rank)
+    unranked = "incomplete" if row.status != "done" else "not ranked"
+    return unranked if pd.isna(row.rank) else str(row.rank)
 
 
 _NUMBERS = ("clean@K", "robust@0", "static@K", "reattacked@K", "robust@K", "inflation", "gain")

@@ -43,9 +43,7 @@ def write_tables(
     files = TableFiles(out / "results.csv", out / "results.parquet", out / "summary.md")
     table = flat(frame)
     with atomic_path(files.csv) as temporary:
-        joined = {name: table[name].map("; ".join, na_action="ignore") for name in _LISTS}
-        texts = {name: joined.get(name, table[name]).map(_harmless) for name in _texts(table)}
-        table.assign(**texts).to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_bytes(as_csv(frame).encode())
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     attacks = out / "attacks.md"
@@ -59,6 +57,14 @@ def write_tables(
         with atomic_path(path) as temporary:
             further[path.stem].to_csv(temporary, index=False, lineterminator="\n")
     return files._replace(further=(attacks, *written))
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """`flat` for spreadsheets: lists joined, nothing that one would run as a formula."""
+    table = flat(frame)
+    joined = {name: table[name].map("; ".join, na_action="ignore") for name in _LISTS}
+    texts = {name: joined.get(name, table[name]).map(_harmless) for name in _texts(table)}
+    return str(table.assign(**texts).to_csv(index=False, lineterminator="\n"))
 
 
 _LISTS = ("flags", "trained_on", "families_shown")

@@ -122,7 +122,8 @@ def run(command, tmp_path):
     """A run of a second into `tmp_path / "results"`: one defense, one attack, no adaptation."""
 
     def call(*words, attacks="fgsm", defense="standard[epochs=1]", results=tmp_path / "results"):
-        small = ["--limit", 20, "--shots", 0, "--episodes", 1, "--jobs", 1]
+        usual = {"--limit": 20, "--shots": 0, "--episodes": 1, "--jobs": 1}
+        small = [word for pair in usual.items() if pair[0] not in words for word in pair]
         what = ["--defense", defense, "--attacks", attacks, "--results", results]
         return command("run", *what, *small, *words)
 

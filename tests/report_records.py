@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmark.core.records import (
     Status,
     Verdicts,
 )
+from benchmark.core.store import sealed
 from reports.headline import headline
 
 N = 120
@@ -39,7 +41,8 @@ TRAINED_ON = {
 }
 
 PROVENANCE = Provenance(
-    command="test", attack_options={}, defense_options={}, adaptation={}, versions={},
+    command="test", attack_options={}, defense_options={}, adaptation={},
+    versions={"torch": "2.0"},
     commit=None, device="cpu", created="2026-01-01T00:00:00Z",
 )  # fmt: skip
 
@@ -68,9 +71,13 @@ def record(
     attack="pgd_linf", defense="standard", shots=5, result: Outcome | None = None, *,
     seed=0, family=None, threat=None, unseen: bool | None = True, status: Status = "done",
     reason=None, dataset="digits", network="small_cnn", method="finetune", knowledge="captured",
-    flags=(), trained_on: Sequence[str] | None = (), query="q0", limit=None,
+    flags=(), trained_on: Sequence[str] | None = (), query="q0", limit=None, options=None,
+    weights=None,
 ) -> Record:  # fmt: skip
-    """One record. Done without a result means: nothing correct but the clean images, n = 4."""
+    """One record. Done without a result means: nothing correct but the clean images, n = 4.
+
+    What is scored is what the limit says, unless there is another.
+    """
     known_family, known_threat = FAMILIES.get(attack, ("linf-gradient", "linf 0.15"))
     if status == "done" and result is None:
         result = outcome([[0] * 4], [[0] * 4], [[0] * 4])
@@ -79,15 +86,23 @@ def record(
     return Record(
         cell=Cell(
             dataset=dataset, network=network, defense=defense, seed=seed, attack=attack,
-            budget=budget, episodes=episodes, limit=limit,
+            budget=budget, episodes=episodes, limit=limit or (result.n if result else None),
         ),
         status=status, reason=reason, family=family or known_family,
         threat=threat or known_threat, norm=(threat or known_threat).split()[0],
         origin="reattack", unseen=unseen,
         trained_on=None if trained_on is None else list(trained_on), query=query, outcome=result,
         cost=Cost(seconds=1.5, forwards=10, backwards=5), flags=list(flags),
-        provenance=PROVENANCE, fingerprint={},
+        provenance=PROVENANCE.model_copy(
+            update={"attack_options": options or {}, "adaptation": budget.model_dump()}
+        ),
+        fingerprint={"data": query, "weights": weights or f"{dataset} {network} {defense} {seed}"},
     )  # fmt: skip
+
+
+def text_of(record: Record) -> str:
+    """What a record's file holds."""
+    return json.dumps(sealed(record))
 
 
 def random_outcome(rng: np.random.Generator, model: str, accuracies, episodes=3, n=N) -> Outcome:
@@ -105,7 +120,8 @@ def random_outcome(rng: np.random.Generator, model: str, accuracies, episodes=3,
     clean, before, static, reattacked = accuracies
     clean_before, before = draw(clean, 1, trained), draw(before, 1, trained)
     again, static = draw(reattacked, episodes), draw(static, episodes)
-    return outcome(before, static, again, draw(clean - 0.02, episodes), clean_before)
+    adapted = draw(clean - 0.02, episodes)
+    return outcome(before & clean_before, static, again & adapted, adapted, clean_before)
 
 
 def accuracies(attack: str, defense: str, shots: int) -> tuple[float, float, float, float]:

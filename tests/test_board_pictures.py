@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from report_records import matrix, outcome, record
+from report_records import matrix, outcome, record, text_of
 from test_leaderboard import folder
 
 from benchmark.core.pictures import encode
@@ -143,7 +143,7 @@ def test_what_is_no_picture_is_left_out_with_a_line(tmp_path, content):
 
 def test_a_picture_of_another_record_is_left_out(tmp_path):
     place = pictured(tmp_path / "r", [record()])
-    write = record(result=outcome(BETTER, BETTER, BETTER)).model_dump_json()
+    write = text_of(record(result=outcome(BETTER, BETTER, BETTER)))
     record_path(place, record().cell).write_text(write)
     html = page_of([place], tmp_path / "out")
     assert not shown(html)

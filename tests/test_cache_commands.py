@@ -140,7 +140,7 @@ def test_verify_finds_one_flipped_bit(call, folder):
     path.write_bytes(content)
     ended = call("verify")
     assert ended.code == 1
-    assert ended.line == f"{path}: a cache file that was damaged or renamed"
+    assert ended.line == f"{path}: not as it was written (damaged or changed)"
     assert ended.out == f"3 files, 1 corrupt in {folder}\n"
     assert path.exists(), "nothing is removed unasked"
     document = json.loads(call("verify", "--json", "--delete").out)

@@ -11,11 +11,11 @@ from tiny_runs import tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
-from benchmark import cache, crafting, fingerprint
+from benchmark import crafting, fingerprint
 from benchmark.cache import Cache, files
-from benchmark.core.store import read_weights, write_weights
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
+from benchmark.core.weights import read_weights, write_weights
 from benchmark.crafting import Wanted, craft, key_of
 from benchmark.evaluation import Meter, state_hash
 from benchmark.models import Model
@@ -177,9 +177,7 @@ def edit(change):
     def edited(path):
         tensors, notes = read_weights(path)
         change(tensors, notes)
-        notes.pop("content")
-        content = cache.content_hash(tensors, notes)
-        write_weights(path, tensors, {**notes, "content": content})
+        write_weights(path, tensors, notes)
 
     return edited
 
@@ -190,17 +188,17 @@ def weaker(tensors, _):
 
 
 DAMAGE = {
-    "a bit": (flip, "damaged or renamed; made again"),
-    "half": (lambda path: os.truncate(path, 700), "not a readable cache file; made again"),
-    "empty": (lambda path: path.write_bytes(b""), "not a readable cache file"),
-    "text": (lambda path: path.write_text("{}"), "not a readable cache file"),
+    "a bit": (flip, "(damaged or changed); made again"),
+    "half": (lambda path: os.truncate(path, 700), "not a readable file of tensors"),
+    "empty": (lambda path: path.write_bytes(b""), "not a readable file of tensors"),
+    "text": (lambda path: path.write_text("{}"), "not a readable file of tensors"),
     "NaN": (edit(lambda t, _: t["images"][0].fill_(float("nan"))), "pixels are not in [0, 1]"),
     "range": (edit(lambda t, _: t["images"][0].fill_(1.5)), "pixels are not in [0, 1]"),
     "dtype": (edit(lambda t, _: t.update(images=t["images"].double())), "images are torch.float64"),
     "names": (edit(lambda t, _: t.pop("clean")), "holds images, robust"),
     "length": (edit(lambda t, _: t.update(clean=t["clean"][:3])), "verdicts do not fit"),
     "outside": (edit(lambda _, notes: notes.pop("outside")), "no count of images outside"),
-    "other key": (edit(lambda _, notes: notes.update(key="0" * 32)), "damaged or renamed"),
+    "other key": (edit(lambda _, notes: notes.update(key="0" * 32)), "that was renamed"),
     "other size": (
         edit(lambda t, _: t.update({name: tensor[:3] for name, tensor in t.items()})),
         "shape (3, 1, 8, 8), expected (12, 1, 8, 8)",

@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 from gate_records import CELL, adapted, base, folder, unadapted, worsened
-from report_records import HOSTILE, record
+from report_records import HOSTILE, record, text_of
 
+from benchmark.core.sealing import seal
 from benchmark.core.store import record_path
 
 
@@ -47,8 +48,8 @@ def test_a_damaged_baseline(check, baseline, good, tmp_path, damage):
     ("damage", "said"),
     [
         (lambda text: text[:400], "not a readable record"),
-        (lambda text: text.replace('"schema_version": 1', '"schema_version": 2'), "upgrade"),
-        (lambda text: text.replace('"n": 1000', '"n": 1001'), "not a valid record"),
+        (lambda text: text.replace('"schema_version": 2', '"schema_version": 3'), "upgrade"),
+        (lambda text: text.replace('"n": 1000', '"n": 1001'), "not what was written"),
     ],
 )
 def test_a_damaged_record(check, baseline, good, damage, said):
@@ -61,7 +62,7 @@ def test_a_damaged_record(check, baseline, good, damage, said):
 def test_a_record_with_a_hostile_key(check, baseline, good):
     path = record_path(good, unadapted(base()).cell)
     content = json.loads(path.read_text()) | {"\x1b[31m\u202e%\n::error::": 1}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(seal(content)))
     check("--results", good).refused("not a valid record")
     ended = check("--results", good, "--github")
     assert ended.code == 2
@@ -104,7 +105,7 @@ def test_two_machines_that_disagree(check, baseline, good):
     copy = path.with_name("machine-b.json")
     copy.write_text(path.read_text())
     assert check("--results", good).code == 0, "the same twice is no contradiction"
-    other = unadapted(worsened(base(), 1)).model_dump_json()
+    other = text_of(unadapted(worsened(base(), 1)))
     copy.write_text(other)
     check("--results", good).refused("two records of", CELL, "different verdicts")
     check("--update", "--results", good).refused("two records of")
@@ -122,7 +123,7 @@ def test_mixed_data_sets(check, baseline, good, tmp_path):
     assert ended.code == 0
     assert "2 new" in ended.out, "a cell of another data set is another cell"
     path = record_path(good, unadapted(base()).cell)
-    path.with_name("other.json").write_text(unadapted(base(), query="q1").model_dump_json())
+    path.with_name("other.json").write_text(text_of(unadapted(base(), query="q1")))
     check("--results", good).refused("different data")
 
 

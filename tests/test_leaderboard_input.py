@@ -54,8 +54,8 @@ def spoil(results, change):
 
 
 def test_a_newer_schema(results, refused):
-    path = spoil(results, lambda text: text.replace('"schema_version": 1', '"schema_version": 2'))
-    refused(str(path), "written by schema 2", "upgrade", places=[results])
+    path = spoil(results, lambda text: text.replace('"schema_version": 2', '"schema_version": 3'))
+    refused(str(path), "written by schema 3", "upgrade", places=[results])
 
 
 def test_a_truncated_record(results, refused):
@@ -91,7 +91,7 @@ def test_duplicates_that_agree_count_once(tmp_path, results):
 @pytest.mark.parametrize(
     ("changed", "what"),
     [({"result": outcome([[1, 0, 0]], [[1, 1, 1]], [[0, 1, 0]])}, "different verdicts"),
-     ({"status": "failed", "reason": "boom", "result": None}, "different status"),
+     ({"status": "failed", "reason": "boom", "result": None, "limit": 3}, "different status"),
      ({"unseen": False}, "different unseen"), ({"query": "other"}, "different query")],
 )  # fmt: skip
 def test_duplicates_that_disagree_name_both_files(tmp_path, results, refused, changed, what):
@@ -193,7 +193,7 @@ def test_a_spoilt_file_of_records(tmp_path, refused):
         (b"rubbish", "not a readable file of records"),
         (gzip.compress(b"{}")[:-9], "not a readable file of records"),
         (gzip.compress(b"{"), "line 1: not a readable record"),
-        (gzip.compress(b"{}"), "line 1: not a valid record"),
+        (gzip.compress(b"{}"), "line 1: not a readable record (it lacks the hash"),
         (gzip.compress(b'{"schema_version": 9}'), "written by schema 9"),
         (gzip.compress(b""), "expected records"),
     ):

@@ -62,9 +62,11 @@ def test_the_reference_against_itself_is_100():
     """MultiRobustBench's own code gives 100, 51.2, 34.4, ... as attacks are added."""
     names = [f"pgd_linf[eps={eps}]" for eps in (0.1, 0.2, 0.3, 0.4)]
     right = [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
-    frame = from_records([cell(v, name) for v, name in zip(right, names, strict=True)])
+    frame = from_records(
+        [cell(v, name, clean=right[0]) for v, name in zip(right, names, strict=True)]
+    )
     for count in range(1, 5):
-        own = {"clean": 0.75} | {name: sum(right[i]) / 4 for i, name in enumerate(names[:count])}
+        own = {"clean": 1.0} | {name: sum(right[i]) / 4 for i, name in enumerate(names[:count])}
         assert cr_average(frame, own).item() == pytest.approx(100)
         assert cr_worst(frame, own).item() == pytest.approx(100)
         sizes = {name: value for name, value in own.items() if name != "clean"}

@@ -17,7 +17,7 @@ def cell(**changes) -> Cell:
     return Cell(
         **{
             "dataset": "digits", "network": "small_cnn", "defense": "standard", "seed": 0,
-            "attack": "fgsm", "budget": Budget(shots=0, method="none"), **changes,
+            "attack": "fgsm", "budget": Budget(shots=0, method="none"), "limit": 2, **changes,
         }
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_verdicts_of_another_length_are_refused(bits, message):
         ({"status": "skipped", "outcome": None, "reason": ""}, "must say why"),
         ({"status": "lost"}, "Input should be 'done', 'skipped' or 'failed'"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
-        ({"schema_version": 2}, "Input should be 1"),
+        ({"schema_version": 3}, "Input should be 1 or 2"),
     ],
 )
 def test_a_record_says_one_thing(changes, message):

@@ -19,7 +19,7 @@ STANDARD = "standard[passes=1000000]"
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.name)
 def test_a_shipped_reference_has_every_cell_of_its_suite_and_is_small(path):
     assert path.stat().st_size < 2**20
-    reference = read_file(path)
+    reference = [*read_file(path)]
     assert {r.status for r in reference} == {"done"}
     dataset = path.name.removesuffix(SUFFIX)
     plan = make_plan(make_request({"dataset": dataset}), read_suite("reference"))
@@ -33,7 +33,7 @@ def test_the_shipped_reference_stands_beside_other_defenses(tmp_path, command):
     mine = [
         record(
             name, defense, 0, outcome(whole, whole, whole), query=reference[0].query,
-            family=r.family, threat=r.threat,
+            family=r.family, threat=r.threat, options=r.provenance.attack_options,
         )
         for defense in ("mine", STANDARD)
         for name, r in {r.cell.attack: r for r in reference}.items()
@@ -79,4 +79,4 @@ def test_the_command_that_writes_a_file_of_records(tmp_path, command):
     path = tmp_path / "mine.records.gz"
     ended = command("reference", "--results", results, "--out", path)
     assert ended.out == f"{path}: 2 records\n"
-    assert len(read_file(path)) == 2
+    assert len([*read_file(path)]) == 2

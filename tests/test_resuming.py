@@ -22,7 +22,7 @@ from baselines.resuming import State, keep, restore
 from baselines.training import Ledger
 from benchmark import datasets
 from benchmark.core import course as courses
-from benchmark.core.course import Course
+from benchmark.core.course import Course, Unusable
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
@@ -123,12 +123,13 @@ def test_a_loop_without_a_name_keeps_nothing(tmp_path, monkeypatch):
     assert course.part("one").last().notes == {"n": 3}
 
 
-def test_a_broken_snapshot_is_no_snapshot(tmp_path):
+def test_a_broken_snapshot_is_nothing_to_go_on_from(tmp_path):
     course = Course(lambda _: None, tmp_path / "x").part("training")
     course.keep({"a": torch.ones(3)}, {})
     assert course.last() is not None
     (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:40])
-    assert course.last() is None
+    with pytest.raises(Unusable, match=f"^{tmp_path / 'x'}: not a readable"):
+        course.last()
 
 
 def test_everything_a_step_changes_comes_back(tmp_path):
@@ -154,7 +155,7 @@ def test_everything_a_step_changes_comes_back(tmp_path):
     for _ in range(3):
         step(ours)
     keep(course, ours, {"steps": 3})
-    assert restore(course, other)["steps"] == 3
+    assert restore(course, other, {"steps": 0}) == {"steps": 3}
     assert torch.equal(other.more["x"], ours.more["x"])
     for _ in range(2):
         step(ours)

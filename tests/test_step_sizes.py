@@ -12,8 +12,8 @@ from baselines.step_sizes import attach, load, step_sizes
 from baselines.weights import fit_weights
 from benchmark.core.records import Budget
 from benchmark.core.seeding import stream
-from benchmark.core.store import read_weights, write_weights
 from benchmark.core.types import Batch
+from benchmark.core.weights import read_weights, write_weights
 from benchmark.defense_subject import network_for
 from benchmark.evaluation import frozen, state_hash
 from benchmark.toys import conv_net

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_records import cell, record
 
 from benchmark.core import store
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Budget
+from benchmark.core.sealing import seal
 from benchmark.core.store import (
     atomic_path,
     read_record,
     read_records,
-    read_weights,
     record_path,
     slug,
     write_record,
-    write_weights,
 )
+from benchmark.core.weights import read_weights, write_weights
 
 
 def test_a_record_comes_back(tmp_path):
@@ -117,9 +118,10 @@ def test_a_read_only_folder_is_one_line(tmp_path):
 
 
 def spoil(path, change):
+    """Change a record and seal it again, as no accident would."""
     content = json.loads(path.read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(seal(content)))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def spoil(path, change):
         (lambda path: path.write_text(""), "not a readable record"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a readable record"),
         (lambda path: path.write_text("[1, 2]"), "not a valid record"),
-        (lambda path: spoil(path, lambda c: c.update(schema_version=2)), "written by schema 2.*up"),
+        (lambda path: spoil(path, lambda c: c.update(schema_version=3)), "written by schema 3.*up"),
         (lambda path: spoil(path, lambda c: c.pop("threat")), r"not a valid record \(threat: Fie"),
         (lambda path: spoil(path, lambda c: c.update(extra=1)), r"not a valid record \(extra"),
         (lambda path: spoil(path, lambda c: c["outcome"]["static"].update(n=99)), "verdicts hold"),
@@ -171,20 +173,41 @@ def test_weights_come_back_bit_by_bit(tmp_path):
         )
 
 
-def test_weights_that_are_not_there_or_damaged_are_none(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:200],
+        lambda _: b"not safetensors",
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content.replace(b'"note":"a"', b'"note":"b"'),
+        lambda content: content.replace(b'"w":', b'"v":'),
+        lambda content: content.replace(b"[100]", b"[50,2]").replace(b" ", b"", 1),
+    ],
+)
+def test_weights_that_are_not_as_they_were_written_are_refused(tmp_path, damage):
     path = tmp_path / "w.safetensors"
     assert read_weights(path) is None
-    write_weights(path, {"a": torch.ones(100)}, {})
-    path.write_bytes(path.read_bytes()[:200])
-    assert read_weights(path) is None
-    path.write_bytes(b"not safetensors")
-    assert read_weights(path) is None
+    write_weights(path, {"w": torch.ones(100)}, {"note": "a"})
+    content = path.read_bytes()
+    assert read_weights(path).notes == {"note": "a"}
+    path.write_bytes(damage(content))
+    assert path.read_bytes() != content
+    with pytest.raises(UsageError, match=f"^{path}: not ") as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_without_a_hash_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.ones(3)}, path, metadata={"trained_on": "[]"})
+    with pytest.raises(UsageError, match="lacks the hash"):
+        read_weights(path)
 
 
 def test_reading_records_needs_no_torch():
     code = "import sys, benchmark.core.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert store.SCHEMA == 1
+    assert store.SCHEMA == 2
 
 
 def test_a_sweep_takes_what_a_kill_left_long_ago_and_nothing_else(tmp_path):

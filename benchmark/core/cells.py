@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,20 +11,27 @@ Knowledge = Literal["captured", "simulated", "clean"]
 Scored = Literal["test", "validation"]
 
 
-class Frozen(BaseModel):
-    """Written once, and nothing in it that nobody knows."""
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Of anything: a float holds it exactly, and so do sums of many."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e100)]
+"""Of anything that is measured: means and squares of many are still numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Frozen(BaseModel):
+    """Written once, with finite numbers, and nothing in it that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Budget(Frozen):
     """What the defender gets: examples per class, and how it may adapt to them."""
 
-    shots: int = Field(ge=0)
+    shots: Count
     method: Method = "finetune"
     knowledge: Knowledge = "captured"
-    steps: int = Field(default=0, ge=0)
-    lr: float = Field(default=0.0, ge=0)
+    steps: Count = 0
+    lr: Amount = 0.0
 
     @property
     def adapts(self) -> bool:
@@ -43,11 +50,11 @@ class Cell(Frozen):
     dataset: str
     network: str
     defense: str
-    seed: int = Field(ge=0)
+    seed: Seed
     attack: str
     budget: Budget
-    episodes: int = Field(default=1, ge=1)
-    limit: int | None = Field(default=None, ge=1)
+    episodes: int = Field(default=1, ge=1, le=2**53)
+    limit: int | None = Field(default=None, ge=1, le=2**53)
     """Score the first so many images; None means all of them."""
     shown: tuple[str, ...] = ()
     """The attacks the defender was shown, one after another; empty: the scored one alone."""

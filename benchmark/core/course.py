@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.core.store import read_weights, write_weights
+from benchmark.core.errors import UsageError
+from benchmark.core.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,10 @@ class Snapshot(NamedTuple):
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
     """JSON: steps done, counts."""
+
+
+class Unusable(Exception):
+    """What was kept of a training is nothing to go on from: begin again, with a fresh network."""
 
 
 class Course:
@@ -69,13 +74,26 @@ class Course:
     def keep(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Replace the snapshot."""
         if self.file is not None:
-            text = {"loop": self.loop, "notes": json.dumps(dict(notes))}
+            text = {"file": self.file.name, "loop": self.loop, "notes": json.dumps(dict(notes))}
             write_weights(self.file, dict(tensors), text)
             self._kept = time.monotonic()
 
     def last(self) -> Snapshot | None:
-        """The snapshot of this loop; None if there is none that can be read."""
-        found = read_weights(self.file) if self.file is not None else None
-        if found is None or found.notes.get("loop") != self.loop:
+        """The snapshot of this loop; None if there is none.
+
+        Raises:
+            Unusable: what is there is not as it was written.
+        """
+        if self.file is None:
             return None
-        return Snapshot(found.tensors, json.loads(found.notes["notes"]))
+        try:
+            found = read_weights(self.file)
+            if found is None or found.notes.get("loop") != self.loop:
+                return None
+            if found.notes.get("file") != self.file.name:
+                raise ValueError("it is of another training")
+            return Snapshot(found.tensors, json.loads(found.notes.get("notes", "null")))
+        except UsageError as error:
+            raise Unusable(str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"{self.file}: a snapshot that does not fit ({error})") from error

@@ -1,4 +1,4 @@
-"""The results folder: one JSON file a cell, one safetensors file a trained model.
+"""The results folder: one JSON file a cell, one safetensors file a trained model (`weights`).
 
     DIR/records/<dataset>/<network>/<defense>/s<seed>/<attack>/<budget>-e<episodes>-n<limit>.json
     (then `-after-<shown>` and `-validation` where a cell has those; its picture is the same .png)
@@ -19,17 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from benchmark.core import sealing
 from benchmark.core.errors import UsageError
+from benchmark.core.folders import files_below
 from benchmark.core.records import SCHEMA, Cell, Record, short_hash
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
+LARGEST = 1 << 23
+"""Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a third of it."""
 PREFIX, TEMPORARY = ".reattack-", ".tmp"
 """How names of files begin and end that are not finished yet."""
 LITTER_AGE = 3600.0
@@ -46,13 +46,6 @@ class Loaded(NamedTuple):
 
     records: list[Record]
     problems: list[str]
-
-
-class Weights(NamedTuple):
-    """A trained model on disk: its tensors and what was noted beside them."""
-
-    tensors: dict[str, Tensor]
-    notes: dict[str, str]
 
 
 @cache
@@ -173,29 +166,44 @@ def write_record(root: Path, record: Record, picture: bytes = b"") -> Path:
         else:
             beside.unlink(missing_ok=True)
     with atomic_path(target) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(sealed(record), indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
     return target
+
+
+def sealed(record: Record) -> dict[str, Any]:
+    """What is written of a record: JSON, with the hash of everything else in it."""
+    content = json.loads(record.model_dump_json())
+    return content if record.schema_version == 1 else sealing.seal(content)
 
 
 def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path}: not a readable record ({error}); delete it to run it again"
-        ) from error
-    return parse_record(content, str(path))
+        if not path.is_file() and path.exists():
+            raise OSError("not a file")  # a pipe would wait for ever
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+    return parse_record(raw, str(path))
 
 
-def parse_record(content: object, where: str) -> Record:
-    """Validate what was read from `where`; UsageError in one line if it cannot be trusted."""
-    found = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(found, int) and found > SCHEMA:
-        raise UsageError(
-            f"{where}: written by schema {found}, this version reads {SCHEMA}; upgrade"
-        )
+def parse_record(raw: bytes, where: str) -> Record:
+    """The record in JSON read from `where`; UsageError in one line if it cannot be trusted."""
     try:
+        if len(raw) > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        content = sealing.parse(raw)
+        found = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(found, int) and found > SCHEMA:
+            raise UsageError(
+                f"{where}: written by schema {found}, this version reads {SCHEMA}; upgrade"
+            )
+        if found == 1 or not isinstance(content, dict):
+            sealing.digest(content)
+        else:
+            content = sealing.opened(content)
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
@@ -203,42 +211,42 @@ def parse_record(content: object, where: str) -> Record:
         raise UsageError(
             f"{where}: not a valid record ({part}: {first['msg']}); delete it to run it again"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> UsageError:
+    return UsageError(f"{where}: not a readable record ({error}); delete it to run it again")
+
+
+def is_kept(root: Path, cell: Cell) -> bool:
+    """Whether a cell has a record, good or bad; UsageError where nobody may look."""
+    path = record_path(root, cell)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot look into {path} ({error.strerror})") from error
+    return True
+
+
+def record_files(root: Path) -> list[Path]:
+    """All files of records below a results folder, in order; UsageError as `files_below`."""
+    return files_below(root / "records", ".json")
 
 
 def read_records(root: Path) -> Loaded:
-    """All records below a results folder, in path order, and what could not be read."""
+    """All records below a results folder, in path order, and what could not be read.
+
+    Raises:
+        UsageError: a folder in it cannot be listed.
+    """
     records: list[Record] = []
     problems: list[str] = []
-    for path in sorted((root / "records").rglob("*.json")):
+    for path in record_files(root):
         try:
             records.append(read_record(path))
         except UsageError as error:
             problems.append(str(error))
     return Loaded(records, problems)
-
-
-def write_weights(
-    path: Path, tensors: dict[str, Tensor], notes: dict[str, str], durable: bool = True
-) -> None:
-    """Save tensors as safetensors, with notes in the header; `durable` as in `atomic_path`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path, durable) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=notes)
-        except SafetensorError as error:  # what the library makes of a full disk
-            raise OSError(str(error)) from error
-
-
-def read_weights(path: Path) -> Weights | None:
-    """A model written by `write_weights`, or None if there is none that can be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Weights(tensors, dict(file.metadata() or {}))
-    except (OSError, SafetensorError):
-        return None
