@@ -165,7 +165,7 @@ def key_of(wanted: Wanted) -> str:
     attack, model, batch, rng, _ = wanted
     digest = hashlib.blake2b(digest_size=16)
     parts = [
-        LAYOUT, rng.drawn, model.hash, model.training, *_layers(model.searched),
+        LAYOUT, rng.drawn, model.hash, model.training, model.answers, *_layers(model.searched),
         *identity(attack), _code(attack, model.searched),
         sorted(fingerprint.versions().items()), torch.__version__, *_numerics(batch.images),
     ]  # fmt: skip

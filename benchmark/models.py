@@ -17,8 +17,10 @@ from baselines import step_sizes
 from baselines.networks import build_network
 from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
+from benchmark.answering import answers_of
 from benchmark.claims import alone
 from benchmark.core import store
+from benchmark.core.answers import Answers
 from benchmark.core.cells import Frozen
 from benchmark.core.course import Course, Unusable
 from benchmark.core.errors import AuditError, UsageError
@@ -52,6 +54,8 @@ class Model(NamedTuple):
     """Of training, what it started from included."""
     probes: Mapping[str, float | None] = {}
     """See `Trained.probes`."""
+    answers: Answers | None = None
+    """On the probe images; None where it answers otherwise every time."""
     gradient: bool = True
     """Whether its logits depend differentiably on the images."""
 
@@ -66,16 +70,24 @@ def trained_model(
         UsageError: weights or a model brought along are not what they should be.
     """
     trained = _trained(cell, defense, dataset, place, watch)
+    with kept():  # whatever it sets when it is asked
+        return _looked_at(trained, cell, defense, dataset, place)
+
+
+def _looked_at(
+    trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, place: Place
+) -> Model:
     few = dataset.validation.first(LOOKED_AT).batch().to(place.device)
     model = evaluation.frozen(complete(trained.model, few))
     model.to(place.device)
+    answers = answers_of(model, dataset, place.device)
     probed = probe(model, few, dataset.classes)
     searched = in_precision(model, place.precision)
     flags = [*probed.flags, *difference(searched, few)]
     training = training_hash(cell, defense, dataset, place.device)
     return Model(
         model, searched, trained.trained_on, evaluation.state_hash(model), training, flags,
-        trained.cost, _finite(trained.probes), probed.gradient,
+        trained.cost, _finite(trained.probes), answers, probed.gradient,
     )  # fmt: skip
 
 

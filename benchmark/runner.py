@@ -22,6 +22,7 @@ from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.notes import heard_by
 from benchmark.core.records import Cell, Outcome, Verdicts
+from benchmark.core.settings import kept
 from benchmark.core.shortage import in_parts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -74,18 +75,23 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
     try:
         if look and is_finished(lab, cell):
             return None
-        reason = cannot_run(lab, cell)
-        if reason is not None:
-            return Ending(record(lab, cell, "skipped", meter, reason=reason))
-        lab.model(cell)  # training is not the cell's time
-        with limited(lab.place.limits), heard_by(lab.watch.note):
-            return run_cell(lab, cell, meter)
+        with kept():  # what a model or an attack sets is not for the next cell
+            return _run(lab, cell, meter)
     except UsageError:
         raise
     except (Exception, OverLimit) as error:
         result = failed_record(lab, cell, meter, error)
         lab.drop_spoiled_model()
         return Ending(result)
+
+
+def _run(lab: Lab, cell: Cell, meter: Meter) -> Ending:
+    reason = cannot_run(lab, cell)
+    if reason is not None:
+        return Ending(record(lab, cell, "skipped", meter, reason=reason))
+    lab.model(cell)  # training is not the cell's time
+    with limited(lab.place.limits), heard_by(lab.watch.note):
+        return run_cell(lab, cell, meter)
 
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:

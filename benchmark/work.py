@@ -19,6 +19,7 @@ from baselines.from_file import build_defenses
 from benchmark.core.copying import copied
 from benchmark.core.errors import UsageError
 from benchmark.core.records import Cell
+from benchmark.core.settings import kept
 from benchmark.core.types import Attack
 from benchmark.crafting import Piece
 from benchmark.data import Dataset
@@ -205,7 +206,9 @@ def serve(code: str, order: bytes, fetch: Callable[[], Parcel | None]) -> Iterat
 def _make(lab: WorkerLab, order: PieceOrder) -> Iterator[Begun | Made]:
     yield Begun(order.cell)
     try:
-        yield Made(lab.static_piece(order.cell, order.number))
+        with kept():
+            made = lab.static_piece(order.cell, order.number)
+        yield Made(made)
     except UsageError:
         raise
     except Exception:  # whoever runs the cell meets the same, and says so in its record
