@@ -18,11 +18,12 @@ from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
 from benchmark.core.faults import contained
 from benchmark.core.records import Cell, Scored, short_hash
+from benchmark.core.sources import reachable_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.crafting import Crafted, Piece, Wanted, craft, craft_piece, is_kept
 from benchmark.data import Dataset, Split
-from benchmark.models import SEARCH, Model, is_spoiled, trained_model
+from benchmark.models import Model, is_spoiled, trained_model
 from benchmark.place import Place, Watch
 from benchmark.plan import Plan
 from benchmark.precision import in_precision
@@ -35,14 +36,6 @@ STATIC = 128 << 20
 of them after every attack shown."""
 POOL, EPISODES = 10, 5
 """Shown images per class, and episodes, that are crafted at once, see `Lab.shown`."""
-PROTOCOL = (
-    "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
-    "benchmark.evaluation", "benchmark.pieces", "benchmark.crafting", "benchmark.data",
-    "benchmark.precision", "benchmark.quick_layers", "baselines.adaptable",
-    "benchmark.quick_convolution",
-    "benchmark.convolution_gradients", "baselines.adaptation", "baselines.stacked",
-    "baselines.step_sizes",
-)  # fmt: skip
 
 
 class _Failed(NamedTuple):
@@ -219,7 +212,7 @@ class Lab:
         """Everything the record of a cell depends on, by part."""
         attack = self.attack(cell)
         others = [self.attack(cell.showing(name)) for name in cell.shown]
-        shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one, *SEARCH))
+        shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one))
                  for one in others]  # fmt: skip
         choice = self.place.choice(cell)
         return {
@@ -228,12 +221,12 @@ class Lab:
             **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
             "cell": short_hash(cell.model_dump_json()),
             "attack options": short_hash(fingerprint.options_of_instance(attack)),
-            "attack code": short_hash(fingerprint.source_hash(attack, *SEARCH), attack.origin),
+            "attack code": short_hash(fingerprint.source_hash(attack), attack.origin),
             "data": self.dataset(cell).hash,
             "training": self.model(cell).training,
             "weights": self.model(cell).hash,
             "precision": self.place.precision,
-            "protocol code": fingerprint.source_hash(None, *PROTOCOL),
+            "protocol code": reachable_hash(["benchmark.runner"]),
         }
 
     def static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:

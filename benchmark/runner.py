@@ -23,6 +23,7 @@ from benchmark.core.errors import OverLimit, UsageError
 from benchmark.core.faults import contained
 from benchmark.core.notes import heard_by
 from benchmark.core.records import Cell, Outcome, Verdicts
+from benchmark.core.settings import kept
 from benchmark.core.shortage import in_parts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -73,7 +74,7 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
     """
     meter = Meter()
     try:
-        with contained():
+        with contained(), kept():  # what a model or an attack sets is not for the next cell
             return None if look and is_finished(lab, cell) else _end(lab, cell, meter)
     except UsageError:
         raise

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import torch
 
 from attacks.strengths import build_attack, strengths_of
-from baselines.from_file import build_defense
+from baselines.from_file import build_defenses
 from benchmark.core.copying import copied
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.faults import contained
 from benchmark.core.records import Cell
+from benchmark.core.settings import kept
 from benchmark.core.types import Attack
 from benchmark.crafting import Piece
 from benchmark.data import Dataset
@@ -150,7 +151,7 @@ class WorkerLab(Lab):
 
     def __init__(self, job: Job) -> None:
         super().__init__(Plan(cells=[], attacks={}, defenses={}), job.place, _Notes())
-        self.plan.defenses.update(build_defense(text) for text in job.defenses)
+        self.plan.defenses.update(build_defenses(job.defenses).values())
         self.parcel: Parcel | None = None
 
     def attack(self, cell: Cell) -> Attack:
@@ -213,7 +214,7 @@ def serve(code: str, order: bytes, fetch: Callable[[], Parcel | None]) -> Iterat
 def _make(lab: WorkerLab, order: PieceOrder) -> Iterator[Begun | Made]:
     yield Begun(order.cell)
     try:
-        with contained():
+        with contained(), kept():
             made = lab.static_piece(order.cell, order.number)
         yield Made(made)
     except UsageError:

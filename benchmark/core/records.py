@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from benchmark.core.answers import Answers
 from benchmark.core.cells import Budget, Cell, Choice, Frozen, Knowledge, Method, Scored
 from benchmark.core.outcomes import Cost, Effort, Integrity, Outcome, Share, Verdicts, fell
 from benchmark.core.sizes import fits
@@ -91,6 +92,8 @@ class Record(Frozen):
     probes: dict[str, float | None] = {}
     """What training measured of itself, by name; None where it does not apply."""
     flags: list[str] = []
+    answers: Answers | None = None
+    """Of the trained model on probe images: where it answers otherwise, the record is stale."""
     provenance: Provenance
     fingerprint: dict[str, str]
     """Short hashes by part (options, data, weights, source ...): where one differs, it is stale."""
