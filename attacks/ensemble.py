@@ -29,10 +29,6 @@ class Ensemble(Part):
     """
 
     only_by_name: ClassVar[str] = ""
-    code: ClassVar[tuple[str, ...]] = (
-        "attacks.apgd", "attacks.fab", "attacks.square_attack", *FABTargetedLinf.code,
-        *SquareLinf.code,
-    )  # fmt: skip
     eps: float
     iterations: int = 100
     """Of APGD and FAB, each target class; 100 is published, anything less is not AutoAttack."""

@@ -84,7 +84,6 @@ def stepped(state: Walk, lead: Tensor, gradient: Tensor, norm: str) -> Tensor:
 class FABTargeted(Part):
     """The boundary to each of the likeliest wrong classes, one after the other."""
 
-    code: ClassVar[tuple[str, ...]] = ("attacks.hyperplane",)
     eps: float
     iterations: int = 100
     """For each target class; 100 is published."""

@@ -82,6 +82,8 @@ class Row(NamedTuple):
     apart: bool = True
     """See `ThirdParty.apart`, and the next."""
     stops: bool = False
+    draws: bool = True
+    """Whether it draws random numbers, which the library deals to the batch as it comes."""
     run: Callable[[Any, Tensor, Tensor], Tensor] = plainly
 
 
@@ -162,6 +164,7 @@ def offer(row: Row, module: str) -> None:
         "inexact": row.inexact,
         "apart": row.apart,
         "stops": row.stops,
+        "by_image": row.apart and not row.draws,
         "origin": f"torchattacks {version('torchattacks')}",
     }
     options: list[tuple[str, Any] | tuple[str, Any, Any]] = [("eps", float)]

@@ -57,6 +57,7 @@ class GradientAttack(Attack):
     """What `climb` needs to know of an attack."""
 
     by_rows: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     eps: float
     loss: Loss
 

@@ -48,6 +48,7 @@ class Exhaustive(Attack):
     """Tries every variant."""
 
     by_rows: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
 
     @property
     @abstractmethod

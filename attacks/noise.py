@@ -21,6 +21,7 @@ class Noise(Attack):
 
     family: ClassVar[Family] = "noise"
     by_rows: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     eps: float
     draws: int = 20
 

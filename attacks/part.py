@@ -17,6 +17,7 @@ class Part(Attack):
     """An attack that goes on where a search stands, inside a ball of radius `eps`."""
 
     by_rows: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     only_by_name: ClassVar[str] = "a part of aa_linf or aa_l2"
     eps: float
 

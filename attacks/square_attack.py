@@ -19,9 +19,6 @@ class Square(Part):
     """Random squares, shrinking as the published schedule says for 5,000 queries."""
 
     family: ClassVar[Family] = "score-based"
-    code: ClassVar[tuple[str, ...]] = (
-        "attacks.square_linf", "attacks.square_l2", "attacks.square_windows",
-    )  # fmt: skip
     eps: float
     queries: int = 5000
     """5,000 is published."""

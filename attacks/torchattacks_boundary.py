@@ -189,18 +189,18 @@ ROWS = (
         "Steps to the nearest linearised boundary (Moosavi-Dezfooli et al. 2016).",
         {"steps": 50, "overshoot": 0.02},
         lambda attack, call: {"steps": attack.steps, "overshoot": attack.overshoot},
-        lambda attack: 20 * attack.steps, minimum_norm=True, run=deepfool),
+        lambda attack: 20 * attack.steps, minimum_norm=True, draws=False, run=deepfool),
     Row("sparsefool", "SparseFool", "sparse", "l0",
         "DeepFool's boundary, few pixels at a time (Modas et al. 2019).",
         {"steps": 5, "sparsity": 1.2, "overshoot": 0.02},
         lambda attack, call: {
             "steps": attack.steps, "lam": attack.sparsity, "overshoot": attack.overshoot},
         lambda attack: attack.steps * 20 * 5, minimum_norm=True,
-        white_box=True, run=sparsefool),
+        white_box=True, draws=False, run=sparsefool),
     Row("jsma", "JSMA", "sparse", "l0",
         "Saliency map (Papernot et al. 2016), aimed at the likeliest wrong class.",
         {"change": 1.0}, saliency, lambda attack: 21 * max(int(attack.eps) // 2, 1) + 2,
-        minimum_norm=True, white_box=True, run=jsma),
+        minimum_norm=True, white_box=True, draws=False, run=jsma),
 )  # fmt: skip
 
 for row in ROWS:

@@ -84,15 +84,15 @@ AUTO = (
     Row("fab_linf", "FAB", "linf-gradient", "linf",
         "Fast adaptive boundary (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("Linf"), lambda attack: 12 * attack.steps,
-        classes=2, minimum_norm=True),
+        classes=2, minimum_norm=True, draws=False),
     Row("fab_l2", "FAB", "l2-gradient", "l2",
         "Fast adaptive boundary in l2 (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("L2"), lambda attack: 12 * attack.steps,
-        classes=2, minimum_norm=True),
+        classes=2, minimum_norm=True, draws=False),
     Row("fab_l1", "FAB", "l1-gradient", "l1",
         "Fast adaptive boundary in l1 (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("L1"), lambda attack: 12 * attack.steps,
-        classes=2, minimum_norm=True, run=without_filter),
+        classes=2, minimum_norm=True, draws=False, run=without_filter),
 )  # fmt: skip
 
 QUERIES = (
@@ -118,15 +118,18 @@ MINIMUM_NORM = (
         {"steps": 100, "step_size": 0.05, "constant": 1.0},
         lambda attack, call: {
             "c": attack.constant, "kappa": 0, "steps": attack.steps, "lr": attack.step_size},
-        lambda attack: 2 * attack.steps, minimum_norm=True, positive=True, apart=False),
+        lambda attack: 2 * attack.steps, minimum_norm=True, positive=True,
+        apart=False, draws=False),
     Row("eaden", "EADEN", "l1-gradient", "l1",
         "Elastic net, the best by l2 + shrink * l1 (Chen et al. 2018).",
         {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
-        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True),
+        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True,
+        draws=False),
     Row("eadl1", "EADL1", "l1-gradient", "l1",
         "Elastic net, the best by l1 (Chen et al. 2018).",
         {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
-        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True),
+        lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True,
+        draws=False),
 )  # fmt: skip
 
 for row in (*AUTO, *QUERIES, *MINIMUM_NORM):

@@ -279,7 +279,7 @@ def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:
 def with_parameters(model: nn.Module, parameters: Parameters) -> nn.Module:
     """A copy of `model` that owns `parameters`."""
     copy = copied(model)
-    own = dict(copy.named_parameters())
+    own = {**dict(copy.named_buffers()), **dict(copy.named_parameters())}
     for name, tensor in parameters.items():
         own[name].copy_(tensor)
     return copy

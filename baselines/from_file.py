@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from inspect import isabstract
@@ -15,10 +13,10 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
+from baselines.loading import home_of, load
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.records import short_hash
 from benchmark.core.specs import Spec, build
-from benchmark.core.types import Attack, Defense, Family, Progress, Trained
+from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Trained
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,9 @@ class GivenModel(Defense):
     name: ClassVar[str] = "given"
     trains: ClassVar[bool] = False
     file: str
+    """Its name and the object's in it, wherever it lies."""
     make: Callable[[], nn.Module]
     declared: frozenset[str] | None = None
-    code: str = ""
-
-    def content(self) -> str:
-        """The file's text: the same weights may run through other code."""
-        return self.code
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """Unknown: a declaration names families, not attacks."""
@@ -63,18 +57,52 @@ class GivenModel(Defense):
         return Trained(model, self.declared)
 
 
+def build_defenses(texts: Iterable[str]) -> dict[str, tuple[str, Defense]]:
+    """By their texts, each with its name in tables: files that share one show their folders too."""
+    built = {text: build_defense(text) for text in dict.fromkeys(texts)}
+    files: dict[str, dict[str, Path]] = {}
+    for text, (label, defense) in built.items():
+        if defense.brought:
+            files.setdefault(label, {})[text] = defense.brought.file
+    for label, places in files.items():
+        for text, folders in _told_apart(places).items():
+            built[text] = f"{folders}{label}", built[text][1]
+    return built
+
+
+def _told_apart(files: Mapping[str, Path]) -> dict[str, str]:
+    """As few of the folders around each file as tell it from the others; none for the same file.
+
+    >>> _told_apart({"1": Path("/a/first/model.py"), "2": Path("/a/second/model.py")})
+    {'1': 'first/', '2': 'second/'}
+    >>> _told_apart({"1": Path("/a/model.py"), "2": Path("/a/model.py")})
+    {'1': '', '2': ''}
+    """
+    different = set(files.values())
+    depth = 1
+    while len({file.parts[-depth:] for file in different}) < len(different):
+        depth += 1
+    return {text: "".join(f"{part}/" for part in file.parts[-depth:-1])
+            for text, file in files.items()}  # fmt: skip
+
+
 def build_defense(text: str) -> tuple[str, Defense]:
     """A defense and its name in tables, from `name[options]` or `file.py:NAME[options]`."""
     spec = Spec.parse(text)
-    file, colon, name = spec.name.rpartition(":")
-    if not (colon and file.endswith(".py")):
+    path, colon, name = spec.name.rpartition(":")
+    if not (colon and path.endswith(".py")):
         return str(spec), DEFENSES.build(spec)
-    label = str(Spec(f"{Path(file).name}:{name}", spec.options))
-    return label, _from_object(_load_object(Path(file), name), spec)
+    file = Path(path)
+    module, short = _load_module(file), Spec(f"{file.name}:{name}", spec.options)
+    home = home_of(module)
+    with home.entered():
+        defense = _from_object(_object_in(module, name, file), short)
+    brought = Brought(file.resolve(), home.code, home.entered)
+    object.__setattr__(defense, "brought", brought)  # they are frozen, and have no such option
+    return str(short), defense
 
 
-def _load_object(file: Path, name: str) -> Any:
-    module = _load_module(file)
+def _object_in(module: ModuleType, name: str, file: Path) -> Any:
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if _usable(value, module.__name__)]
         raise unknown(f"name in {file}", name, own)
@@ -90,23 +118,13 @@ def _usable(value: Any, module: str) -> bool:
 def _load_module(file: Path) -> ModuleType:
     if not file.is_file():
         raise UsageError(f"no file {file}; expected --defense path/to/file.py:NAME")
-    name = f"reattack_user_{file.stem}_{short_hash(file.resolve())}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{file} cannot be imported; expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up
-    sys.path.insert(0, str(file.resolve().parent))  # its neighbours are importable, as for a script
     try:
-        spec.loader.exec_module(module)
+        return load(file)
     except (Exception, SystemExit) as error:  # a script may end itself
         raise UsageError(
             f"{file} fails on import: {type(error).__name__}: {error}; "
             "expected a file that can be imported"
         ) from error
-    finally:
-        sys.path.pop(0)
-    return module
 
 
 def _from_object(found: Any, spec: Spec) -> Defense:
@@ -122,8 +140,7 @@ def _from_object(found: Any, spec: Spec) -> Defense:
         return found
     if isinstance(found, nn.Module) or callable(found):
         make = (lambda: found) if isinstance(found, nn.Module) else found
-        file = Path(spec.name.rpartition(":")[0])
-        return GivenModel(spec.name, make, _declared(found, spec), short_hash(file.read_bytes()))
+        return GivenModel(spec.name, make, _declared(found, spec))
     raise UsageError(
         f"{spec.name}: expected a Defense class, an nn.Module or a function that returns one, "
         f"got {type(found).__name__}"

@@ -39,11 +39,6 @@ class MetaAdv(MetaSettings, Defense):
     """Adversarial training on the tasks' attacks to start from, then meta-training over them."""
 
     name: ClassVar[str] = "meta_adv"
-    code: ClassVar[tuple[str, ...]] = (
-        "baselines.meta_compiled", "baselines.meta_learning", "baselines.meta_pool",
-        "baselines.meta_probe", "baselines.meta_tasks", "baselines.meta_training",
-    )  # fmt: skip
-    """What a trained model depends on beyond this module; see `benchmark.fingerprint`."""
     warmup_epochs: int = 25
     """Of adversarial training on the attacks of the pool, where nothing else is the start."""
     warmup_lr: float = 3e-3

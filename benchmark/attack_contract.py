@@ -14,8 +14,9 @@ from benchmark.attack_subject import CLASSES, CUTS, ENOUGH, Subject, cheaper, ob
 from benchmark.checking import Broken, Check, NotApplicable, check_all, expect
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import options_of
+from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal, NormBall
-from benchmark.evaluation import ROUNDING, audit, correct
+from benchmark.evaluation import ROUNDING, Meter, audit, correct, run_attack
 from benchmark.toys import SIDE
 
 FOUND = {"linf": 0.95, "l2": 0.95, "l1": 0.85}
@@ -174,6 +175,19 @@ def both_goals_break_the_same_images(subject: Subject) -> None:
     expect(not any(only), "the same broken images", got)
 
 
+def an_image_meets_the_same_in_any_batch(subject: Subject) -> None:
+    """Where the attack says so with `by_image`: half the batch is attacked as it was among all."""
+    if not subject.attack.by_image:
+        raise NotApplicable("asked of attacks that say by_image")
+    model, batch = subject.network()
+    rows, rng = torch.arange(1, len(batch.labels), 2), Streams.named(len(batch.labels), "by image")
+    together = run_attack(subject.attack, model, batch, "examples", Meter(), rng).images[rows]
+    some = batch.take(rows)
+    alone = run_attack(subject.attack, model, some, "examples", Meter(), rng.take(rows)).images
+    worst = float((together - alone).abs().max())
+    expect(worst <= ROUNDING, "the same images", f"a difference of {worst:.3g}; use rng by image")
+
+
 def does_not_beat_the_closed_form(subject: Subject) -> None:
     """On a linear model what can be broken is known."""
     task, broken = subject.solved
@@ -247,6 +261,7 @@ RULES = (
     no_budget_gives_back_the_input,
     never_helps,
     both_goals_break_the_same_images,
+    an_image_meets_the_same_in_any_batch,
     does_not_beat_the_closed_form,
     reaches_the_closed_form,
     few_classes_are_handled_or_refused,

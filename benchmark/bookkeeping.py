@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from benchmark import fingerprint
-from benchmark.core.errors import AuditError, OverLimit, UsageError
+from benchmark.core.answers import same
+from benchmark.core.errors import UsageError
+from benchmark.core.faults import describe, trace
 from benchmark.core.records import Cell, Cost, Outcome, Provenance, Record, Status
 from benchmark.core.specs import Spec
 from benchmark.core.store import is_kept, read_record, record_path, write_record
+from benchmark.core.types import Defense
 from benchmark.evaluation import Meter
 from benchmark.lab import Lab
 from benchmark.pictures import Ending
@@ -27,10 +29,37 @@ def is_finished(lab: Lab, cell: Cell) -> bool:
     except UsageError as error:
         lab.watch.note(str(error))
         return False
-    stale = fingerprint.changed(found.fingerprint, lab.fingerprint(cell))
-    if stale and found.status != "failed":
-        lab.watch.note(f"stale, run again: {cell} ({', '.join(stale)} changed)")
-    return not stale and found.status != "failed"
+    if found.status == "failed":
+        return False
+    changed = changed_since(lab, cell, found)
+    if changed:
+        check_file(lab, cell, found)
+        lab.watch.note(f"stale, run again: {cell} ({', '.join(changed)} changed)")
+    return not changed
+
+
+def changed_since(lab: Lab, cell: Cell, found: Record) -> list[str]:
+    """The parts in which things are not as they were for a record; none if it is still true.
+
+    Records of before answers were kept are judged by what was hashed alone.
+    """
+    parts = fingerprint.changed(found.fingerprint, lab.fingerprint(cell))
+    now = lab.model(cell).answers
+    if found.answers is not None and (now is None or not same(found.answers, now)):
+        return sorted([*parts, "answers"])
+    return parts
+
+
+def check_file(lab: Lab, cell: Cell, found: Record) -> None:
+    """UsageError if a record that is to be replaced is of another file, which is still there."""
+    brought, other = lab.plan.defenses[cell.defense].brought, found.provenance.defense_options
+    known = Path(str(other.get("path", "")))
+    if brought is None or known == brought.file or not (known.is_absolute() and known.is_file()):
+        return
+    raise UsageError(
+        f"{cell.defense} in {lab.place.results} is {known}, and this is {brought.file}; expected "
+        "one file under a name: give both in one run, which tells them apart, or other --results"
+    )
 
 
 def keep(lab: Lab, cell: Cell, ending: Ending | None) -> str:
@@ -44,6 +73,8 @@ def keep(lab: Lab, cell: Cell, ending: Ending | None) -> str:
     result = ending.record
     write_record(lab.place.results, result, ending.picture)
     lab.watch.finished(cell, result.status, result.reason)
+    if lab.place.debug and result.traceback:
+        lab.watch.note(result.traceback)
     return result.status
 
 
@@ -64,6 +95,7 @@ def record(
         "probes": dict(model.probes),
         "outcome": outcome,
         "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
+        "answers": model.answers,
         "fingerprint": lab.fingerprint(cell),
     }
     return Record(**(vars(_blank(lab, cell, meter)) | found))  # checked as a whole
@@ -83,7 +115,7 @@ def chosen_on(lab: Lab, cell: Cell) -> list[str]:
 
 def spared(lab: Lab, cell: Cell) -> list[str]:
     """The flag of a cell in which what stored examples break was not attacked again."""
-    if not lab.place.spares(cell):
+    if not lab.place.spares(cell, lab.attack(cell)):
         return []
     return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
 
@@ -94,7 +126,8 @@ def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> R
     if flags:
         names = ", ".join(flag.partition(":")[0] for flag in flags)
         reason = f"{reason}; the model is flagged: {names}"
-    return _blank(lab, cell, meter).model_copy(update={"reason": reason, "flags": flags})
+    told = {"reason": reason, "traceback": trace(error), "flags": flags}
+    return _blank(lab, cell, meter).model_copy(update=told)
 
 
 def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
@@ -116,7 +149,7 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
             shown_options={
                 name: fingerprint.options_of_instance(shown[name]) for name in cell.shown
             },
-            defense_options=fingerprint.options_of_instance(defense),
+            defense_options=fingerprint.options_of_instance(defense) | _brought(defense),
             adaptation=cell.budget.model_dump(),
             versions=fingerprint.versions(),
             commit=fingerprint.commit(),
@@ -128,18 +161,13 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
     )
 
 
+def _brought(defense: Defense) -> dict[str, str]:
+    given = defense.brought
+    return {"path": str(given.file), "code": given.code} if given else {}
+
+
 def device_name(device: str) -> str:
     """`cpu`, or the name of the GPU."""
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return str(device)
-
-
-def describe(error: BaseException) -> str:
-    """One line: what went wrong and, for a crash, where."""
-    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
-    if isinstance(error, AuditError | UsageError | OverLimit):
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}"

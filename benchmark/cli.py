@@ -18,8 +18,9 @@ from benchmark import (
 from benchmark.app import App
 from benchmark.cache_commands import LIMIT
 from benchmark.core.errors import UsageError
+from benchmark.core.faults import describe
 from benchmark.core.garbage import importing
-from benchmark.flags import numbers, words
+from benchmark.flags import DEBUG, numbers, words
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -35,7 +36,7 @@ Examples:
 
 \b
 Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
-interrupted, 2 wrong use.
+interrupted, 2 wrong use. With --debug, failed cells show their traceback.
 """
 
 app = App(
@@ -58,6 +59,13 @@ INTERRUPTED = 130
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of what fails.")] = False,
+) -> None:
+    """Robustness after few-shot adaptation, with the adapted model attacked again."""
 
 
 @app.command(epilog=RUN_EXAMPLES)
@@ -131,8 +139,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     reattack: Annotated[
         str,
         typer.Option(
-            help="Attack again all images, or only those standing under stored examples: "
-            "the same robust@K, sooner."
+            help="Attack again all images, or only those standing under stored examples: the same "
+            "robust@K, sooner; all either way if the attack deals random numbers to a whole batch."
         ),
     ] = "all",
     executor: Annotated[
@@ -260,15 +268,23 @@ def _check_text(word: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    A mistake of ours is one line too; with --debug it is the traceback.
+    """
+    words = sorted(sys.argv[1:], key=lambda word: word != DEBUG)  # it may stand anywhere
     try:
         for word in sys.argv:
             _check_text(word)
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(words or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _say(f"error: {error}", 2)
     except WRONG_WORDS as error:
         code = _say(f"error: {error.format_message()} (see --help)", 2)
     except typer.Abort:  # what older versions of typer make of Ctrl-C
         code = INTERRUPTED
+    except Exception as error:
+        if DEBUG in words:
+            raise
+        code = _say(f"error: this should not happen: {describe(error)}; --debug says more", 2)
     sys.exit(_say("interrupted", 1) if code == INTERRUPTED else code)

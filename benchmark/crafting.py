@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from benchmark import evaluation, fingerprint
 from benchmark.cache import Cache, Entry
 from benchmark.core.errors import AuditError
+from benchmark.core.sources import reachable_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.core.weights import tensor_bytes
 from benchmark.evaluation import Meter, correct
 from benchmark.models import Model
 from benchmark.pieces import pieces, pieces_for
-from benchmark.sources import reachable_hash
 
 LAYOUT = 1
 """Of cache files: another number, and no older file is found."""
@@ -165,7 +165,7 @@ def key_of(wanted: Wanted) -> str:
     attack, model, batch, rng, _ = wanted
     digest = hashlib.blake2b(digest_size=16)
     parts = [
-        LAYOUT, rng.drawn, model.hash, model.training, *_layers(model.searched),
+        LAYOUT, rng.drawn, model.hash, model.training, model.answers, *_layers(model.searched),
         *identity(attack), _code(attack, model.searched),
         sorted(fingerprint.versions().items()), torch.__version__, *_numerics(batch.images),
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.core.asking import exact, gates, rows_of
 from benchmark.core.copying import apart, bare, copied
-from benchmark.core.errors import AnswerError, AuditError
+from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.pieces import pieces, pieces_for
@@ -81,7 +81,8 @@ def frozen(model: nn.Module) -> nn.Module:
     It may write to the images it is handed: those are a copy too.
 
     Raises:
-        AuditError: the model cannot be copied, or does not obey `eval()`.
+        ModelError: the model does not obey `eval()`.
+        AuditError: it cannot be copied.
     """
     copy = bare(copied(model))
     copy.eval()  # what it returns is not asked, nor of other methods that models write anew
@@ -92,7 +93,7 @@ def frozen(model: nn.Module) -> nn.Module:
     if _own_images not in copy._forward_pre_hooks.values():
         copy.register_forward_pre_hook(_own_images)
     if any(module.training for module in copy.modules()):
-        raise AuditError("the model stays in train mode after eval(); expected eval() to be obeyed")
+        raise ModelError("the model stays in train mode after eval(); expected eval() to be obeyed")
     return copy
 
 
@@ -162,14 +163,14 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def expect_logits(answer: Any, images: int) -> Tensor:
-    """What a model answered, if it is logits; AnswerError says what came and what to return."""
+    """What a model answered, if it is logits; ModelError says what came and what to return."""
     wanted = f"expected the model to return logits (batch, classes) for {images} images"
     if not isinstance(answer, Tensor):
-        raise AnswerError(f"{wanted}, got {_described(answer)}")
+        raise ModelError(f"{wanted}, got {_described(answer)}")
     if answer.dim() != 2 or len(answer) != images:
-        raise AnswerError(f"{wanted}, got shape {tuple(answer.shape)}")
+        raise ModelError(f"{wanted}, got shape {tuple(answer.shape)}")
     if not answer.is_floating_point():
-        raise AnswerError(f"{wanted}, got {answer.dtype}")
+        raise ModelError(f"{wanted}, got {answer.dtype}")
     return answer
 
 

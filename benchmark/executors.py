@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from typing import NamedTuple
 
 from benchmark.bookkeeping import is_finished, keep
-from benchmark.core.errors import AnswerError, UsageError, unknown
+from benchmark.core.errors import ModelError, UsageError, unknown
 from benchmark.core.records import Cell
 from benchmark.estimate import cost
 from benchmark.lab import Lab
@@ -102,7 +102,7 @@ def fill(lab: Lab, job: Job, team: Team) -> Counter[str]:
 
 
 def _check_brought(lab: Lab) -> None:
-    """UsageError for a model trained elsewhere that answers with no logits: before anything runs.
+    """UsageError for a model trained elsewhere that cannot be evaluated: before anything runs.
 
     Whatever else is wrong with one is said in the records of its cells.
     """
@@ -113,7 +113,7 @@ def _check_brought(lab: Lab) -> None:
         if not lab.plan.defenses[cell.defense].trains:
             try:
                 lab.model(cell)
-            except AnswerError as error:
+            except ModelError as error:
                 raise UsageError(f"{cell.defense}: {error}") from error
             except Exception:
                 continue
@@ -184,7 +184,16 @@ class _Parcels:
     def __call__(self, cell: Cell) -> tuple[object, Parcel]:
         key = _trained(cell)
         if key not in self.kept:
-            self.kept[key] = pack(self.lab.dataset(cell, "test"), self.lab.model(cell))
+            self.kept[key] = self._pack(cell)
         while len(self.kept) > TOGETHER:
             self.kept.popitem(last=False)
         return key, self.kept[key]
+
+    def _pack(self, cell: Cell) -> Parcel:
+        dataset = self.lab.dataset(cell, "test")
+        try:
+            return pack(dataset, self.lab.model(cell))
+        except UsageError:
+            raise
+        except Exception:  # the worker meets the same, and its cells say so
+            return Parcel(dataset, b"")

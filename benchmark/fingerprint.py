@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
@@ -15,39 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.records import short_hash
+from benchmark.core.finding import OURS, ROOT
+from benchmark.core.sources import reachable_hash
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "pyautoattack", "numpy")
-OURS = ("benchmark", "baselines", "attacks", "reports")
 
 
-@cache
-def module_hash(name: str) -> str:
-    """Hash of a module's code; comments, layout and docstrings do not count."""
-    found = sys.modules.get(name) or importlib.util.find_spec(name)
-    file = getattr(found, "__file__", None) or getattr(found, "origin", None)
-    if file is None:
-        return short_hash(name)
-    tree = ast.parse(Path(file).read_text("utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-    return short_hash(ast.dump(tree))
-
-
-def _is_text(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def source_hash(component: object, *modules: str) -> str:
-    """Hash of the code a component is made of: the modules of its classes, and `modules`.
-
-    An attack names in `code` what else it calls.
-    """
+def source_hash(component: object, *roots: str) -> str:
+    """Hash of all code that the classes of a component, and the modules `roots`, can reach."""
     names = {parent.__module__ for parent in type(component).__mro__} - {"builtins", "abc"}
-    names.update(modules, getattr(component, "code", ()))
-    return short_hash(*(module_hash(name) for name in sorted(names)))
+    return reachable_hash(names | set(roots))
 
 
 def options_of_instance(component: Any) -> dict[str, Any]:
@@ -83,10 +57,9 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def code_version() -> str:
     """This code and what it runs on, in one line: the same here and in every worker, or refused."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
     for package in OURS:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root).as_posix()).encode())
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT).as_posix()).encode())
             digest.update(path.read_bytes())
     found = versions()
     return f"code {digest.hexdigest()[:12]}, torch {found['torch']}, Python {found['python']}"

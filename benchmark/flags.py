@@ -1,8 +1,10 @@
-"""Lists as flags give them: `0,1,5` and `finetune,head`."""
+"""Lists as flags give them: `0,1,5` and `finetune,head`; and the flag of every command."""
 
 from __future__ import annotations
 
 from benchmark.core.errors import UsageError
+
+DEBUG = "--debug"
 
 
 def words(flag: str, text: str | None) -> list[str] | None:

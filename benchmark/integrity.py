@@ -13,7 +13,7 @@ from torch import nn
 
 from baselines.adaptation import Adapted
 from benchmark import fingerprint
-from benchmark.bookkeeping import device_name
+from benchmark.bookkeeping import changed_since, device_name
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.records import Budget, Cell, Integrity, Outcome, fell
 from benchmark.core.store import is_kept, read_record, record_path
@@ -99,7 +99,7 @@ def check_start(lab: Lab, cell: Cell, outcome: Outcome) -> None:
     except UsageError:  # said where that cell is looked at
         return
     here = (fingerprint.versions(), "cpu") == (known.provenance.versions, known.provenance.device)
-    fresh = known.fingerprint == lab.fingerprint(alone)
+    fresh = not changed_since(lab, alone, known)
     if known.outcome is None or not (here and fresh and device_name(lab.place.device) == "cpu"):
         return
     same = known.outcome.before == outcome.before

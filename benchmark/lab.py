@@ -7,7 +7,8 @@ model is alive at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from types import TracebackType
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from baselines.adaptation import MOST_BYTES, Adapted
 from benchmark import data, datasets, evaluation, fingerprint
 from benchmark.cache import Cache
+from benchmark.core.faults import contained
 from benchmark.core.records import Cell, Scored, short_hash
+from benchmark.core.sources import reachable_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.crafting import Crafted, Piece, Wanted, craft, craft_piece, is_kept
 from benchmark.data import Dataset, Split
-from benchmark.models import SEARCH, Model, is_spoiled, trained_model
+from benchmark.models import Model, is_spoiled, trained_model
 from benchmark.place import Place, Watch
 from benchmark.plan import Plan
 from benchmark.precision import in_precision
@@ -33,14 +36,11 @@ STATIC = 128 << 20
 of them after every attack shown."""
 POOL, EPISODES = 10, 5
 """Shown images per class, and episodes, that are crafted at once, see `Lab.shown`."""
-PROTOCOL = (
-    "benchmark.runner", "benchmark.showing", "benchmark.integrity", "benchmark.lab",
-    "benchmark.evaluation", "benchmark.pieces", "benchmark.crafting", "benchmark.data",
-    "benchmark.precision", "benchmark.quick_layers", "baselines.adaptable",
-    "benchmark.quick_convolution",
-    "benchmark.convolution_gradients", "baselines.adaptation", "baselines.stacked",
-    "baselines.step_sizes",
-)  # fmt: skip
+
+
+class _Failed(NamedTuple):
+    error: Exception
+    where: TracebackType | None
 
 
 class Lab:
@@ -65,12 +65,13 @@ class Lab:
         if kind not in self._kept or self._kept[kind][0] != key:
             self._kept.pop(kind, None)
             try:
-                self._kept[kind] = (key, make())
+                with contained():
+                    self._kept[kind] = (key, make())
             except Exception as error:
-                self._kept[kind] = (key, error)
+                self._kept[kind] = (key, _Failed(error, error.__traceback__))
         found = self._kept[kind][1]
-        if isinstance(found, Exception):
-            raise found
+        if isinstance(found, _Failed):
+            raise found.error.with_traceback(found.where)  # or it would grow with every cell
         return found  # type: ignore[return-value]
 
     def dataset(self, cell: Cell, split: Scored | None = None) -> Dataset:
@@ -199,28 +200,33 @@ class Lab:
     def drop_spoiled_model(self) -> None:
         """Forget a trained model that a failed cell wrote to: the next cell gets it as it was."""
         _, model = self._kept.get("model", (None, None))
-        if isinstance(model, Model) and is_spoiled(model):
+        try:
+            with contained():
+                spoiled = isinstance(model, Model) and is_spoiled(model)
+        except Exception:  # it cannot even be looked at
+            spoiled = True
+        if spoiled:
             self._kept.pop("model")
 
     def fingerprint(self, cell: Cell) -> dict[str, str]:
         """Everything the record of a cell depends on, by part."""
         attack = self.attack(cell)
         others = [self.attack(cell.showing(name)) for name in cell.shown]
-        shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one, *SEARCH))
+        shown = [(fingerprint.options_of_instance(one), fingerprint.source_hash(one))
                  for one in others]  # fmt: skip
         choice = self.place.choice(cell)
         return {
-            **({"reattack": self.place.reattack} if self.place.spares(cell) else {}),
+            **({"reattack": self.place.reattack} if self.place.spares(cell, attack) else {}),
             **({"attacks shown": short_hash(*shown)} if shown else {}),
             **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
             "cell": short_hash(cell.model_dump_json()),
             "attack options": short_hash(fingerprint.options_of_instance(attack)),
-            "attack code": short_hash(fingerprint.source_hash(attack, *SEARCH), attack.origin),
+            "attack code": short_hash(fingerprint.source_hash(attack), attack.origin),
             "data": self.dataset(cell).hash,
             "training": self.model(cell).training,
             "weights": self.model(cell).hash,
             "precision": self.place.precision,
-            "protocol code": fingerprint.source_hash(None, *PROTOCOL),
+            "protocol code": reachable_hash(["benchmark.runner"]),
         }
 
     def static(self, cell: Cell, meter: evaluation.Meter) -> Crafted:

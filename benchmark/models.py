@@ -17,13 +17,16 @@ from baselines import step_sizes
 from baselines.networks import build_network
 from baselines.warm_start import fit_from, start_of
 from benchmark import evaluation, fingerprint
+from benchmark.answering import answers_of
 from benchmark.claims import alone
 from benchmark.core import store
+from benchmark.core.answers import Answers
 from benchmark.core.cells import Frozen
 from benchmark.core.course import Course, Unusable
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.records import Cell, Effort, short_hash
 from benchmark.core.seeding import global_state, stream
+from benchmark.core.settings import kept
 from benchmark.core.types import Batch, Defense, Trained
 from benchmark.core.weights import read_weights, write_weights
 from benchmark.data import Dataset
@@ -31,16 +34,6 @@ from benchmark.place import Place, Watch
 from benchmark.precision import difference, in_precision
 from benchmark.probing import probe
 
-SEARCH = (
-    "attacks.geometry", "attacks.search", "attacks.stand_in", "benchmark.core.streams",
-    "benchmark.core.asking",
-)  # fmt: skip
-TRAINING = (
-    "baselines.adaptable",
-    "baselines.networks", "baselines.published_networks", "baselines.wide_resnet",
-    "baselines.training", "baselines.pools", "baselines.adaptation", "baselines.stacked",
-    "baselines.warm_start", "baselines.step_sizes",
-)  # fmt: skip
 LOOKED_AT = 100
 """Validation images on which a new model is looked at."""
 
@@ -61,6 +54,8 @@ class Model(NamedTuple):
     """Of training, what it started from included."""
     probes: Mapping[str, float | None] = {}
     """See `Trained.probes`."""
+    answers: Answers | None = None
+    """On the probe images; None where it answers otherwise every time."""
     gradient: bool = True
     """Whether its logits depend differentiably on the images."""
 
@@ -75,16 +70,24 @@ def trained_model(
         UsageError: weights or a model brought along are not what they should be.
     """
     trained = _trained(cell, defense, dataset, place, watch)
+    with kept():  # whatever it sets when it is asked
+        return _looked_at(trained, cell, defense, dataset, place)
+
+
+def _looked_at(
+    trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, place: Place
+) -> Model:
     few = dataset.validation.first(LOOKED_AT).batch().to(place.device)
     model = evaluation.frozen(complete(trained.model, few))
     model.to(place.device)
+    answers = answers_of(model, dataset, place.device)
     probed = probe(model, few, dataset.classes)
     searched = in_precision(model, place.precision)
     flags = [*probed.flags, *difference(searched, few)]
     training = training_hash(cell, defense, dataset, place.device)
     return Model(
         model, searched, trained.trained_on, evaluation.state_hash(model), training, flags,
-        trained.cost, _finite(trained.probes), probed.gradient,
+        trained.cost, _finite(trained.probes), answers, probed.gradient,
     )  # fmt: skip
 
 
@@ -147,7 +150,8 @@ def _fit(
         told = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
         progress = Course(told, begun)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
-        trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+        with defense.brought.entered() if defense.brought else kept():
+            trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
         progress(1.0)
         return trained
 
@@ -225,8 +229,8 @@ def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -
         cell.defense, cell.network, cell.seed, torch.device(device).type,
         fingerprint.options_of_instance(defense),
         *map(repr, used), *map(fingerprint.source_hash, used),
-        dataset.hash, defense.content(), begun,
-        fingerprint.source_hash(defense, *TRAINING, *SEARCH),
+        dataset.hash, defense.content(), defense.brought and defense.brought.code, begun,
+        fingerprint.source_hash(defense, "benchmark.models"),
     )  # fmt: skip
 
 

@@ -196,6 +196,9 @@ class OnRay:
             del self.streams[stream]
             return None
         except exceptions.RayTaskError as error:
+            if isinstance(error.cause, exceptions.TaskCancelledError):  # nobody but the cell did
+                del self.streams[stream]
+                return Died("a Ray worker was interrupted")
             first = " ".join(str(error.cause).split())
             return Refused(f"a Ray worker cannot work: {type(error.cause).__name__}: {first}")
         except exceptions.RayError as error:

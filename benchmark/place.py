@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from benchmark.core.records import Cell, Choice
-from benchmark.core.types import Progress
+from benchmark.core.types import Attack, Progress
 from benchmark.limits import Limits
 
 Reattack = Literal["all", "standing"]
@@ -28,16 +28,25 @@ class Place(NamedTuple):
     """Of the passes attacks make; what counts as broken is always seen in float32."""
     reattack: Reattack = "all"
     """Which images are attacked again: all, or only those that the stored examples leave standing.
-    robust@K, the worse of both per image, is the same (of library attacks that draw random numbers
-    for a whole batch: as good, not the same)."""
+    robust@K, the worse of both per image, is the same. Last bits may depend on how many images
+    share a pass, but 0 of 33,000 verdicts flipped (float32, seed 0, 10 steps of finetune; MNIST, an
+    adversarially trained LeNet5, K = 10, 5 attacks, n = 500 x 2 episodes; digits, `pgd_at`, K of 1
+    and 5, 14 attacks, n = 200 x 5)."""
     limits: Limits = Limits()
     """Of each cell."""
     choices: tuple[Choice, ...] = ()
     """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
+    debug: bool = False
+    """Whether the traceback of a failed cell is shown."""
 
-    def spares(self, cell: Cell) -> bool:
-        """Whether what stored examples break is not attacked again."""
-        return self.reattack == "standing" and cell.budget.adapts
+    def spares(self, cell: Cell, attack: Attack) -> bool:
+        """Whether what stored examples break is not attacked again.
+
+        Not with an attack that deals random numbers to the batch as it comes: among fewer images
+        each would get others, which flipped 9 of 461 verdicts of Auto-PGD from torchattacks (20
+        steps, linf 0.3, an adversarially trained LeNet5 on MNIST).
+        """
+        return self.reattack == "standing" and cell.budget.adapts and attack.by_image
 
     def choice(self, cell: Cell) -> Choice | None:
         """The choice that a cell's adaptation comes from."""

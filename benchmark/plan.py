@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from attacks import ATTACKS
 from attacks.strengths import Strengths, build_attack, strengths_of
 from baselines.adaptation import DEFAULTS
-from baselines.from_file import build_defense
+from baselines.from_file import build_defenses
 from baselines.networks import NETWORKS, default_network
 from baselines.warm_start import families
 from benchmark.core.errors import UsageError, unknown
@@ -56,7 +56,8 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     Raises:
         UsageError: an unknown name or option, or a budget that makes no sense.
     """
-    plans = [_plan(request, part) for part in suite.parts()]
+    known = build_defenses(defense_texts(request, suite))
+    plans = [_plan(request, part, known) for part in suite.parts()]
     return Plan(
         cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
         attacks={name: attack for plan in plans for name, attack in plan.attacks.items()},
@@ -65,10 +66,10 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     )
 
 
-def _plan(request: Request, part: Part) -> Plan:
+def _plan(request: Request, part: Part, built: Mapping[str, tuple[str, Defense]]) -> Plan:
     wanted = _wanted(request, part)
     strengths = strengths_of(wanted["dataset"])
-    defenses = dict(build_defense(text) for text in split(wanted["defenses"]))
+    defenses = dict(built[text] for text in split(wanted["defenses"]))
     if not defenses:
         raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
     attacks: dict[str, Attack] = {}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.core.errors import AnswerError, AuditError
+from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch
 from benchmark.evaluation import expect_logits
@@ -46,8 +46,8 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
     """Look at a frozen model on `batch`.
 
     Raises:
-        AnswerError: it does not answer with logits (batch, classes).
-        AuditError: it fails on clean images, or its logits are not finite.
+        ModelError: it does not answer with logits (batch, classes).
+        AuditError: its logits are not finite.
     """
     with global_state(stream("probe")):
         with torch.no_grad():
@@ -64,16 +64,9 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
 
 
 def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
-    try:
-        answered = model(images)
-    except Exception as error:
-        raise AuditError(
-            f"the model fails on {len(images)} clean images (channels, height, width) = "
-            f"{tuple(images.shape[1:])}: {_named(error)}"
-        ) from error
-    logits = expect_logits(answered, len(images))
+    logits = expect_logits(model(images), len(images))
     if logits.shape[1] < classes:
-        raise AnswerError(
+        raise ModelError(
             f"expected the model to return a logit for each of {classes} classes, "
             f"got {logits.shape[1]}"
         )

@@ -20,8 +20,10 @@ from baselines.adaptable import missing
 from baselines.adaptation import Adapted, adapt_all, as_one
 from benchmark.bookkeeping import failed_record, is_finished, keep, record
 from benchmark.core.errors import OverLimit, UsageError
+from benchmark.core.faults import contained
 from benchmark.core.notes import heard_by
 from benchmark.core.records import Cell, Outcome, Verdicts
+from benchmark.core.settings import kept
 from benchmark.core.shortage import in_parts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -72,20 +74,23 @@ def settle(lab: Lab, cell: Cell, *, look: bool = True) -> Ending | None:
     """
     meter = Meter()
     try:
-        if look and is_finished(lab, cell):
-            return None
-        reason = cannot_run(lab, cell)
-        if reason is not None:
-            return Ending(record(lab, cell, "skipped", meter, reason=reason))
-        lab.model(cell)  # training is not the cell's time
-        with limited(lab.place.limits), heard_by(lab.watch.note):
-            return run_cell(lab, cell, meter)
+        with contained(), kept():  # what a model or an attack sets is not for the next cell
+            return None if look and is_finished(lab, cell) else _end(lab, cell, meter)
     except UsageError:
         raise
     except (Exception, OverLimit) as error:
         result = failed_record(lab, cell, meter, error)
         lab.drop_spoiled_model()
         return Ending(result)
+
+
+def _end(lab: Lab, cell: Cell, meter: Meter) -> Ending:
+    lab.model(cell)  # training is not the cell's time
+    with limited(lab.place.limits), heard_by(lab.watch.note):
+        reason = cannot_run(lab, cell)
+        if reason is not None:
+            return Ending(record(lab, cell, "skipped", meter, reason=reason))
+        return run_cell(lab, cell, meter)
 
 
 def cannot_run(lab: Lab, cell: Cell) -> str | None:
@@ -202,7 +207,7 @@ def attack_again(
     )
     clean = correct(target, everyone)
     static = correct(target, Batch(stored, query.labels).repeat(len(draws)))
-    at_stake = clean & static if lab.place.spares(cell) else clean
+    at_stake = clean & static if lab.place.spares(cell, lab.attack(cell)) else clean
     reattacked, again = survives(
         lab.attack(cell), lab.quick(target), everyone, meter, rng, at_stake
     )

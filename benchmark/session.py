@@ -21,6 +21,7 @@ from benchmark.core.store import is_kept, read_record, record_path, sweep
 from benchmark.dataset_facts import DATASETS
 from benchmark.dry_run import show as show_plan
 from benchmark.executors import Team, check_team, cores, fill, needs_processes, units
+from benchmark.flags import DEBUG
 from benchmark.lab import Lab
 from benchmark.limits import Limits, check_limits
 from benchmark.memory import keep_memory
@@ -93,7 +94,7 @@ def place_of(wish: Wish, plan: Plan) -> Place:
         wish.results, wish.data_dir, wish.download, choose_device(wish.device),
         shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
         precision=wish.precision, reattack=cast(Reattack, wish.reattack), limits=wish.limits,
-        choices=tuple(plan.choices.values()),
+        choices=tuple(plan.choices.values()), debug=DEBUG in wish.words,
     )  # fmt: skip
 
 

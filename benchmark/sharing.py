@@ -141,9 +141,17 @@ class _Driver:
     def _drop_finished(self, group: Group) -> None:
         """What another run has finished since this one looked."""
         for cell in list(group.cells):
-            if is_finished(self.lab, cell):
+            if self._is_finished(cell):
                 self.ended[keep(self.lab, cell, None)] += 1
                 group.cells.remove(cell)
+
+    def _is_finished(self, cell: Cell) -> bool:
+        try:
+            return is_finished(self.lab, cell)
+        except UsageError:
+            raise
+        except Exception:  # its model cannot be had any more: the cell meets the same
+            return False
 
     def handle(self, task: Task, event: Event) -> None:
         """Write down what a worker says; raises UsageError if it refuses."""

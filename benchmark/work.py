@@ -15,17 +15,19 @@ from typing import NamedTuple
 import torch
 
 from attacks.strengths import build_attack, strengths_of
-from baselines.from_file import build_defense
+from baselines.from_file import build_defenses
 from benchmark.core.copying import copied
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.faults import contained
 from benchmark.core.records import Cell
+from benchmark.core.settings import kept
 from benchmark.core.types import Attack
 from benchmark.crafting import Piece
 from benchmark.data import Dataset
 from benchmark.fingerprint import code_version
 from benchmark.lab import Lab
 from benchmark.memory import keep_memory
-from benchmark.models import Model
+from benchmark.models import Model, is_spoiled
 from benchmark.pictures import Ending
 from benchmark.place import Place
 from benchmark.plan import Plan
@@ -123,11 +125,12 @@ Event = Begun | Ended | Made | Refused | Died
 
 def pack(dataset: Dataset, model: Model) -> Parcel:
     """A parcel for other processes."""
-    network = copied(model.network)
-    network.cpu()
-    on_cpu = model._replace(network=network, searched=network)
     try:
-        return Parcel(dataset, pickle.dumps(on_cpu))
+        with contained():
+            network = copied(model.network)
+            network.cpu()
+            on_cpu = model._replace(network=network, searched=network)
+            return Parcel(dataset, pickle.dumps(on_cpu))
     except Exception:  # a class inside a function, say
         return Parcel(dataset, b"")
 
@@ -148,7 +151,7 @@ class WorkerLab(Lab):
 
     def __init__(self, job: Job) -> None:
         super().__init__(Plan(cells=[], attacks={}, defenses={}), job.place, _Notes())
-        self.plan.defenses.update(build_defense(text) for text in job.defenses)
+        self.plan.defenses.update(build_defenses(job.defenses).values())
         self.parcel: Parcel | None = None
 
     def attack(self, cell: Cell) -> Attack:
@@ -162,7 +165,13 @@ class WorkerLab(Lab):
     def _train(self, cell: Cell) -> Model:
         if self.parcel is None or not self.parcel.model:
             return super()._train(cell)
-        model: Model = pickle.loads(self.parcel.model)
+        try:
+            with contained():
+                model: Model = pickle.loads(self.parcel.model)
+                if is_spoiled(model):
+                    raise AuditError("it is not what was packed")
+        except Exception:  # it came apart on the way: this worker makes its own
+            return super()._train(cell)
         network = model.network
         network.to(self.place.device)
         return model._replace(network=network, searched=in_precision(network, self.place.precision))
@@ -205,7 +214,9 @@ def serve(code: str, order: bytes, fetch: Callable[[], Parcel | None]) -> Iterat
 def _make(lab: WorkerLab, order: PieceOrder) -> Iterator[Begun | Made]:
     yield Begun(order.cell)
     try:
-        yield Made(lab.static_piece(order.cell, order.number))
+        with contained(), kept():
+            made = lab.static_piece(order.cell, order.number)
+        yield Made(made)
     except UsageError:
         raise
     except Exception:  # whoever runs the cell meets the same, and says so in its record

@@ -16,7 +16,7 @@ from benchmark.core.pictures import LARGEST, decode, png
 from benchmark.core.records import Outcome
 from reports.board_rows import Row
 from reports.board_sources import Sourced, of_row
-from reports.shareable import bare
+from reports.paths import bare
 from reports.text import visible
 
 ROOM = 1 << 20

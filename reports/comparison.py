@@ -22,8 +22,8 @@ from benchmark.core.store import atomic_path
 from reports.frame import THEN, rows
 from reports.lines import by_family
 from reports.paired import change, change_intervals, holm
+from reports.paths import label
 from reports.scored import Scored, read_strictly, scored
-from reports.shareable import label
 from reports.text import visible
 
 EITHER = "*"

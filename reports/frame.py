@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.records import Effort, Record, Scored
 from benchmark.core.store import Loaded, read_records
 from reports.scores import QUANTITIES, Measured, Tables, measure, quantities
-from reports.shareable import bare, label, names, walked
+from reports.shareable import shareable
 from reports.trust import doubts, options
 
 COLUMNS = (
@@ -41,8 +41,6 @@ FURTHER = (
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
 is the mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
-TEXTS = ("family", "threat", "origin", "norm", "reason", "trained_on", "families_shown")
-"""Of a record, in the users' own words."""
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
 
@@ -73,10 +71,10 @@ def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFr
 
     Records of the other split are left out: what was scored on validation images chose settings.
     """
-    records = [record for record in records if record.cell.split == split]
-    verdicts, known = [unpacked(record) for record in records], names(records)
+    records = shareable([record for record in records if record.cell.split == split])
+    verdicts = [unpacked(record) for record in records]
     rows = [
-        _facts(record, known) | measured | {"verdicts": tables}
+        _facts(record) | measured | {"verdicts": tables}
         for record, measured, tables in zip(
             records, _measured(records, verdicts), verdicts, strict=True
         )
@@ -101,21 +99,21 @@ def _dtype(column: str) -> Any:
     return "bool" if column == "adapts" else _NULLABLE.get(column, "object")
 
 
-def _facts(record: Record, known: Mapping[tuple[str, str, str], str]) -> dict[str, Any]:
+def _facts(record: Record) -> dict[str, Any]:
     cell, budget, outcome = record.cell, record.cell.budget, record.outcome
     return {
-        **{name: getattr(cell, name) for name in ("dataset", "network", "seed", "episodes")},
-        "defense": known[cell.dataset, cell.network, cell.defense],
-        "attack": label(cell.attack),
-        **{name: getattr(record, name) for name in ("status", "query", "unseen")},
-        **{name: walked(getattr(record, name)) for name in TEXTS},
+        **{name: getattr(cell, name) for name in ("dataset", "network", "defense", "seed")},
+        **{name: getattr(cell, name) for name in ("attack", "episodes")},
+        **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
+        **{name: getattr(record, name) for name in ("status", "reason", "norm", "query")},
+        **{name: getattr(record, name) for name in ("trained_on", "families_shown")},
         "options": options(record),
         "weights": record.fingerprint.get("weights", ""),
-        "flags": [*map(bare, record.all_flags), *doubts(record)],
+        "flags": [*record.all_flags, *doubts(record)],
         **{name: getattr(budget, name) for name in ("method", "knowledge", "shots", "steps", "lr")},
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
-        "shown": THEN.join(map(label, cell.shown)),
+        "shown": THEN.join(cell.shown),
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
         "loss_fell": outcome.integrity.loss_fell if outcome and outcome.integrity else None,

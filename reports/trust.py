@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmark.core.records import Record
-from reports.shareable import walked
 
 PARTS = ("data", "weights")
 """Of a fingerprint: without them nobody can say on what, or of which model, a number is."""
@@ -34,12 +33,12 @@ def _doubts(record: Record) -> Iterator[str]:
 
 
 def options(record: Record) -> str:
-    """The options of a record's attack in one form: equal numbers are equal, files have no folder.
+    """The options of a record's attack in one form, in which equal numbers are equal.
 
     >>> canonical({"steps": 10, "eps": 0.10}) == canonical({"eps": 0.1, "steps": 10.0})
     True
     """
-    return canonical(walked(record.provenance.attack_options, "attack_options"))
+    return canonical(record.provenance.attack_options)
 
 
 def canonical(found: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from benchmark.work import Job
 from tests.tiny_runs import SUITE, Run, lab_for, record_of, tiny_plan
 
 MODEL = """
-import os, re, signal, time
+import os, re, signal, sys, time
 from pathlib import Path
 import torch
 from torch import nn

@@ -48,7 +48,6 @@ class Crashing(nn.Flatten):
     ("name", "reason"),
     [
         ("NotANumber", "logits are not finite for 100 of 100 images"),
-        ("WrongShape", "expected logits (batch, classes) for 100 images, got shape (100,)"),
         ("Crashing", "RuntimeError: out of luck (mine.py:"),
     ],
 )
@@ -66,13 +65,19 @@ def test_a_model_that_breaks_fails_its_cells_and_no_others(run, tmp_path, name, 
     assert [bad[key] for key in ("n", "clean", "robust", "inflation")] == [None] * 4
 
 
-def test_a_model_left_in_train_mode_is_refused(finished, run, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("AlwaysTraining", "the model stays in train mode after eval(); expected"),
+        ("WrongShape", "logits (batch, classes) for 100 images, got shape (100,)"),
+    ],
+)
+def test_a_model_that_cannot_be_evaluated_is_refused_first(finished, run, tmp_path, name, reason):
     (tmp_path / "mine.py").write_text(BROKEN)
-    defense = f"{DEFENSE},{tmp_path}/mine.py:AlwaysTraining"
-    ended = run("--quiet", defense=defense, attacks="uniform_noise")
-    ended.refused("the model stays in train mode after eval(); expected")
+    defense = f"{DEFENSE},{tmp_path}/mine.py:{name}"
+    run("--quiet", defense=defense, attacks="uniform_noise").refused(f"mine.py:{name}: ", reason)
     kept = [record.cell.attack for record in read_records(finished).records]
-    assert sorted(kept) == ["fgsm", "uniform_noise"], "what ended before it is kept"
+    assert kept == ["fgsm"], "before anything runs"
 
 
 # Data.

@@ -20,9 +20,7 @@ from baselines.stacked import Stacked
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
 from benchmark.evaluation import Meter, correct, run_attack
-from benchmark.models import SEARCH
 from benchmark.precision import LowPrecision
-from benchmark.sources import reachable
 from benchmark.toys import conv_net, some_images
 
 CUT = {"iterations": 5, "targets": 3, "queries": 120}
@@ -177,14 +175,6 @@ def test_too_few_classes_are_a_reason_not_a_crash(classes):
     reason = AutoAttackLinf(0.1).cannot_run((1, 8, 8), classes)
     assert reason == f"needs more than 3 classes, the data set has {classes}"
     assert AutoAttackLinf(0.1).cannot_run((1, 8, 8), 4) is None
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_all_code_of_a_part_is_in_its_fingerprint(name):
-    attack = cut(name)
-    known = {parent.__module__ for parent in type(attack).__mro__} | {*attack.code, *SEARCH}
-    local, _ = reachable([type(attack).__module__])
-    assert {one for one in local if one.startswith("attacks.")} <= known
 
 
 def test_travels_between_processes():

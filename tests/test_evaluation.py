@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDLinf
-from benchmark.core.errors import AuditError
+from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
@@ -208,7 +208,7 @@ def test_frozen_is_a_copy_that_stays_in_eval_mode():
         def train(self, mode=True):
             return super().train(True)
 
-    with pytest.raises(AuditError, match="stays in train mode"):
+    with pytest.raises(ModelError, match="stays in train mode"):
         frozen(nn.Sequential(Stubborn()))
 
 

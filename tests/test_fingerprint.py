@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from attacks.gradient import PGDLinf
-from benchmark import fingerprint
-from benchmark.fingerprint import changed, module_hash, options_of_instance, source_hash, versions
+from benchmark.core.sources import code_hash, reachable_hash
+from benchmark.fingerprint import changed, options_of_instance, source_hash, versions
 
 CODE = '''
 """A module."""
@@ -51,15 +51,12 @@ HARMFUL = [
 
 
 @pytest.fixture
-def hash_of(tmp_path, monkeypatch):
-    """The hash of a module with this text, as a fresh process would see it."""
-    monkeypatch.syspath_prepend(tmp_path)
-    count = iter(range(100))
+def hash_of(tmp_path):
+    """The hash of a file with this text; always the same file, edited."""
 
     def hashed(text):
-        name = f"module_{tmp_path.name}_{next(count)}".replace("-", "_")
-        (tmp_path / f"{name}.py").write_text(text)
-        return module_hash(name)
+        (tmp_path / "module.py").write_text(text)
+        return code_hash(tmp_path / "module.py")
 
     return hashed
 
@@ -76,11 +73,11 @@ def test_code_changes_the_hash(hash_of, old, new):
     assert hash_of(CODE) != hash_of(CODE.replace(old, new))
 
 
-def test_a_component_is_its_module_and_those_of_its_parents(monkeypatch):
-    read = []
-    monkeypatch.setattr(fingerprint, "module_hash", lambda name: read.append(name) or name)
-    source_hash(PGDLinf(0.1), "attacks.geometry")
-    assert read == ["attacks.geometry", "attacks.gradient", "benchmark.core.types"]
+def test_a_component_is_what_its_classes_can_reach():
+    modules = {"attacks.gradient", "benchmark.core.types"}
+    assert source_hash(PGDLinf(0.1)) == reachable_hash(modules)
+    assert source_hash(PGDLinf(0.1), "attacks.fab") == reachable_hash(modules | {"attacks.fab"})
+    assert source_hash(PGDLinf(0.1)) != source_hash(PGDLinf(0.1), "attacks.fab")
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from test_leaderboard import folder
 from benchmark.core.cells import Choice
 from benchmark.core.records import Record
 from reports.board_sources import gather
+from reports.paths import bare, command, label
 from reports.reference import read_file
-from reports.shareable import bare, command, label, shareable
+from reports.shareable import shareable
 
 SECRET = "secret-user"
 PLACES = [
     f"/home/{SECRET}", f"/home/{SECRET}/My Models", f"/srv/it's {SECRET}/x", f"~/{SECRET}",
     f"~{SECRET}", f"../{SECRET}", f"$HOME/{SECRET}", f"file:///home/{SECRET}",
-    f"/data/[{SECRET}]", f'/data/"{SECRET}" 2',
+    f"/data/[{SECRET}]", f'/data/"{SECRET}" 2', f"/a: b/{SECRET} (d): e",
 ]  # fmt: skip
 WINDOWS = [f"C:\\Users\\{SECRET}", f"\\\\host\\{SECRET}", f"%USERPROFILE%\\{SECRET}"]
 FIXED = {

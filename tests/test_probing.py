@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, hardsigmoid, linear, normalize, softsign
 
 from benchmark import datasets
-from benchmark.core.errors import AnswerError, AuditError
+from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import global_state, stream
 from benchmark.evaluation import frozen
 from benchmark.probing import probe
@@ -231,13 +231,11 @@ def test_a_model_that_cannot_answer_a_single_image_is_flagged(batch):
     ],
 )
 def test_an_answer_that_is_no_logits_says_what_came_and_what_to_return(net, batch, change, message):
-    with pytest.raises(AnswerError, match=message):
+    with pytest.raises(ModelError, match=message):
         probe(frozen(Changed(net, change)), batch, 10)
 
 
-def test_a_model_that_fails_on_clean_images_is_named(net, batch):
-    with pytest.raises(AuditError, match=r"the model fails on 100 clean images .*1, 8, 8.*Runtime"):
-        probe(frozen(Changed(net, lambda net, x: net(x[..., :7]))), batch, 10)
+def test_logits_must_be_finite(net, batch):
     with pytest.raises(AuditError, match="logits are not finite for 100 of 100 images"):
         probe(frozen(Changed(net, lambda net, x: net(x).log())), batch, 10)
 

@@ -58,6 +58,23 @@ def test_a_lost_worker_costs_its_cell_alone(tmp_path, capfd):
     assert capfd.readouterr() == ("", ""), "Ray keeps quiet"
 
 
+@pytest.mark.parametrize("act", ["sys.exit(3)", "raise GeneratorExit", "raise ValueError('late')"])
+def test_what_a_model_raises_costs_one_cell(act, tmp_path):
+    model = own_model(tmp_path, f"if worker and {FINE}: {act}")
+    run = fill_with(RAY, tmp_path, defenses=model, **SIX)
+    assert statuses(run) == FINE_FAILED
+    failed = [record for record in run.records if record.status == "failed"]
+    assert all("own.py" in record.reason and act in record.traceback for record in failed)
+
+
+def test_a_worker_that_a_model_interrupts_costs_its_cell(tmp_path):
+    model = own_model(tmp_path, f"if worker and {FINE}: raise KeyboardInterrupt")
+    run = fill_with(RAY, tmp_path, defenses=model, **SIX)
+    assert statuses(run) == FINE_FAILED
+    reasons = {record.reason for record in run.records if record.status == "failed"}
+    assert reasons == {"a Ray worker was interrupted, twice while it ran this cell"}
+
+
 def test_a_worker_that_is_lost_once_costs_nothing(tmp_path):
     mark = tmp_path / "mark"
     act = f"if worker and {FINE} and not Path({str(mark)!r}).exists(): "

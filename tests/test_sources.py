@@ -3,65 +3,207 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmark.sources import is_local, reachable, reachable_hash
+from attacks import ATTACKS
+from benchmark.core import sources
+from benchmark.core.finding import owners
+from benchmark.core.sources import code_hash, follow, places_for, reachable, reachable_hash
 
 FILES = {
     "mine.py": "import helper\n\ndef f():\n    from parts import one\n    return one, helper\n",
-    "helper.py": "import torch\nRATE = 1\n",
+    "helper.py": "import torch\nimport deep.inner.leaf\nRATE = 1\n",
     "parts/__init__.py": "",
-    "parts/one.py": "from . import two\nfrom .two import SIZE\n",
+    "parts/one.py": "from . import two\nfrom .two import SIZE\nfrom .stars import *\n",
     "parts/two.py": "import yaml_of_nobody\nSIZE = 1\n",
+    "parts/stars/__init__.py": "__all__ = ['star']\n",
+    "parts/stars/star.py": "from ..two import SIZE\nfrom ...mine import f\n",
+    "deep/inner/leaf.py": "import importlib\nsaid = importlib.import_module('told')\n",
+    "told.py": "TOLD = 1\n",
     "stranger.py": "RATE = 1\n",
 }
-REACHED = {"mine", "helper", "parts", "parts.one", "parts.two"}
+REACHED = {
+    "mine", "helper", "parts", "parts.one", "parts.two", "parts.stars", "parts.stars.star",
+    "deep.inner.leaf", "told",
+}  # fmt: skip
 
 
-def hash_in(folder, changed=None, text=""):
-    """What a fresh process says of `mine` with these files; one of them changed."""
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text if name == changed else content)
-    code = "from benchmark.sources import *; print(reachable_hash(['mine']))"
-    run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {code}"]
-    return subprocess.run(run, capture_output=True, text=True, check=True).stdout
+def written(folder, changed=None, content=b""):
+    """The files in a folder; one of them changed."""
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if name == changed else text.encode())
+    return folder
 
 
-def test_neighbours_are_reached_and_what_is_installed_is_the_border(tmp_path, monkeypatch):
-    hash_in(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    assert reachable(["mine"]) == (REACHED, {"torch", "yaml_of_nobody"})
+def reach_of(folder):
+    return follow([("mine", folder / "mine.py")], places_for([folder]))
 
 
-@pytest.mark.parametrize("name", ["helper.py", "parts/two.py", "mine.py", "parts/__init__.py"])
+def test_neighbours_are_reached_and_nothing_is_imported(tmp_path):
+    before = set(sys.modules)
+    reach = reach_of(written(tmp_path))
+    assert set(reach.files.values()) == REACHED
+    assert reach.installed == {}
+    assert not {name.partition(".")[0] for name in set(sys.modules) - before} & {
+        "mine", "helper", "parts", "deep", "told"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"stranger.py"}))
 def test_a_change_anywhere_in_reach_changes_the_hash(tmp_path, name):
-    before = hash_in(tmp_path)
-    assert hash_in(tmp_path) == before
-    assert hash_in(tmp_path, name, FILES[name] + "# a comment\n") == before
-    assert hash_in(tmp_path, name, FILES[name] + "OTHER = 2\n") != before
+    before = reach_of(written(tmp_path)).hash
+    assert reach_of(written(tmp_path)).hash == before
+    words = FILES[name].encode() + b"# a comment\n"
+    assert reach_of(written(tmp_path, name, words)).hash == before
+    assert reach_of(written(tmp_path, name, words + b"OTHER = 2\n")).hash != before
 
 
 def test_a_change_out_of_reach_does_not(tmp_path):
-    assert hash_in(tmp_path) == hash_in(tmp_path, "stranger.py", "RATE = 2\n")
+    before = reach_of(written(tmp_path)).hash
+    assert reach_of(written(tmp_path, "stranger.py", b"RATE = 2\n")).hash == before
+
+
+def test_where_the_files_lie_says_nothing(tmp_path):
+    folders = [written(tmp_path / name) for name in ("one", "two")]
+    assert len({reach_of(folder).hash for folder in folders}) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"def (", b"\xff\xfe\x00", b"x = '\xe9'\n", b"\x00", b"(" * 5000, b"-" * 200_000 + b"1"],
+    ids=["syntax", "binary", "latin", "null", "brackets", "deep"],
+)
+def test_what_is_no_python_counts_by_its_bytes(tmp_path, content):
+    hashes = {
+        reach_of(written(tmp_path, "told.py", text)).hash
+        for text in (content, content + b" ", FILES["told.py"].encode())
+    }
+    assert len(hashes) == 3
+
+
+def test_a_file_that_cannot_be_read_counts_by_its_name(tmp_path, monkeypatch):
+    before = reach_of(written(tmp_path))
+    known = before.hash
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.name == "told.py":
+            raise PermissionError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert code_hash(tmp_path / "told.py") == ""
+    assert reach_of(tmp_path).files == before.files
+    assert reach_of(tmp_path).hash != known
+
+
+def test_a_huge_tree_is_followed_so_far(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST", 20)
+    for number in range(200):
+        (tmp_path / f"part{number}.py").write_text(f"import part{number + 1}\n")
+    (tmp_path / "mine.py").write_text("import part0\n")
+    assert 20 <= len(reach_of(tmp_path).files) <= 22
+
+
+def installed(folder, version="1.0", record=True):
+    """A package as `pip install --target` leaves it; importing its parts fails."""
+    notes = folder / f"fake_vision-{version}.dist-info"
+    (folder / "fakevision").mkdir(parents=True)
+    notes.mkdir()
+    (folder / "fakevision" / "__init__.py").write_text("from fakevision import _elsewhere\n")
+    (folder / "fakevision" / "_elsewhere.py").write_text("raise AssertionError('not here')\n")
+    (notes / "METADATA").write_text(f"Name: fake-vision\nVersion: {version}\n")
+    names = "fakevision/__init__.py,,\nfakevision/_elsewhere.py,,\n"
+    (notes / ("RECORD" if record else "top_level.txt")).write_text(
+        names if record else "fakevision\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_what_pip_installed_elsewhere_counts_by_its_version(tmp_path, monkeypatch, record):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mine.py").write_text("import fakevision.inner\n")
+    found = []
+    for version in ("1.0", "2.0"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(installed(tmp_path / version, version, record))
+            found.append(reach_of(home))
+    assert [one.installed for one in found] == [{"fakevision": "1.0"}, {"fakevision": "2.0"}]
+    assert set(found[0].files.values()) == {"mine"}
+    assert found[0].hash != found[1].hash
+    assert owners(tmp_path / "1.0") == {"fakevision": "1.0"}
+
+
+def test_neighbours_of_what_pip_installed_are_nobodys_package(tmp_path):
+    """A user's file may lie in the folder into which packages were installed."""
+    installed(tmp_path)
+    reach = reach_of(written(tmp_path, "told.py", b"import fakevision\n"))
+    assert set(reach.files.values()) == REACHED
+    assert reach.installed == {"fakevision": "1.0"}
 
 
 @pytest.mark.parametrize("package", ["torch", "numpy", "json", "sys", "builtins", "no_such_thing"])
-def test_what_is_installed_is_not_local(package):
-    assert not is_local(package)
-    assert reachable([f"{package}.inner"])[0] == set()
+def test_what_is_installed_is_not_followed(package):
+    assert reachable([package, f"{package}.inner"]).files == {}
 
 
-def test_attacks_reach_what_they_are_made_of():
-    local, border = reachable(["attacks.gradient"])
-    assert {"attacks.search", "attacks.geometry", "benchmark.core.types", "attacks"} <= local
-    assert "torch" in border
-    assert not {name for name in local if name.startswith(("benchmark.runner", "reports"))}
+def test_distributions_are_found_by_their_modules(tmp_path):
+    (tmp_path / "mine.py").write_text("import sklearn.datasets, PIL, torch, os\n")
+    assert set(reach_of(tmp_path).installed) == {"sklearn", "PIL"}
+
+
+NEEDED = {"benchmark.data", "benchmark.core.seeding", "benchmark.core.cells"}
+
+
+@pytest.mark.parametrize(
+    ("root", "reached"),
+    [
+        ("benchmark.runner", {"benchmark.bookkeeping", "benchmark.lab", "baselines.adaptation"}),
+        ("benchmark.models", {"baselines.networks", "baselines.warm_start", "attacks.strengths"}),
+        ("baselines.meta_adv", {"baselines.training", "baselines.meta_tasks", "baselines.pools"}),
+        ("baselines.pgd_at", {"baselines.training", "baselines.resuming"}),
+    ],
+)
+def test_protocol_and_training_reach_what_they_need(root, reached):
+    found = set(reachable([root]).files.values())
+    assert NEEDED | reached <= found
+    unrelated = {"attacks.gradient", "attacks.patch", "baselines.trades", "benchmark.cli"}
+    assert not unrelated & found
+    assert not {name for name in found if name.startswith("reports")}
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_attacks_reach_what_they_are_made_of_and_no_front_end(name):
+    module = ATTACKS.get(name).__module__
+    found = set(reachable([module]).files.values())
+    assert {module, "attacks", "benchmark.core.types", "benchmark.core.streams"} <= found
+    assert not {one for one in found if one.startswith(("benchmark.runner", "reports"))}
+
+
+def test_imports_that_really_happen_are_reached():
+    """The oracle: what a fresh process has loaded after importing a module."""
+    code = "import sys, attacks.ensemble; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] in sources.OURS}
+    assert loaded <= set(reachable(["attacks.ensemble"]).files.values())
 
 
 def test_order_and_repetition_do_not_matter():
     names = ["attacks.gradient", "benchmark.evaluation", "attacks.gradient"]
     assert len({reachable_hash(order) for order in itertools.permutations(names)}) == 1
+
+
+def test_the_time_it_takes_is_bounded_by_what_is_reached(tmp_path):
+    """A folder of ten thousand strangers costs nothing."""
+    for number in range(2000):
+        os.close(os.open(tmp_path / f"stranger{number}.py", os.O_CREAT | os.O_WRONLY))
+    (tmp_path / "mine.py").write_text("import stranger7\n")
+    assert set(reach_of(tmp_path).files.values()) == {"mine", "stranger7"}

@@ -14,8 +14,8 @@ class AuditError(RuntimeError):
     """An attack or an adaptation broke the rules: its cell becomes `failed`, never a score."""
 
 
-class AnswerError(AuditError):
-    """A model answers with something other than logits: no attack could say anything about it."""
+class ModelError(AuditError):
+    """A model that cannot be evaluated, whatever attacks it: it answers with no logits, say."""
 
 
 class OverLimit(BaseException):

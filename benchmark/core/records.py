@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from benchmark.core.answers import Answers
 from benchmark.core.cells import Budget, Cell, Choice, Frozen, Knowledge, Method, Scored
 from benchmark.core.outcomes import Cost, Effort, Integrity, Outcome, Share, Verdicts, fell
 from benchmark.core.sizes import fits
@@ -71,6 +72,8 @@ class Record(Frozen):
     cell: Cell
     status: Status
     reason: str | None = None
+    traceback: str = ""
+    """Of what a failed cell raised; empty where nothing did in a process that lived to tell."""
     family: str
     """Of the scored attack, and so are `threat`, `norm`, `origin` and `unseen`."""
     families_shown: list[str] = []
@@ -89,6 +92,8 @@ class Record(Frozen):
     probes: dict[str, float | None] = {}
     """What training measured of itself, by name; None where it does not apply."""
     flags: list[str] = []
+    answers: Answers | None = None
+    """Of the trained model on probe images: where it answers otherwise, the record is stale."""
     provenance: Provenance
     fingerprint: dict[str, str]
     """Short hashes by part (options, data, weights, source ...): where one differs, it is stale."""

@@ -83,7 +83,10 @@ class Registry(Generic[T]):
             self._import(entry.module, entry.name)
 
     def _import(self, module: str, name: str) -> None:
+        from benchmark.core.settings import kept
+
         try:
-            importlib.import_module(module)
+            with kept():  # what one file sets is not for the others
+                importlib.import_module(module)
         except Exception as error:  # any failure of one file must not hide the other files
             self.unavailable[name] = f"{module} failed to import: {type(error).__name__}: {error}"

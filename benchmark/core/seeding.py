@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,23 @@ def global_hash() -> str:
     """Changes when anybody draws from, or seeds, the generators of torch, NumPy or random."""
     numpy = np.random.get_state(legacy=False)
     return short_hash(torch.get_rng_state().tolist(), numpy, random.getstate())
+
+
+def generators() -> bytes:
+    """Where the global generators of torch, NumPy and random stand."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    states = [state.numpy() for state in (torch.get_rng_state(), *gpus)]
+    return pickle.dumps((states, np.random.get_state(), random.getstate()))
+
+
+def put_generators(before: bytes) -> None:
+    """Set them to where they stood."""
+    (cpu, *gpus), numpy, python = pickle.loads(before)
+    torch.set_rng_state(torch.from_numpy(cpu))
+    if gpus:
+        torch.cuda.set_rng_state_all([torch.from_numpy(state) for state in gpus])
+    np.random.set_state(numpy)
+    random.setstate(python)
 
 
 @contextmanager

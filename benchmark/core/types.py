@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -113,14 +115,15 @@ class Attack(ABC):
     """Whether it seeks the smallest perturbation, however large: judged by `threat`, not failed."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Installed packages the attack needs beyond our own."""
-    code: ClassVar[tuple[str, ...]] = ()
-    """Modules of ours it calls, beyond those its classes are in: a record depends on them."""
     only_by_name: ClassVar[str] = ""
     """Why `--attacks all`, `unseen` and `family:NAME` leave it out; it runs where it is named, or
     matched by a wildcard."""
     by_rows: ClassVar[bool] = False
     """Whether `perturb` asks the model through `benchmark.core.asking.rows_of`, as `Search` does:
     then many adapted models can be attacked in one batch."""
+    by_image: ClassVar[bool] = False
+    """Whether what becomes of an image depends on itself and its stream alone, whoever shares its
+    batch: then `--reattack standing` may leave the others out."""
     inexact: ClassVar[str] = ""
     """Why a gradient attack with steps need not find the optimum of a linear model; contracts
     hold every other one to it."""
@@ -179,6 +182,16 @@ class Trained(NamedTuple):
         return self._replace(trained_on=known, cost=start.cost + self.cost, probes=probes)
 
 
+class Brought(NamedTuple):
+    """What a defense from a user's own file comes with."""
+
+    file: Path
+    code: str
+    """Hash of all code that the file reaches."""
+    entered: Callable[[], AbstractContextManager[object]]
+    """Where its code runs: global state is put back after it."""
+
+
 class Defense(ABC):
     """One column of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
 
@@ -188,6 +201,8 @@ class Defense(ABC):
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
     is trained first, once for all that start there: see `baselines.warm_start`."""
+    brought: Brought | None = None
+    """Set by `baselines.from_file`; None for those that are registered."""
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """The attacks `fit` will use, for planning; None when unknown."""
