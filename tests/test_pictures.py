@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
-from report_records import outcome, record
+from report_records import outcome, record, text_of
 from tiny_runs import lab_for, run, tiny_plan
 from torch import nn
 
@@ -232,7 +232,7 @@ def test_killed_while_the_picture_is_written_leaves_the_old_one(tmp_path, monkey
 
 def test_a_record_without_a_picture_takes_the_old_one_away(tmp_path):
     write_record(tmp_path, record(), GOOD)
-    write_record(tmp_path, record(status="failed", reason="NaN"))
+    write_record(tmp_path, record(status="failed", reason="NaN", limit=4))
     assert not beside(tmp_path, record()).exists()
 
 
@@ -247,9 +247,9 @@ def test_a_record_that_is_stale_gets_the_picture_of_the_run_that_replaced_it(mad
     _, done, _ = made
     plan = done.lab.plan
     run(plan, tmp_path)
-    path = record_path(tmp_path, plan.cells[1])
-    text = path.read_text()
-    path.write_text(text.replace(done.records[1].fingerprint["data"], "0" * 16))
+    fingerprint = done.records[1].fingerprint | {"data": "0" * 16}
+    other = done.records[1].model_copy(update={"fingerprint": fingerprint})
+    record_path(tmp_path, other.cell).write_text(text_of(other))
     (stale,) = (r for r in read_records(tmp_path).records if r.cell == plan.cells[1])
     content = beside(tmp_path, stale).read_bytes()
     with pytest.raises(UsageError, match="other verdicts"):
