@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot, relu
 
 from benchmark.core.seeding import global_state, stream
 
-SCALE = 8.0
+SCALE = 4.0
 """Of the logits: so that a model is about as sure as a trained one."""
 
 

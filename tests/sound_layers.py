@@ -354,7 +354,7 @@ class Neighbours(nn.Module):
         near = -self.sharpness * torch.cdist(images.flatten(1), self.images).square()
         votes = images.new_zeros(200, 10).index_put((torch.arange(200), self.labels),
                                                     images.new_ones(200))  # fmt: skip
-        return torch.log(near.softmax(1) @ votes + 1e-3)
+        return torch.log((near.softmax(1) @ votes + 1e-4) / 1.001)
 
 
 @seeded

@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 def in_place():
     class InPlace(Around):
         def forward(self, images):
-            hidden = self.hidden(images.flatten(1)).relu_()
-            return self.head(hidden.mul_(2).add_(1).sub_(1).div_(2))
+            hidden = self.hidden(images.flatten(1)).mul_(2).add_(1).sub_(1).div_(2).relu_()
+            return self.head(hidden).add_(1).sub_(1)
 
     return InPlace()
 
