@@ -76,3 +76,21 @@ class Around(nn.Module):
 
     def forward(self, images):
         return self.head(relu(self.hidden(images.flatten(1))))
+
+
+class Headed(nn.Module):
+    """`features` of the images, and a linear layer over them."""
+
+    def __init__(self, body, size):
+        super().__init__()
+        self.body, self.head = body, nn.Linear(size, 10)
+
+    def forward(self, images):
+        return self.head(self.body(images).flatten(1))
+
+
+def headed(body):
+    """The body with a solved head, whatever the size of its features."""
+    with torch.no_grad():
+        size = body.eval()(digits()[0][:2]).flatten(1).shape[1]
+    return solved(Headed(body, size))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.core.seeding import stream
@@ -120,3 +121,17 @@ def expected(build, dataset, attack, episodes, limit):
         found["static"].append(ask(learned, stored).argmax(1) == labels)
         found["reattacked"].append(right & attack(learned, *query).verdict())
     return found
+
+
+class InDouble(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model.double()
+
+    def forward(self, images):
+        return self.model(images.double())
+
+
+def in_double(build):
+    """The same models, which compute in double precision."""
+    return lambda: InDouble(build()).eval()

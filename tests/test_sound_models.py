@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sound_arithmetic
 import sound_layers
 import sound_passes
 import sound_reference
@@ -19,7 +20,7 @@ from benchmark.core.store import read_records
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's, of what is deprecated
 FLAGS = "--executor", "here", "--quiet", "--no-cache"
-MODULES = sound_weights, sound_passes, sound_layers
+MODULES = sound_weights, sound_passes, sound_layers, sound_arithmetic
 FGSM, BIM = "fgsm[eps=0.06]", "bim[eps=0.06,steps=5]"
 ATTACKS = {FGSM: sound_reference.fgsm, BIM: sound_reference.bim}
 LIMIT, EPISODES = 40, 2
@@ -82,13 +83,22 @@ def test_a_sound_model_is_evaluated_as_a_plain_loop_does(module, name, records):
             assert NO_ADAPTATION[name] in record.reason
         else:
             assert (record.status, record.reason, record.flags) == ("done", None, [])
-            expected = sound_reference.expected(
-                getattr(module, name), dataset, ATTACKS[attack], EPISODES * shots, LIMIT
-            )
-            for part, rows in expected.items():
-                got, right = getattr(record.outcome, part).unpack(), np.stack(rows)
-                other = int((got != right).sum())
-                assert other <= (LAST_BITS.get(name, 0) if shots else 0), (attack, part, other)
+            few = LAST_BITS.get(name, 0) if shots else 0
+            apart = differences(record, getattr(module, name), ATTACKS[attack], dataset, few)
+            assert apart <= few, (attack, apart)
+
+
+def differences(record, make, attack, dataset, few):
+    """Verdicts other than the loop's, but where the loop itself has others in double precision."""
+    episodes = EPISODES * record.cell.budget.shots
+    single = sound_reference.expected(make, dataset, attack, episodes, LIMIT)
+    got = {part: getattr(record.outcome, part).unpack() for part in single}
+    other = {part: got[part] != np.stack(rows) for part, rows in single.items()}
+    if not few and any(part.any() for part in other.values()):
+        double = sound_reference.in_double(make)
+        judge = sound_reference.expected(double, dataset, attack, episodes, LIMIT)
+        other = {part: rows & (got[part] != np.stack(judge[part])) for part, rows in other.items()}
+    return max(int(rows.sum()) for rows in other.values())
 
 
 def test_there_are_many_and_each_is_accurate():
