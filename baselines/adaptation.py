@@ -103,16 +103,17 @@ def task_gradients(
             name: tensor.detach().requires_grad_() if fixed or not tensor.requires_grad else tensor
             for name, tensor in parameters.items()
         }
+        everything = {**others, **asked}
 
         def slopes(held: nn.Module) -> Sequence[Tensor]:
-            loss = cross_entropy(held(batch.images), batch.labels)
+            loss = task_loss(held, everything, batch)
             if not loss.requires_grad:  # the network answers whatever its parameters are
                 return [torch.zeros_like(tensor) for tensor in asked.values()]
             return torch.autograd.grad(
                 loss, list(asked.values()), create_graph=not fixed, materialize_grads=True
             )
 
-        found = standing_in(model, {**others, **asked}, slopes)
+        found = standing_in(model, everything, slopes)
     return dict(zip(parameters, found, strict=True))
 
 

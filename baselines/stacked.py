@@ -62,8 +62,8 @@ class Stacked(Composite):
         """Logits (rows, classes)."""
         present, counts = torch.unique_consecutive(self.owner, return_counts=True)
         pixels = int(counts.max()) * images[0].numel()
-        batched = self._batches(images)
-        if len(present) == 1 or not (batched and pays_off(images.device, pixels)):
+        batched = pays_off(images.device, pixels) and self._batches(images)
+        if len(present) == 1 or not batched:
             parts = zip(present.tolist(), torch.split(images, counts.tolist()), strict=True)
             logits = torch.cat([self._one(index, part, batched) for index, part in parts])
         else:
