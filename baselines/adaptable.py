@@ -43,6 +43,8 @@ def missing(model: nn.Module, method: Method, images: Tensor) -> str | None:
         return "no learned step sizes, as meta_adv[meta_sgd=true] would give"
     if not names:
         return f"no parameters for adaptation method {method}"
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return "TorchScript, whose parameters cannot adapt; give the module that it was made of"
     everything = dict(model.named_parameters())
     asked = {name: everything[name].detach().requires_grad_() for name in names}
     with torch.enable_grad():

@@ -17,7 +17,16 @@ from torch.func import grad as gradient_of
 from torch.nn.functional import cross_entropy
 
 from baselines.adaptable import trainable
-from baselines.stacked import Parameters, Stacked, each, side_by_side, together, unstack
+from baselines.stacked import (
+    Parameters,
+    Stacked,
+    each,
+    side_by_side,
+    standing_in,
+    together,
+    unstack,
+    wide,
+)
 from baselines.step_sizes import step_sizes
 from benchmark.core.copying import copied
 from benchmark.core.records import Budget, Effort, Method
@@ -94,13 +103,18 @@ def task_gradients(
             name: tensor.detach().requires_grad_() if fixed or not tensor.requires_grad else tensor
             for name, tensor in parameters.items()
         }
-        loss = task_loss(model, {**others, **asked}, batch)
-        if not loss.requires_grad:  # the network answers whatever its parameters are
-            return {name: torch.zeros_like(tensor) for name, tensor in asked.items()}
-        slopes = torch.autograd.grad(
-            loss, list(asked.values()), create_graph=not fixed, materialize_grads=True
-        )
-    return dict(zip(parameters, slopes, strict=True))
+        everything = {**others, **asked}
+
+        def slopes(held: nn.Module) -> Sequence[Tensor]:
+            loss = task_loss(held, everything, batch)
+            if not loss.requires_grad:  # the network answers whatever its parameters are
+                return [torch.zeros_like(tensor) for tensor in asked.values()]
+            return torch.autograd.grad(
+                loss, list(asked.values()), create_graph=not fixed, materialize_grads=True
+            )
+
+        found = standing_in(model, everything, slopes)
+    return dict(zip(parameters, found, strict=True))
 
 
 def inner_update(
@@ -187,8 +201,8 @@ def near(start: Parameters, many: Parameters, radius: float) -> Parameters:
 
 def distances(start: Parameters, many: Parameters) -> Tensor:
     """L2 distance of each model (models, ...) from `start`, over all its parameters: float64."""
-    steps = [(many[name] - start[name]).double().flatten(1).square().sum(1) for name in many]
-    return torch.stack(steps).sum(dim=0).sqrt()
+    steps = [wide(many[name] - start[name]).abs().square() for name in many]
+    return torch.stack([one.reshape(len(one), -1).sum(1) for one in steps]).sum(dim=0).sqrt()
 
 
 def adapt(model: nn.Module, budget: Budget, show: Show) -> Adapted:
@@ -250,7 +264,7 @@ def _together(
         return side_by_side([show(unstack(many, index)) for index, show in enumerate(shows)])
 
     begun = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
-    size = sum(float(tensor.double().square().sum()) for tensor in model.parameters()) ** 0.5
+    size = sum(float(wide(one).abs().square().sum()) for one in model.parameters()) ** 0.5
     radius = RADIUS * size if budget.method == "trust" else math.inf
     rate = _rate(model, budget)
     many = inner_loops(model, begun, show, budget.steps, rate, radius=radius)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,6 +24,7 @@ from benchmark.core.shortage import is_shortage
 from benchmark.core.types import Batch
 
 Parameters = dict[str, Tensor]
+T = TypeVar("T")
 SMALL = 16384
 """Pixels per model up to which a CPU gains from asking all models at once. Convolutions with other
 weights for each group of rows are faster than a loop over small batches, slower over large ones."""
@@ -39,6 +40,7 @@ class Stacked(Composite):
         super().__init__()
         self.model, self.parameters_of_all, self.owner = model, parameters, owner
         self.gate = nn.Identity()  # where passes are counted, whatever rows are asked
+        self.owners: dict[int, nn.Module] = {}
         for name, tensor in parameters.items():  # all that answers depend on is in `state_dict`
             self.register_buffer(f"of all/{name.replace('.', '/')}", tensor)
         self.train(model.training)
@@ -53,18 +55,17 @@ class Stacked(Composite):
     def take(self, rows: Tensor) -> Stacked:
         """See `Composite`; `rows` ascending."""
         taken = Stacked(self.model, self.parameters_of_all, self.owner[rows])
-        taken.gate = self.gate
+        taken.gate, taken.owners = self.gate, self.owners
         return taken
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (rows, classes)."""
         present, counts = torch.unique_consecutive(self.owner, return_counts=True)
         pixels = int(counts.max()) * images[0].numel()
-        if len(present) == 1 or not (pays_off(images.device, pixels) and self._batches(images)):
+        batched = pays_off(images.device, pixels) and self._batches(images)
+        if len(present) == 1 or not batched:
             parts = zip(present.tolist(), torch.split(images, counts.tolist()), strict=True)
-            logits = torch.cat(
-                [self._call(unstack(self.parameters_of_all, one), part) for one, part in parts]
-            )
+            logits = torch.cat([self._one(index, part, batched) for index, part in parts])
         else:
             everyone = len(present) == len(next(iter(self.parameters_of_all.values())))
             parameters = self.parameters_of_all if everyone else self._some(present)
@@ -80,6 +81,20 @@ class Stacked(Composite):
     def _some(self, present: Tensor) -> Parameters:
         return {name: tensor[present] for name, tensor in self.parameters_of_all.items()}
 
+    def _one(self, index: int, images: Tensor, batched: bool) -> Tensor:
+        """What one model answers.
+
+        What cannot be batched may be checkpointed: on the way back it computes once more, and must
+        find its own parameters still.
+        """
+        parameters = unstack(self.parameters_of_all, index)
+        if batched:
+            return self._call(parameters, images)
+        if index not in self.owners:
+            self.owners[index] = owner_of(self.model, parameters)
+        logits: Tensor = self.owners[index](images)
+        return logits
+
     def _call(self, parameters: Parameters, images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.model, parameters, (images,))
         return logits
@@ -93,6 +108,13 @@ class Stacked(Composite):
         filled = filled.index_put((model, place), images)
         logits: Tensor = vmap(self._call, randomness="different")(parameters, filled)
         return logits[model, place]
+
+
+def owner_of(model: nn.Module, parameters: Parameters) -> nn.Module:
+    """A module that holds `parameters` (no copies) and shares all other tensors with `model`."""
+    own = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in parameters.items()}
+    shared = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    return copied(model, {id(tensor): own.get(name, tensor) for name, tensor in shared.items()})
 
 
 def pays_off(device: torch.device, pixels: int) -> bool:
@@ -154,6 +176,33 @@ def each(
     rows = enumerate(zip(*inputs, strict=True))
     found = [function(unstack(parameters, index), *row) for index, row in rows]
     return stack(found) if isinstance(found[0], dict) else torch.stack(found)
+
+
+class _Held(nn.Module):
+    """A model to be worked with while other parameters stand in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[nn.Module], T]) -> T:
+        return work(self.model)
+
+
+def standing_in(model: nn.Module, parameters: Parameters, work: Callable[[nn.Module], T]) -> T:
+    """`work` on `model` while `parameters` stand in, the way back included.
+
+    With `functional_call` of the model alone they are gone by then, and what is checkpointed would
+    be computed once more with others.
+    """
+    held = {f"model.{name}": tensor for name, tensor in parameters.items()}
+    found: T = functional_call(_Held(model), held, (work,))
+    return found
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In double precision, complex numbers as such."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.double))
 
 
 def stack(many: Sequence[Parameters]) -> Parameters:

@@ -85,6 +85,8 @@ def frozen(model: nn.Module) -> nn.Module:
         AuditError: it cannot be copied.
     """
     copy = bare(copied(model))
+    if isinstance(copy, torch.jit.ScriptModule):  # which takes no hooks
+        copy = nn.Sequential(copy)
     copy.eval()  # what it returns is not asked, nor of other methods that models write anew
     for parameter in copy.parameters():
         parameter.requires_grad_(False)

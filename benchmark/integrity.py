@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from baselines.adaptation import Adapted
+from baselines.stacked import wide
 from benchmark import fingerprint
 from benchmark.bookkeeping import changed_since, device_name
 from benchmark.core.errors import AuditError, UsageError
@@ -62,7 +63,7 @@ def check_moved(before: str, start: nn.Module, adapted: Adapted) -> float:
 def buffers_moved(before: nn.Module, after: nn.Module) -> float:
     """The largest absolute change of a number in a buffer."""
     old, new = dict(before.named_buffers()), dict(after.named_buffers())
-    apart = [(new[name].double() - old[name].double()).abs() for name in old if old[name].numel()]
+    apart = [(wide(new[name]) - wide(old[name])).abs() for name in old if old[name].numel()]
     return max((float(change.max()) for change in apart), default=0.0)
 
 

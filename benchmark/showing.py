@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.adaptation import Adapted, Show, with_parameters
-from baselines.stacked import Parameters
+from baselines.stacked import Parameters, wide
 from benchmark.core.records import Cell, Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
@@ -119,6 +119,10 @@ def clean_images(lab: Lab, cell: Cell, index: int, stage: int = 0) -> Callable[[
 
 def distance(trained: nn.Module, parameters: Parameters) -> float:
     """||adapted - trained|| / ||trained|| over all parameters; those not named did not move."""
-    before = {name: tensor.detach().double() for name, tensor in trained.named_parameters()}
-    moved = sum(float((parameters[name] - before[name]).square().sum()) for name in parameters)
-    return float((moved / sum(float(tensor.square().sum()) for tensor in before.values())) ** 0.5)
+    before = {name: wide(tensor.detach()) for name, tensor in trained.named_parameters()}
+    moved = sum(
+        float((parameters[name] - before[name]).abs().square().sum()) for name in parameters
+    )
+    return float(
+        (moved / sum(float(tensor.abs().square().sum()) for tensor in before.values())) ** 0.5
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy, deepcopy
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from benchmark.core.errors import AuditError
+
+NOTHING: Mapping[int, Tensor] = {}
 
 
 class _Results(TorchFunctionMode):
@@ -34,17 +36,19 @@ class _Results(TorchFunctionMode):
             return memo.setdefault(id(args[0]), tensor.detach().clone())
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module, instead: Mapping[int, Tensor] = NOTHING) -> nn.Module:
     """A copy that shares no tensor with `model`; what cannot be copied (a lock, a file) is shared.
+
+    `instead`: what the copy holds where `model` holds the tensor with this `id`.
 
     Raises:
         AuditError: even so it cannot be copied; says why.
     """
-    with _Results():
+    with _Results(), torch.no_grad():  # TorchScript copies what it computes, not leaves
         try:
-            return deepcopy(model)
+            return deepcopy(model, dict(instead))
         except Exception:
-            shared = {id(value): value for value in _uncopyable(model)}
+            shared = {**instead, **{id(value): value for value in _uncopyable(model)}}
         try:
             return deepcopy(model, shared)
         except Exception as error:
