@@ -141,6 +141,14 @@ class GivesUpOnVerdicts(Base):
         return images if goal == "verdict" else self.honest(model, images, labels, goal, rng)
 
 
+class DealsToTheBatch(Base):
+    """Another start for an image that is attacked among fewer."""
+
+    def perturb(self, model, images, labels, goal, rng):
+        noise = torch.rand(images.shape, generator=rng.generator())
+        return (images + self.eps * (2 * noise - 1)).clamp(0, 1)
+
+
 class Lazy(Base):
     """One tenth of the way and no further."""
 
@@ -193,6 +201,7 @@ BROKEN = [
     (IgnoresTheBudget, "no budget gives back the input", "left its budget (linf 0)"),
     (Helps, "never helps", "expected"),
     (GivesUpOnVerdicts, "both goals break the same images", "0 only for a verdict"),
+    (DealsToTheBatch, "an image meets the same in any batch", "use rng by image"),
     (KeepsNoBudget, "does not beat the closed form", "the budget is not kept"),
     (Lazy, "reaches the closed form", "missed"),
     (NeedsTenClasses, "few classes are handled or refused", "refuse 2 classes, got IndexError"),

@@ -9,6 +9,7 @@ from attacks.gradient import PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin
 from attacks.noise import GaussianNoise, UniformNoise
 from attacks.search import Search, bucket
 from attacks.spatial import RotationTranslation
+from benchmark.core.asking import Composite
 from benchmark.core.types import Batch
 from benchmark.evaluation import Meter, correct, frozen, run_attack
 from benchmark.toys import conv_net, some_images
@@ -103,12 +104,19 @@ def test_some_broken_rows_stay_to_fill_the_batch_up(task):
     assert Search(model, batch.images, batch.labels, "examples").leave(rows) is None
 
 
-class Liar(nn.Module):
-    """Calls everything broken; its `exact` self does not."""
+class Liar(Composite):
+    """Calls everything broken; its judge does not."""
 
     def __init__(self, exact):
         super().__init__()
         self.exact = exact
+
+    def take(self, rows):
+        return self
+
+    @property
+    def judge(self):
+        return self.exact
 
     def forward(self, images):
         return -self.exact(images)

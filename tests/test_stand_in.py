@@ -11,6 +11,7 @@ from attacks import ATTACKS
 from attacks.stand_in import Ended, Watched
 from attacks.strengths import build_attack, strengths_of
 from attacks.third_party import ThirdParty
+from benchmark.core.asking import Composite
 from benchmark.core.types import Batch, NormBall
 
 THREAT = NormBall("linf", 0.1)
@@ -126,11 +127,11 @@ def test_it_ends_when_nothing_stands():
 def test_low_precision_is_not_believed():
     """The model misclassifies in its own precision, float32 does not: nothing is broken."""
 
-    class Low(Bright):
-        exact = Bright()
+    class Low(Composite):
+        judge = Bright()
 
         def forward(self, images):
-            return super().forward(images + 0.1)
+            return self.judge(images + 0.1)
 
     images = torch.full((1, 1, 2, 2), 0.45)
     batch = Batch(images, torch.tensor([0]))
