@@ -186,7 +186,7 @@ def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
     from reports.frame import from_records, to_json_cells
     from reports.report import write_if_other
 
-    frame = from_records(records_of(plan, place))
+    frame = from_records(records_of(plan, place), here=True)
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:

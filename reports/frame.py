@@ -66,12 +66,15 @@ def read(directory: Path | str) -> Loaded:
     return loaded
 
 
-def from_records(records: Iterable[Record], split: Scored = "test") -> pd.DataFrame:
+def from_records(
+    records: Iterable[Record], split: Scored = "test", here: bool = False
+) -> pd.DataFrame:
     """One row per record, in order; columns COLUMNS then FURTHER, also when there are none.
 
     Records of the other split are left out: what was scored on validation images chose settings.
+    `here`: nobody else looks (see `reports.shareable.names`).
     """
-    records = shareable([record for record in records if record.cell.split == split])
+    records = shareable([record for record in records if record.cell.split == split], here)
     verdicts = [unpacked(record) for record in records]
     rows = [
         _facts(record) | measured | {"verdicts": tables}

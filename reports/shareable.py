@@ -7,51 +7,85 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmark.core.answers import Answers, same
 from benchmark.core.cells import Cell
 from benchmark.core.records import Provenance, Record, short_hash
 from reports.paths import bare, command, label, option, places, without
 
 
-def names(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
+class Model(NamedTuple):
+    """What tells a trained model from others: its weights, and what it answers with them."""
+
+    weights: str
+    answers: Answers | None
+
+    def may_be(self, other: Model) -> bool:
+        """Whether both are one, as far as is known."""
+        if not self.weights or self.weights != other.weights:
+            return False
+        if self.answers is None or other.answers is None:
+            return True
+        return same(self.answers, other.answers)
+
+
+Models = dict[int, Model]
+"""By training seed."""
+
+
+def names(records: Iterable[Record], here: bool = False) -> dict[tuple[str, str, str], str]:
     """By data set, network and defense: its `label`, with a hash where two models would share it.
 
-    The hash is of the trained weights, so that it is the same wherever the file lies.
+    The hash is of weights and answers, so that it is the same wherever the file lies. `here`, where
+    nobody else looks, files of one name show the folders that tell them apart instead.
     """
-    models: defaultdict[tuple[str, str, str], dict[int, str]] = defaultdict(dict)
+    models: defaultdict[tuple[str, str, str], Models] = defaultdict(dict)
     for record in records:
-        cell = record.cell
-        found = models[cell.dataset, cell.network, cell.defense]
-        found.setdefault(cell.seed, record.fingerprint.get("weights", ""))
-        found[cell.seed] = found[cell.seed] or record.fingerprint.get("weights", "")
+        cell, found = record.cell, Model(record.fingerprint.get("weights", ""), record.answers)
+        known = models[cell.dataset, cell.network, cell.defense]
+        if not known.setdefault(cell.seed, found).weights:
+            known[cell.seed] = found
     sharing: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for dataset, network, defense in models:
         sharing[dataset, network, label(defense)].append(defense)
     return {
         (dataset, network, defense): short
         if _same([models[dataset, network, one] for one in defenses])
-        else _marked(short, defense, models[dataset, network, defense])
+        else _marked(short, defense, models[dataset, network, defense], here)
         for (dataset, network, short), defenses in sharing.items()
         for defense in defenses
     }
 
 
-def _same(models: Sequence[dict[int, str]]) -> bool:
-    """Whether all are one model, as far as weights say."""
-    known = all(all(model.values()) for model in models)
-    return len(models) == 1 or (known and all(model == models[0] for model in models))
+def _same(models: Sequence[Models]) -> bool:
+    """Whether all are one model, as far as is known."""
+    first, *others = models
+    return all(
+        first.keys() == other.keys() and all(first[seed].may_be(other[seed]) for seed in first)
+        for other in others
+    )
 
 
-def _marked(short: str, defense: str, weights: dict[int, str]) -> str:
-    known = sorted(weights.items()) if all(weights.values()) else defense
+def _marked(short: str, defense: str, models: Models, here: bool) -> str:
+    if here and ".py:" in defense.partition("[")[0]:
+        return defense
+    known: object = defense
+    if all(model.weights for model in models.values()):
+        known = [
+            (seed, model.weights, model.answers and model.answers.logits)
+            for seed, model in sorted(models.items())
+        ]
     mark = f"@{short_hash(known)[:8]}"
     return f"{short[:-1]}{mark}]" if short.endswith("]") else f"{short}{mark}"
 
 
-def shareable(records: Sequence[Record]) -> list[Record]:
-    """The records, in order, with nothing that names a folder of the machine they come from."""
-    known = names(records)
+def shareable(records: Sequence[Record], here: bool = False) -> list[Record]:
+    """The records, in order, with nothing that names a folder of the machine they come from.
+
+    `here`: see `names`.
+    """
+    known = names(records, here)
     return [
         _shareable(one, known[one.cell.dataset, one.cell.network, one.cell.defense])
         for one in records
