@@ -17,7 +17,10 @@ from reports.leaderboard import write_leaderboard
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its driver")
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its driver"),
+]
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",

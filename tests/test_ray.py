@@ -16,8 +16,8 @@ from benchmark.executors import Team
 from benchmark.limits import Limits
 from benchmark.on_ray import check_ray
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
-pytestmark = pytest.mark.slow
+ray = pytest.importorskip("ray", reason="needs the extra `ray`")
+pytestmark = [pytest.mark.slow, pytest.mark.extra]
 
 RAY = Team("ray", 2)
 MATRIX = {"attacks": "pgd_linf[steps=3],uniform_noise,tifgsm", "shots": [0, 1]}

@@ -17,6 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.on_ray import check_ray
 from benchmark.own_ray import LOOPBACK
 
+pytest.importorskip("ray", reason="needs the extra `ray`")
 pytestmark = [pytest.mark.slow, pytest.mark.extra]
 
 SERVER = """

@@ -55,8 +55,6 @@ WRONG = [
     ("run --address auto", "--address is for --executor ray; expected that too, or neither"),
     ("run --executor processes --gpus-per-task 0.5", "--gpus-per-task is for --executor ray"),
     ("run --executor ray --gpus-per-task -1", "--gpus-per-task: expected a number from 0, got -1"),
-    ("run --executor ray --address there", "--address: expected HOST:PORT of a Ray head node"),
-    ("run --executor ray --address 127.0.0.1:1", "127.0.0.1:1: no Ray answers there"),
     ("run --cell-time 0", "--cell-time: expected a number above 0, got 0"),
     ("run --cell-memory nan", "--cell-memory: expected a number above 0, got nan"),
     ("run --episodes many", "'--episodes'", "(see --help)"),
@@ -71,6 +69,19 @@ WRONG = [
     ("contract --attack fgm", "unknown attack 'fgm'; did you mean fgsm"),
     ("contract --defense standart", "unknown defense 'standart'; did you mean standard?"),
 ]
+
+
+WRONG_ADDRESSES = [
+    ("there", "--address: expected HOST:PORT of a Ray head node"),
+    ("127.0.0.1:1", "127.0.0.1:1: no Ray answers there"),
+]
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize(("address", "expected"), WRONG_ADDRESSES)
+def test_an_address_where_no_ray_is(command, address, expected):
+    pytest.importorskip("ray", reason="needs the extra `ray`")
+    command(f"run --executor ray --address {address}").refused(expected)
 
 
 @pytest.mark.parametrize(("words", "expected"), [(words, rest) for words, *rest in WRONG])
