@@ -34,11 +34,12 @@ def scratch(room: int) -> Iterator[Path]:
     """
     base = _base(room)
     sweep(base)
-    path, lock = _make(base)
+    owner, (path, lock) = os.getpid(), _make(base)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if os.getpid() == owner:  # a forked process ends here too
+            shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
 
