@@ -40,13 +40,22 @@ def _attribute(holder: object, name: str) -> Setting:
 
 
 def _table(table: Any) -> Setting:
-    """A list or mapping that others hold too: its content is put back."""
+    """A mapping that others hold too: its content is put back."""
 
-    def put(before: Any) -> None:
+    def put(before: Mapping[Any, Any]) -> None:
         table.clear()
-        table.update(before) if isinstance(before, Mapping) else table.extend(before)
+        table.update(before)
 
     return Setting(table.copy, put)
+
+
+def _list(holder: object, name: str) -> Setting:
+    """The content of a list, which may be another list by then."""
+
+    def put(before: list[Any]) -> None:
+        getattr(holder, name)[:] = before
+
+    return Setting(lambda: [*getattr(holder, name)], put)
 
 
 def _infer(mode: bool) -> None:
@@ -128,7 +137,7 @@ SETTINGS: tuple[Setting, ...] = (
     *(Setting(partial(signal.getsignal, number), partial(_handle, number))
       for number in (signal.SIGINT, signal.SIGTERM)),
     *(_attribute(sys, name) for name in ("stdout", "stderr", "excepthook")),
-    *map(_table, (sys.path, warnings.filters)),
+    _list(sys, "path"), _list(warnings, "filters"),
 )  # fmt: skip
 
 Changes = Sequence[tuple[Setting, Any]]
