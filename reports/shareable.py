@@ -20,10 +20,14 @@ class Model(NamedTuple):
 
     weights: str
     answers: Answers | None
+    code: str = ""
+    """Of a user's file: equal answers may have other gradients."""
 
     def may_be(self, other: Model) -> bool:
         """Whether both are one, as far as is known."""
         if not self.weights or self.weights != other.weights:
+            return False
+        if self.code and other.code and self.code != other.code:
             return False
         if self.answers is None or other.answers is None:
             return True
@@ -37,12 +41,13 @@ Models = dict[int, Model]
 def names(records: Iterable[Record], here: bool = False) -> dict[tuple[str, str, str], str]:
     """By data set, network and defense: its `label`, with a hash where two models would share it.
 
-    The hash is of weights and answers, so that it is the same wherever the file lies. `here`, where
-    nobody else looks, files of one name show the folders that tell them apart instead.
+    The hash is of weights, answers and a file's code, so that it is the same wherever the file
+    lies. `here`, where nobody else looks, files of one name show the folders that tell them apart
+    instead, whatever is in them.
     """
     models: defaultdict[tuple[str, str, str], Models] = defaultdict(dict)
     for record in records:
-        cell, found = record.cell, Model(record.fingerprint.get("weights", ""), record.answers)
+        cell, found = record.cell, _model(record)
         known = models[cell.dataset, cell.network, cell.defense]
         if not known.setdefault(cell.seed, found).weights:
             known[cell.seed] = found
@@ -51,29 +56,40 @@ def names(records: Iterable[Record], here: bool = False) -> dict[tuple[str, str,
         sharing[dataset, network, label(defense)].append(defense)
     return {
         (dataset, network, defense): short
-        if _same([models[dataset, network, one] for one in defenses])
+        if _same([models[dataset, network, one] for one in defenses], here and _is_file(defense))
         else _marked(short, defense, models[dataset, network, defense], here)
         for (dataset, network, short), defenses in sharing.items()
         for defense in defenses
     }
 
 
-def _same(models: Sequence[Models]) -> bool:
-    """Whether all are one model, as far as is known."""
+def _model(record: Record) -> Model:
+    known = record.fingerprint
+    code = known.get("training", "") if _is_file(record.cell.defense) else ""
+    return Model(known.get("weights", ""), record.answers, code)
+
+
+def _is_file(defense: str) -> bool:
+    """Whether it is somebody's own, `folder/file.py:NAME`."""
+    return ".py:" in defense.partition("[")[0]
+
+
+def _same(models: Sequence[Models], told: bool) -> bool:
+    """Whether all are one model, as far as is known; if they are `told` apart, one is all."""
     first, *others = models
-    return all(
+    return not (told and others) and all(
         first.keys() == other.keys() and all(first[seed].may_be(other[seed]) for seed in first)
         for other in others
     )
 
 
 def _marked(short: str, defense: str, models: Models, here: bool) -> str:
-    if here and ".py:" in defense.partition("[")[0]:
+    if here and _is_file(defense):
         return defense
     known: object = defense
     if all(model.weights for model in models.values()):
         known = [
-            (seed, model.weights, model.answers and model.answers.logits)
+            (seed, model.weights, model.answers and model.answers.logits, model.code)
             for seed, model in sorted(models.items())
         ]
     mark = f"@{short_hash(known)[:8]}"
