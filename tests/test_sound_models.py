@@ -35,7 +35,7 @@ NO_GRADIENT = {"checkpointed_reentrant": "you can either set use_reentrant=False
 LAST_BITS = {"half_inside": 2, "bfloat16_inside": 20, "autocast_inside": 20}
 """How many of 80 verdicts may differ once numbers of 11 or 8 bits were summed up in another order,
 of both episodes at once: with 8 bits, signs of gradients flip with the path a product takes, 1 to
-14 of 80 verdicts by the order of tests; `double_inside`, which differs in nothing else, has none."""
+14 of 80 verdicts by the order of tests; `double_inside`, which differs in nothing else, none."""
 
 
 def models():
