@@ -122,6 +122,22 @@ def test_a_neighbour_changes_no_number(tmp_path, alone, name, where):
     assert read() == before
 
 
+def test_a_region_of_autocast_that_is_never_left_keeps_no_weights_for_others():
+    """Torch keeps what it cast until the last region ends, whoever opened it."""
+    layer, ones = torch.nn.Linear(4, 4, bias=False), torch.ones(1, 4)
+
+    def answered(weight):
+        with torch.no_grad():
+            layer.weight.fill_(weight)
+        with torch.autocast("cpu", torch.bfloat16):
+            return float(layer(ones)[0, 0].detach())
+
+    with kept():
+        torch.autocast("cpu", torch.bfloat16).__enter__()
+        assert [answered(1.0), answered(2.0)] == [4.0, 4.0], "of then: this is what is put right"
+    assert [answered(weight) for weight in (3.0, 1.0)] == [12.0, 4.0]
+
+
 @pytest.mark.parametrize(("name", "where"), [("grad mode", "import"), ("hook", "forward")])
 def test_without_the_guard_it_would(tmp_path, alone, monkeypatch, name, where):
     """So that what is tested above can fail."""

@@ -113,6 +113,21 @@ def _cast(device: str) -> list[Setting]:
     ]
 
 
+def _regions() -> int:
+    """How many regions of autocast are open: what they cast is kept until the last one ends."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
+
+
+def _set_regions(before: int) -> None:
+    """Close those that were left open, or the models of others would go on with weights of then."""
+    while _regions() > before:
+        torch.autocast_decrement_nesting()
+    while _regions() < before:
+        torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(seeding.generators, seeding.put_generators),
     Setting(torch.is_inference_mode_enabled, _infer),
@@ -127,7 +142,8 @@ SETTINGS: tuple[Setting, ...] = (
     *_precisions(),
     *(_attribute(torch.backends.cudnn, name)
       for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
-    *_cast("cpu"), *_cast("cuda"), *_hooks(),
+    *_cast("cpu"), *_cast("cuda"), Setting(_regions, _set_regions),
+    Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled), *_hooks(),
     Setting(np.geterr, lambda before: np.seterr(**before)),
     Setting(_directory, lambda before: os.chdir(before or ".")),
     Setting(lambda: dict(os.environ), _table(os.environ).put),
