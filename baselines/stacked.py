@@ -137,7 +137,8 @@ def batches(model: nn.Module, parameters: Parameters, inputs: Tensor) -> bool:
     """Whether vmap can ask two models of this network, forwards and on the way back; says if not.
 
     A network may branch on its values, which no batching rule covers, or use an operation that has
-    one for the way forwards alone. It is tried on a copy, and once for each network.
+    one for the way forwards alone. It is tried on a copy, once for each module: those that adapt
+    and attack make one for their parameters, and with others the answer may be another.
     """
     if model not in _BATCHES:
         two = {name: one[:2].detach().requires_grad_() for name, one in parameters.items()}

@@ -22,6 +22,7 @@ from benchmark.core.copying import apart, bare, copied
 from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
+from benchmark.logits import check_finite, expect_logits
 from benchmark.pieces import pieces, pieces_for
 from benchmark.quick_layers import quicken
 
@@ -157,42 +158,9 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
     for rows in pieces(batch.images):
         images, labels = batch.take(rows)
         logits = expect_logits(rows_of(model, rows)(images), len(images))
-        if not logits.isfinite().all():
-            broken = int((~logits.isfinite()).any(dim=1).sum())
-            raise AuditError(f"logits are not finite for {broken} of {len(images)} images")
+        check_finite(logits)
         verdicts.append(logits.argmax(dim=1) == labels)
     return torch.cat(verdicts) if verdicts else batch.labels.bool()
-
-
-def expect_logits(answer: Any, images: int) -> Tensor:
-    """What a model answered, if it is logits; ModelError says what came and what to return."""
-    wanted = f"expected the model to return logits (batch, classes) for {images} images"
-    if not isinstance(answer, Tensor):
-        raise ModelError(f"{wanted}, got {_described(answer)}")
-    if answer.dim() != 2 or len(answer) != images:
-        raise ModelError(f"{wanted}, got shape {tuple(answer.shape)}")
-    if not answer.is_floating_point():
-        raise ModelError(f"{wanted}, got {answer.dtype}")
-    return answer
-
-
-def _described(answer: Any) -> str:
-    """What came, and where in it logits may be.
-
-    >>> _described({"logits": torch.zeros(2, 3)})
-    "a dict; return its tensor of shape (2, 3) under 'logits'"
-    """
-    kind, inside = type(answer).__name__, dict[str, Any]()
-    if isinstance(answer, Mapping):
-        inside = {f"under {key!r}": value for key, value in answer.items()}
-    elif isinstance(answer, list | tuple):
-        inside = {f"at [{index}]": value for index, value in enumerate(answer)}
-    elif hasattr(answer, "__dict__"):
-        inside = {f"in .{name}": value for name, value in vars(answer).items()}
-    for where, value in inside.items():
-        if isinstance(value, Tensor) and value.dim() == 2:
-            return f"a {kind}; return its tensor of shape {tuple(value.shape)} {where}"
-    return f"a {kind}; return one tensor"
 
 
 def run_attack(

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.core.errors import AuditError, ModelError
+from benchmark.core.answers import TOLERANCE
+from benchmark.core.errors import ModelError
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch
-from benchmark.evaluation import expect_logits
+from benchmark.logits import check_finite, expect_logits
 
 PASSES = 5
 """Over the same images, to see whether a model answers at random (as AutoAttack's own check)."""
-ROUNDING = 1e-4
-"""Of the largest logit: how far answers of equal passes are apart by rounding alone."""
 OTHER_SIZE = 0.02
 """The same where the number of images differs, of networks that compute in half precision."""
 BOUND, PILED = 0.01, 0.05
@@ -70,9 +69,7 @@ def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
             f"expected the model to return a logit for each of {classes} classes, "
             f"got {logits.shape[1]}"
         )
-    if not logits.isfinite().all():
-        broken = int((~logits.isfinite()).any(dim=1).sum())
-        raise AuditError(f"logits are not finite for {broken} of {len(images)} images")
+    check_finite(logits)
     return logits
 
 
@@ -87,7 +84,7 @@ def _near(one: Tensor, other: Tensor, share: float) -> bool:
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     """Whether two passes made the same way are equal up to rounding, decisions included."""
-    return _near(one, other, ROUNDING) and torch.equal(one.argmax(dim=1), other.argmax(dim=1))
+    return _near(one, other, TOLERANCE) and torch.equal(one.argmax(dim=1), other.argmax(dim=1))
 
 
 def _of_company(model: nn.Module, images: Tensor, first: Tensor) -> list[str]:
@@ -100,7 +97,7 @@ def _of_company(model: nn.Module, images: Tensor, first: Tensor) -> list[str]:
     dim, bright = images / 2, 1 - images[half:].flip(0)
     try:
         usual, others = model(dim)[:half], model(torch.cat([dim[:half], bright]))[:half]
-        beside = half == 0 or _near(usual, others, ROUNDING)
+        beside = half == 0 or _near(usual, others, TOLERANCE)
         parts = [model(images[row : row + 1]) for row in range(min(ALONE, len(images)))]
         alone = _near(first[: len(parts)], torch.cat(parts), OTHER_SIZE)
     except Exception as error:
@@ -195,7 +192,7 @@ def _of_gradients(
 @torch.no_grad()
 def _of_parts(model: nn.Module, images: Tensor, flat: Tensor, first: Tensor) -> list[str]:
     """Whether values that have no slope in any image (bool (channels, height, width)) matter."""
-    if not flat.any() or _near(first, model(torch.where(flat, 1 - images, images)), ROUNDING):
+    if not flat.any() or _near(first, model(torch.where(flat, 1 - images, images)), TOLERANCE):
         return []
     return [
         f"missing gradients: {int(flat.sum())} of {flat.numel()} values of an image move the "

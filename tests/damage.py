@@ -6,6 +6,8 @@ import json
 import struct
 from random import Random
 
+from benchmark.core.weights import read_weights, write_weights
+
 
 def bytes_changed(content: bytes, rng: Random) -> bytes:
     """One accident of the kinds that disks, networks, editors and programs have."""
@@ -116,3 +118,21 @@ def _others(value, rng):
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [value + 1, value + 1, value - 1, value * 2 + 1, str(value), *strange]
     return strange
+
+
+def flip(path):
+    """One bit of a file of tensors."""
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+def edit(change):
+    """Change what is in a file, and write it as this program would: the hash is right."""
+
+    def edited(path):
+        tensors, notes = read_weights(path)
+        change(tensors, notes)
+        write_weights(path, tensors, notes)
+
+    return edited

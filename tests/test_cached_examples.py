@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from damage import edit, flip
 from tiny_runs import tiny_plan
 from torch import nn
 
@@ -15,7 +16,6 @@ from benchmark import crafting, fingerprint
 from benchmark.cache import Cache, files
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.core.weights import read_weights, write_weights
 from benchmark.crafting import Wanted, craft, key_of
 from benchmark.evaluation import Meter, state_hash
 from benchmark.models import Model
@@ -163,23 +163,6 @@ def same(made, other):
         )
         and made.outside == other.outside
     )
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 1
-    path.write_bytes(content)
-
-
-def edit(change):
-    """Change the tensors and put the right hash beside them: only an audit can notice."""
-
-    def edited(path):
-        tensors, notes = read_weights(path)
-        change(tensors, notes)
-        write_weights(path, tensors, notes)
-
-    return edited
 
 
 def weaker(tensors, _):

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from damage import edit, flip
 from tiny_runs import DEFENSE, run, tiny_plan
 
 from baselines import step_sizes
@@ -16,24 +17,7 @@ from benchmark import models
 from benchmark.core import course as courses
 from benchmark.core.course import Course
 from benchmark.core.seeding import stream
-from benchmark.core.weights import read_weights, write_weights
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 1
-    path.write_bytes(content)
-
-
-def edit(change):
-    """Change what is in a file, and write it as this program would: the hash is right."""
-
-    def edited(path):
-        tensors, notes = read_weights(path)
-        change(tensors, notes)
-        write_weights(path, tensors, notes)
-
-    return edited
+from benchmark.core.weights import read_weights
 
 
 def noted(**changes):

@@ -1,0 +1,48 @@
+"""Whether what a model answered is logits: one finite tensor (batch, classes) of floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from benchmark.core.errors import AuditError, ModelError
+
+
+def check_finite(logits: Tensor) -> None:
+    """AuditError for logits (batch, classes) that are not; says of how many images."""
+    if not logits.isfinite().all():
+        broken = int((~logits.isfinite()).any(dim=1).sum())
+        raise AuditError(f"logits are not finite for {broken} of {len(logits)} images")
+
+
+def expect_logits(answer: Any, images: int) -> Tensor:
+    """What a model answered, if it is logits; ModelError says what came and what to return."""
+    wanted = f"expected the model to return logits (batch, classes) for {images} images"
+    if not isinstance(answer, Tensor):
+        raise ModelError(f"{wanted}, got {_described(answer)}")
+    if answer.dim() != 2 or len(answer) != images:
+        raise ModelError(f"{wanted}, got shape {tuple(answer.shape)}")
+    if not answer.is_floating_point():
+        raise ModelError(f"{wanted}, got {answer.dtype}")
+    return answer
+
+
+def _described(answer: Any) -> str:
+    """What came, and where in it logits may be.
+
+    >>> _described({"logits": torch.zeros(2, 3)})
+    "a dict; return its tensor of shape (2, 3) under 'logits'"
+    """
+    kind, inside = type(answer).__name__, dict[str, Any]()
+    if isinstance(answer, Mapping):
+        inside = {f"under {key!r}": value for key, value in answer.items()}
+    elif isinstance(answer, list | tuple):
+        inside = {f"at [{index}]": value for index, value in enumerate(answer)}
+    elif hasattr(answer, "__dict__"):
+        inside = {f"in .{name}": value for name, value in vars(answer).items()}
+    for where, value in inside.items():
+        if isinstance(value, Tensor) and value.dim() == 2:
+            return f"a {kind}; return its tensor of shape {tuple(value.shape)} {where}"
+    return f"a {kind}; return one tensor"
