@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from attacks import ATTACKS
-from attacks.grid import Exhaustive, Variants, even_steps
+from attacks.engine.exhaustive import Exhaustive, Variants, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 from benchmark.core.types import Family

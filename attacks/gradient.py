@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
-from attacks.geometry import ascent, project, random_start
-from attacks.search import Search, own_loss
+from attacks.engine.geometry import ascent, project, random_start
+from attacks.engine.search import Search, own_loss
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall

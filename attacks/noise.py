@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks import ATTACKS
-from attacks.geometry import ascent, project, random_start
-from attacks.search import Search
+from attacks.engine.geometry import ascent, project, random_start
+from attacks.engine.search import Search
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall

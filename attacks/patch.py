@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from attacks import ATTACKS
-from attacks.grid import Exhaustive, Variants
+from attacks.engine.exhaustive import Exhaustive, Variants
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 from benchmark.core.types import Family

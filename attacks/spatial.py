@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from attacks import ATTACKS
-from attacks.grid import Exhaustive, Variants, even_steps
+from attacks.engine.exhaustive import Exhaustive, Variants, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Family
 

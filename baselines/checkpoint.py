@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.weights import fit_weights, load_weights
+from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.types import Attack, Defense, Family, Progress, Trained
-from benchmark.data import Split
+from benchmark.data.splits import Split
 
 
 @DEFENSES.register

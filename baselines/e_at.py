@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.pools import POOL, pool
-from baselines.training import Ledger, Loss
+from baselines.training.attack_pool import POOL, pool
+from baselines.training.loop import Ledger, Loss
+from baselines.training.loss_defense import ByLoss
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Attack, Batch
 

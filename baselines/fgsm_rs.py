@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.geometry import project, random_start
+from attacks.build import build_attack
+from attacks.engine.geometry import project, random_start
+from attacks.engine.search import own_loss
 from attacks.gradient import PGDLinf
-from attacks.search import own_loss
-from attacks.strengths import build_attack
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.training import Ledger, Loss, classification_loss
+from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.loss_defense import ByLoss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from attacks.build import build_attack
 from attacks.gradient import FGSMLinf
-from attacks.strengths import build_attack
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.training import Ledger, Loss, Schedule
+from baselines.training.loop import Ledger, Loss, Schedule
+from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 
 
@@ -33,7 +33,7 @@ class Replay:
         self.full, self.ledger = eps, ledger
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """See `baselines.training.Loss`."""
+        """See `baselines.training.loop.Loss`."""
         start = self._delta(batch.images)
         delta = start.clone().requires_grad_()
         delta.register_hook(lambda gradient: self._move(start, gradient))  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ Tasks T_i,adv are labelled images under one attack each (`meta_tasks`). With the
 
 (MAML, Finn et al. 2017, over attacks instead of classes; others in `meta_learning`). The query is
 attacked on theta_i', the adapted weights: what counts in evaluation is what is trained for. The
-inner loop is the one of `baselines.adaptation`, written once for training and evaluation.
+inner loop is the one of `benchmark.adaptation.adapt`, written once for training and evaluation.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from baselines import DEFENSES
-from baselines.adaptation import inner_update
-from baselines.meta_pool import attacks_of
-from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import construct_adv_task_set
-from baselines.meta_training import meta_test, meta_train
-from baselines.training import RAMP, Ledger, Loss, Schedule, classification_loss, train
-from benchmark.core.course import Course
+from baselines.meta.loop import meta_test, meta_train
+from baselines.meta.settings import MetaSettings
+from baselines.meta.task_pool import attacks_of
+from baselines.meta.tasks import construct_adv_task_set
+from baselines.training.course import Course
+from baselines.training.loop import RAMP, Ledger, Loss, Schedule, classification_loss, train
+from benchmark.adaptation.adapt import inner_update
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
-from benchmark.data import Split
+from benchmark.data.splits import Split
 
 __all__ = ["MetaAdv", "construct_adv_task_set", "inner_update", "meta_test", "meta_train"]
 

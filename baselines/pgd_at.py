@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.strengths import build_attack
+from attacks.build import build_attack
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.training import Ledger, Loss, classification_loss
+from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.training import Ledger, Loss, classification_loss
+from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.loss_defense import ByLoss
 
 
 @DEFENSES.register

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from attacks.geometry import project
+from attacks.build import build_attack
+from attacks.engine.geometry import project
 from attacks.gradient import PGDLinf
-from attacks.strengths import build_attack
 from baselines import DEFENSES
-from baselines.by_loss import ByLoss
-from baselines.training import Ledger, Loss
+from baselines.training.loop import Ledger, Loss
+from baselines.training.loss_defense import ByLoss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 

@@ -1,6 +1,6 @@
 """Reattack: robustness after few-shot adaptation, with the adapted model attacked again.
 
-Read `benchmark/runner.py` first: it is the whole protocol on one page.
+Read `benchmark/protocol/cell.py` first: it is the whole protocol on one page.
 
     benchmark/   command line, plan (names -> cells), runner, data, evaluation, contracts
     benchmark/core/   types, registry, seeding, records, store: what everything else shares
@@ -9,5 +9,5 @@ Read `benchmark/runner.py` first: it is the whole protocol on one page.
     reports/     records -> pandas table -> scores, plots, summary
 
 This module imports nothing, so that `attacks` and `baselines` can use `benchmark.core`
-while `benchmark.runner` uses them, without a circle (tests/test_architecture.py).
+while `benchmark.protocol.cell` uses them, without a circle (tests/test_architecture.py).
 """

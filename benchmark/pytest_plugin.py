@@ -10,7 +10,7 @@
 
 The marker compares when the test is called, and fails it with the reasons. The fixture is a
 function that does so; what it is not told it takes from the marker, and it returns the
-`reports.regression.Judgement` of a check that passed. Arguments are those of `python -m benchmark
+`reports.gate.judge.Judgement` of a check that passed. Arguments are those of `python -m benchmark
 check`: `baseline`; of `results`, `suite` and `perf` at least one; `tolerance`, `alpha`,
 `perf_tolerance`. Paths are relative to pytest's root directory. Nothing heavy is imported before a
 check runs.
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from reports.regression import Judgement
+    from reports.gate.judge import Judgement
 
 NAME = "robustness"
 ARGUMENTS = ("baseline", "results", "suite", "perf", "tolerance", "alpha", "perf_tolerance")
@@ -77,8 +77,8 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 def _check(root: Path, wanted: Mapping[str, Any]) -> Judgement:
+    from benchmark.cli.gate import judge_now, make_rules
     from benchmark.core.errors import UsageError
-    from benchmark.gating import judge_now, make_rules
 
     try:
         if "baseline" not in wanted or not {*wanted} <= {*ARGUMENTS}:
@@ -98,6 +98,6 @@ def _check(root: Path, wanted: Mapping[str, Any]) -> Judgement:
 
 
 def _reasons(judgement: Judgement) -> str:
-    from reports.gate_pages import counted, reasons
+    from reports.gate.outputs import counted, reasons
 
     return "\n".join([f"robust accuracy: {counted(judgement)}", *reasons(judgement)])

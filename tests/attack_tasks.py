@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from attacks.strengths import build_attack
+from attacks.build import build_attack
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 

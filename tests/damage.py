@@ -6,7 +6,7 @@ import json
 import struct
 from random import Random
 
-from benchmark.core.weights import read_weights, write_weights
+from benchmark.results.weights import read_weights, write_weights
 
 
 def bytes_changed(content: bytes, rng: Random) -> bytes:

@@ -7,21 +7,21 @@ import math
 import torch
 from torch import nn
 
-from attacks.strengths import strengths_of
+from attacks.build import strengths_of
 from baselines import DEFENSES
-from baselines.training import Ledger
-from benchmark import datasets
+from baselines.training.loop import Ledger
+from benchmark.contracts.defense_probe import network_for
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
 from benchmark.core.types import Batch
-from benchmark.defense_subject import network_for
+from benchmark.data import load
 
 DIGITS = strengths_of("digits")
 EPS = 0.15
 
 
 def split(n=150):
-    return datasets.load("digits", None, False, 0).train.first(n)
+    return load.load("digits", None, False, 0).train.first(n)
 
 
 def build(text):

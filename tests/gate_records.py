@@ -3,8 +3,8 @@
 import numpy as np
 from report_records import outcome, record
 
-from benchmark.core.store import write_record
-from reports.scored import Scored
+from benchmark.results.store import write_record
+from reports.tidy.verdicts import Scored
 
 TRAINED = "digits/small_cnn/standard/s0"
 CELL = f"{TRAINED}/pgd_linf/k00"

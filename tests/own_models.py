@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from benchmark.core.records import Record
-from benchmark.core.store import record_path
-from benchmark.executors import Team, fill
-from benchmark.limits import Limits
-from benchmark.place import Place
-from benchmark.plan import defense_texts
-from benchmark.requests import make_request
-from benchmark.work import Job
+from benchmark.artifacts.settings import Place
+from benchmark.execution.execute import Team, fill
+from benchmark.execution.limits import Limits
+from benchmark.execution.worker import Job
+from benchmark.plan.matrix import defense_texts
+from benchmark.plan.request import make_request
+from benchmark.results.records import Record
+from benchmark.results.store import record_path
 from tests.tiny_runs import SUITE, Run, lab_for, record_of, tiny_plan
 
 MODEL = """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.core.records import (
+from benchmark.results.records import (
     Budget,
     Cell,
     Cost,
@@ -17,8 +17,8 @@ from benchmark.core.records import (
     Status,
     Verdicts,
 )
-from benchmark.core.store import sealed
-from reports.headline import headline
+from benchmark.results.store import sealed
+from reports.tidy.aggregate import headline
 
 N = 120
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.core.seeding import stream
-from benchmark.data import minibatches, support_and_query
+from benchmark.data.splits import minibatches, support_and_query
 
 EPS, STEPS = 0.06, 5
 LEARNING_RATE, UPDATES = 0.005, 10

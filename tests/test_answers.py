@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from benchmark.core.answers import Answers, same
-from benchmark.core.store import read_record, record_files, write_record
+from benchmark.results.answers import Answers, same
+from benchmark.results.store import read_record, record_files, write_record
 
 MINE = """
 import os

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_tasks import dealt
 
-from attacks.apgd import (
+from attacks.autoattack.apgd import (
     APGDCrossEntropyL2,
     APGDCrossEntropyLinf,
     APGDTargetedLinf,
@@ -15,10 +15,10 @@ from attacks.apgd import (
     targeted_margin,
     untargeted,
 )
-from attacks.part import likeliest_wrong
-from attacks.search import Search
+from attacks.autoattack.stage import likeliest_wrong
+from attacks.engine.search import Search
+from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.seeding import stream
-from benchmark.toys import conv_net, some_images
 
 theirs = pytest.importorskip("pyautoattack.autopgd_base")
 SHAPE = (3, 8, 8)

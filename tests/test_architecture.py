@@ -59,7 +59,7 @@ MAY_USE = {
     "reports": {"benchmark.core"},
     "benchmark": {"benchmark.core", "attacks", "baselines", "reports"},
 }
-SHARED = {"benchmark.data", "benchmark.evaluation"}
+SHARED = {"benchmark.data.splits", "benchmark.evaluation.verdicts"}
 """What baselines may use of benchmark: the data they train on, and how attacks are judged."""
 FRONT = {
     "board_commands", "cli", "session", "listing", "tuning", "check_command", "compare_command",
@@ -120,11 +120,11 @@ def test_there_is_no_circle():
     ("module", "absent"),
     [
         ("benchmark.cli", "torch pandas matplotlib torchattacks numpy scipy sklearn"),
-        ("benchmark.core.records", "torch pandas"),
-        ("benchmark.core.store", "torch pandas"),
-        ("reports.frame", "torch matplotlib"),
-        ("reports.console", "torch matplotlib"),
-        ("benchmark.plan", "torchattacks pyautoattack pandas matplotlib"),
+        ("benchmark.results.records", "torch pandas"),
+        ("benchmark.results.store", "torch pandas"),
+        ("reports.tidy.frame", "torch matplotlib"),
+        ("reports.summary.console", "torch matplotlib"),
+        ("benchmark.plan.matrix", "torchattacks pyautoattack pandas matplotlib"),
     ],
 )
 def test_heavy_packages_wait_until_needed(module, absent):

@@ -7,12 +7,12 @@ import pytest
 from matplotlib.collections import QuadMesh
 from report_records import HOSTILE, outcome, record
 
-from reports.arrivals import changes, collateral, stages
-from reports.frame import from_records
-from reports.headline import headline, views
-from reports.plots import write_plots
-from reports.summary import summary
-from reports.tables import write_tables
+from reports.plots.write import write_plots
+from reports.summary.files import write_tables
+from reports.summary.page import summary
+from reports.tidy.aggregate import headline, views
+from reports.tidy.frame import from_records
+from reports.tidy.sequences import changes, collateral, stages
 
 N = 20
 BEFORE = {"pgd_linf": 10, "pgd_l2": 8, "square": 12}
@@ -160,7 +160,7 @@ def test_a_page_without_them_says_nothing_of_them():
 
 
 def test_the_heat_map_shows_the_changes_in_order_of_families(records):
-    from reports.plot_collateral import collateral_figure
+    from reports.plots.collateral import collateral_figure
 
     changed = views(from_records(records)).changed
     axes = collateral_figure(changed).axes[0]

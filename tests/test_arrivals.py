@@ -6,15 +6,15 @@ import pytest
 import torch
 from tiny_runs import Run, run, table, tiny_plan
 
-from attacks.strengths import build_attack, strengths_of
-from baselines.adaptation import adapt, with_parameters
-from benchmark import runner
-from benchmark.core.records import Cell
+from attacks.build import build_attack, strengths_of
+from benchmark.adaptation.adapt import adapt, with_parameters
 from benchmark.core.seeding import stream
-from benchmark.core.store import read_records, record_path
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.data import draw_support, minibatches
+from benchmark.data.splits import draw_support, minibatches
+from benchmark.protocol import cell as runner
+from benchmark.results.records import Cell
+from benchmark.results.store import read_records, record_path
 
 ORDER = ("fgsm", "fgm_l2", "pgd_linf[steps=3]")
 NAMES = ",".join(ORDER)

@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGD, PGDLinf
-from benchmark.attack_contract import NEEDED, RULES, check_attack
-from benchmark.contracts import of_attack
+from benchmark.contracts.attack_rules import NEEDED, RULES, check_attack
+from benchmark.contracts.suite import of_attack
 from benchmark.core.types import NormBall
 
 

@@ -10,7 +10,7 @@ import torch
 from attacks.gradient import PGDLinf
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
-from benchmark.evaluation import (
+from benchmark.evaluation.verdicts import (
     audit,
 )
 

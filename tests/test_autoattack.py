@@ -11,8 +11,8 @@ import torch
 from attack_tasks import broken_by, dealt, images_for, linear_task, network
 from torch import nn
 
-from attacks.strengths import build_attack, strengths_of
-from attacks.third_party import StandIn
+from attacks.build import build_attack, strengths_of
+from attacks.libraries.adapter import StandIn
 from benchmark.core.streams import Streams
 
 QUICK = "iterations=5,queries=20"

@@ -11,12 +11,13 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from baselines.networks import build_network
-from benchmark import datasets, runner
-from benchmark.core import store
+from baselines.networks.zoo import build_network
 from benchmark.core.seeding import stream
-from benchmark.core.store import read_records
-from benchmark.data import Split
+from benchmark.data import load
+from benchmark.data.splits import Split
+from benchmark.protocol import cell as runner
+from benchmark.results import store
+from benchmark.results.store import read_records
 
 DEFENSE = "standard[epochs=1]"
 
@@ -115,11 +116,11 @@ def test_no_network_for_a_download(run, tmp_path, monkeypatch):
     ],
 )
 def test_images_and_labels_out_of_range(finished, run, monkeypatch, pixel, label, message):
-    train, test = datasets._read_digits()
+    train, test = load._read_digits()
     raw, labels = test.raw.clone(), test.labels.clone()
     raw[7, 0, 4, 4], labels[7] = pixel, label
     bad = Split(raw, labels, test.ids)
-    monkeypatch.setattr(datasets, "_read_digits", lambda: (train, bad))
+    monkeypatch.setattr(load, "_read_digits", lambda: (train, bad))
     run().refused(message)
 
 
@@ -164,7 +165,9 @@ def test_a_checkpoint_that_will_not_do(finished, run, tmp_path, content, expecte
 
 def test_a_results_folder_that_cannot_be_is_said_before_training(run, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setattr("baselines.by_loss.train", lambda *_: pytest.fail("has trained"))
+    monkeypatch.setattr(
+        "baselines.training.loss_defense.train", lambda *_: pytest.fail("has trained")
+    )
     ended = run(results=tmp_path / "file" / "results")
     ended.refused("cannot write", "Not a directory", "expected a writable folder")
 
@@ -228,7 +231,7 @@ def test_an_interrupt_before_the_first_cell_is_one_line(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmark.session.make_plan", interrupted)
+    monkeypatch.setattr("benchmark.cli.launch.make_plan", interrupted)
     ended = run()
     assert (ended.code, ended.out, ended.line) == (1, "", "interrupted")
 

@@ -16,11 +16,11 @@ from defense_tasks import (
 )
 
 from attacks.gradient import PGDLinf
-from baselines.training import Ledger, Schedule, classification_loss, train
-from benchmark import datasets
+from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.defense_subject import network_for
+from benchmark.data import load
 
 # Equal budgets.
 
@@ -81,7 +81,7 @@ def test_numbers_that_train_nothing_are_refused(option):
 @cache
 def robust_after(text):
     """Share of 200 test images that 10 steps of PGD in linf 0.1 leave correct; 40,000 passes."""
-    test = datasets.load("digits", None, False, 0).test.first(200).batch()
+    test = load.load("digits", None, False, 0).test.first(200).batch()
     model = fit(with_options(text, passes=40_000), 500).model
     images = PGDLinf(0.1, steps=10).perturb(model, *test, "verdict", dealt(test.labels, "compare"))
     return float((model(images).argmax(dim=1) == test.labels).float().mean())

@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from report_records import matrix, outcome, record, text_of
 from test_leaderboard import folder
 
-from benchmark.core.pictures import encode
-from benchmark.core.store import record_path, write_record
-from reports import board_pictures
-from reports.leaderboard import write_leaderboard
-from reports.reference import write_file
+from benchmark.results.store import record_path, write_record
+from benchmark.results.thumbnail import encode
+from reports.archive.reference import write_file
+from reports.leaderboard import images as board_pictures
+from reports.leaderboard.write import write_leaderboard
 
 ATTACKS = ("fgsm", "pgd_linf", "pgd_l2", "square")
 BETTER, WORSE = [[1, 1, 0, 1]], [[0, 1, 0, 0]]

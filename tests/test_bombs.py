@@ -11,17 +11,17 @@ import pytest
 from report_records import matrix, text_of
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import LARGEST as LONGEST
-from benchmark.core.store import read_record
-from reports import reference
-from reports.reference import LARGEST, read_file, write_file
+from benchmark.results.store import LARGEST as LONGEST
+from benchmark.results.store import read_record
+from reports.archive import reference
+from reports.archive.reference import LARGEST, read_file, write_file
 
 MEMORY = 1 << 30
 """Bytes of address space to read with; Python and pandas take half of it."""
 READ = f"""
 import resource, sys
 from pathlib import Path
-import reports.board_sources as sources
+import reports.tidy.sources as sources
 resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
 try:
     sources.gather([Path(sys.argv[1])])

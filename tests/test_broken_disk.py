@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from test_survival import ATTACKS, slow
 
-from benchmark.core.store import read_records, record_path
+from benchmark.results.store import read_records, record_path
 
 SMALL = "180k"
 """A disk for a model of 152 kB and some records of 4 kB."""

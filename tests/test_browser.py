@@ -10,9 +10,9 @@ from report_records import ATTACKS, matrix, record, without
 from test_board_pictures import pictured
 from test_leaderboard import folder
 
-from reports.board import board
-from reports.frame import from_records
-from reports.leaderboard import write_leaderboard
+from reports.leaderboard.table import board
+from reports.leaderboard.write import write_leaderboard
+from reports.tidy.frame import from_records
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from report_records import outcome, record
 
-from reports.by_attack import by_attack
-from reports.frame import from_records
-from reports.headline import views
+from reports.summary.by_attack import by_attack
+from reports.tidy.aggregate import views
+from reports.tidy.frame import from_records
 
 STRONG = outcome([[1, 1, 0, 0]], [[1, 1, 1, 1]], [[1, 1, 1, 0]])
 """robust@0 50, static@K 100, robust@K 75."""

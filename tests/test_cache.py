@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_runs import Log, record_of, tiny_plan
 
-from benchmark import cache
-from benchmark.cache import Cache, Entry, files
+from benchmark.artifacts import example_cache
+from benchmark.artifacts.example_cache import Cache, Entry, files
+from benchmark.artifacts.settings import Place
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.runner import run_matrix
+from benchmark.protocol.cell import run_matrix
+from benchmark.protocol.workspace import Lab
 
 GIGA = 10**9
 
@@ -64,7 +64,7 @@ def test_queries_and_pools_are_kept_once_whatever_the_shots(tmp_path, plan):
     run(plan, tmp_path / "1", tmp_path / "cache")
     found = sorted(
         (entry.notes["attack"], entry.notes["what"], len(entry.images))
-        for entry in (cache.read(file.path) for file in files(tmp_path / "cache"))
+        for entry in (example_cache.read(file.path) for file in files(tmp_path / "cache"))
     )
     each = [("query", 40), ("support of episodes 0 to 1", 200)]
     attacks = sorted({cell.attack for cell in plan.cells})
@@ -102,14 +102,14 @@ def test_what_was_used_least_recently_goes_first(tmp_path):
         aged(tmp_path, key, 1000 - age)
     assert one.get(A) is not None, "used just now"
     size = files(tmp_path)[0].size
-    small = Cache(tmp_path, 3 * size + cache.HEADER, pytest.fail)
+    small = Cache(tmp_path, 3 * size + example_cache.HEADER, pytest.fail)
     small.put(E, entry())
     assert keys(tmp_path) == {A, D, E}
 
 
 @pytest.mark.parametrize("few", [0, 1000])
 def test_the_limit_holds_after_every_write(tmp_path, monkeypatch, few):
-    monkeypatch.setattr(cache, "FEW", few)
+    monkeypatch.setattr(example_cache, "FEW", few)
     limit = 50_000
     kept = Cache(tmp_path, limit, pytest.fail)
     for index in range(60):
@@ -158,7 +158,7 @@ def full(*_):
 def test_a_full_disk_under_the_cache_costs_one_line_and_no_result(
     tmp_path, plan, without, monkeypatch
 ):
-    genuine = cache.write
+    genuine = example_cache.write
 
     def write(path, key, made):
         if len(files(path.parent)) < 2:
@@ -167,7 +167,7 @@ def test_a_full_disk_under_the_cache_costs_one_line_and_no_result(
             patch.setattr(Path, "replace", full)
             return genuine(path, key, made)
 
-    monkeypatch.setattr(cache, "write", write)
+    monkeypatch.setattr(example_cache, "write", write)
     watch, _ = run(plan, tmp_path / "results", tmp_path / "cache")
     (note,) = watch.notes
     assert note.startswith(f"cannot write the cache {tmp_path / 'cache'} (No space left on device)")
@@ -186,4 +186,4 @@ def test_a_cache_that_is_no_folder_costs_one_line_and_no_result(tmp_path, plan, 
 
 def test_reading_names_the_file_in_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"x\.safetensors: not a readable cache file$"):
-        cache.read(tmp_path / "x.safetensors")
+        example_cache.read(tmp_path / "x.safetensors")

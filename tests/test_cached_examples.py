@@ -12,15 +12,16 @@ from tiny_runs import tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
-from benchmark import crafting, fingerprint
-from benchmark.cache import Cache, files
+from benchmark.artifacts import examples
+from benchmark.artifacts.example_cache import Cache, files
+from benchmark.artifacts.examples import Wanted, craft, key_of
+from benchmark.artifacts.models import Model
+from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.crafting import Wanted, craft, key_of
-from benchmark.evaluation import Meter, state_hash
-from benchmark.models import Model
-from benchmark.precision import in_precision
-from benchmark.toys import conv_net, some_images
+from benchmark.evaluation.precision import in_precision
+from benchmark.evaluation.verdicts import Meter, state_hash
+from benchmark.identity import fingerprint
 
 GIGA = 10**9
 
@@ -123,21 +124,21 @@ def test_other_versions_or_code_make_another_key(monkeypatch):
         patch.setattr(fingerprint, "versions", lambda: {"torch": "0.1"})
         assert Situation().key() != before
     with monkeypatch.context() as patch:
-        patch.setattr(crafting, "reachable_hash", lambda modules: "other code")
+        patch.setattr(examples, "reachable_hash", lambda modules: "other code")
         assert Situation().key() != before
     assert Situation().key() == before
 
 
 def test_the_code_in_a_key_is_that_of_attack_layers_and_audit(monkeypatch):
     asked = []
-    monkeypatch.setattr(crafting, "reachable_hash", lambda modules: asked.append(modules) or "")
+    monkeypatch.setattr(examples, "reachable_hash", lambda modules: asked.append(modules) or "")
     situation = Situation()
     other_layer(situation)
     situation.key()
     (modules,) = asked
     assert {
         "attacks.gradient",
-        "benchmark.evaluation",
+        "benchmark.evaluation.verdicts",
         __name__,
         "torch.nn.modules.conv",
     } <= modules

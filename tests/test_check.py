@@ -8,7 +8,7 @@ import numpy as np
 from gate_records import CELL, TRAINED, adapted, base, folder, unadapted, worsened
 from report_records import outcome, record
 
-from reports.baseline import read_baseline
+from reports.gate.baseline import read_baseline
 
 # Exit codes.
 
@@ -127,7 +127,7 @@ def test_github_gets_annotations_and_a_summary(check, baseline, bad, tmp_path, m
 
 
 def test_the_table_of_power_needs_no_baseline(command, monkeypatch):
-    monkeypatch.setattr("reports.power.IMAGES", (100, 1000))
+    monkeypatch.setattr("reports.gate.power.IMAGES", (100, 1000))
     ended = command("check", "--power", "--tolerance", 2)
     assert (ended.code, ended.err) == (0, "")
     (row,) = [line.split() for line in ended.out.splitlines() if " 1 " in line and " 5 %  " in line

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from gate_records import base, folder, unadapted
 
-from reports.baseline import read_baseline
-from reports.ratios import read_ratios
+from reports.gate.baseline import read_baseline
+from reports.gate.performance import read_ratios
 
 sys.path.insert(0, str(Path(__file__).parent / "perf"))
 from racing import Lap, ratios

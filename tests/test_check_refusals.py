@@ -7,8 +7,8 @@ import pytest
 from gate_records import CELL, adapted, base, folder, unadapted, worsened
 from report_records import HOSTILE, record, text_of
 
-from benchmark.core.sealing import seal
-from benchmark.core.store import record_path
+from benchmark.results.sealing import seal
+from benchmark.results.store import record_path
 
 
 def test_without_a_baseline(check, good, tmp_path, command):

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines.checkpoint import Checkpoint
-from baselines.networks import build_network
-from baselines.weights import fit_weights, load_weights
+from baselines.networks.zoo import build_network
+from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 

@@ -13,17 +13,18 @@ import pytest
 from own_models import fill_with
 from tiny_runs import lab_for, run, tiny_plan
 
-from benchmark import claims, sharing
-from benchmark.claims import alone, claim
-from benchmark.executors import Team
-from benchmark.runner import run_matrix
+from benchmark.artifacts import locks
+from benchmark.artifacts.locks import alone, claim
+from benchmark.execution import scheduler
+from benchmark.execution.execute import Team
+from benchmark.protocol.cell import run_matrix
 
 PLAN = {"attacks": "pgd_linf[steps=3],uniform_noise,fgsm", "shots": [0, 1]}
 TEAMS = [Team("here"), Team("processes", 1)]
 HOLDER = """
 import sys
 from pathlib import Path
-from benchmark.claims import claim
+from benchmark.artifacts.locks import claim
 held = claim(Path(sys.argv[1]), "group", print)
 print(held.lock is not None, flush=True)
 input()
@@ -33,7 +34,7 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from benchmark.executors import Team
+from benchmark.execution.execute import Team
 from tests.own_models import fill_with
 if __name__ == "__main__":
     attacks = ",".join(f"pgd_linf[steps={steps}]" for steps in range(3, 7))
@@ -88,7 +89,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, number)
         raise OSError(number, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(claims, "_said", set())
+    monkeypatch.setattr(locks, "_said", set())
     done = run(tiny_plan(shots=[0]), tmp_path)
     assert done.ended == {"done": 1}
     lines, note = done.log.notes, done.log.note
@@ -108,7 +109,7 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
     assert first.ended == {"skipped": 1}
     plan = tiny_plan(**PLAN)
     theirs = [cell for cell in plan.cells if cell.attack == "pgd_linf[steps=3]"]
-    held = claim(tmp_path, sharing.group_name(theirs[0]), print)
+    held = claim(tmp_path, scheduler.group_name(theirs[0]), print)
     ended = []
 
     def meanwhile(_seconds):
@@ -116,7 +117,7 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
             ended.append(run_matrix(lab_for(plan, tmp_path), theirs))
             held.release()
 
-    monkeypatch.setattr(sharing.time, "sleep", meanwhile)
+    monkeypatch.setattr(scheduler.time, "sleep", meanwhile)
     ours = fill_with(team, tmp_path, **PLAN)
     assert ended == [{"done": 2}]
     assert ours.ended == {"cached": 2, "done": 4}
@@ -128,7 +129,7 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
 
 def test_what_a_killed_run_held_is_done_by_the_next(tmp_path):
     plan = tiny_plan(**PLAN)
-    name = sharing.group_name(plan.cells[0])
+    name = scheduler.group_name(plan.cells[0])
     code = HOLDER.replace('"group"', repr(name))
     other = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path],
@@ -142,18 +143,18 @@ def test_what_a_killed_run_held_is_done_by_the_next(tmp_path):
 
 def test_one_run_trains_and_the_other_waits_for_it(tmp_path, monkeypatch):
     """The other run ends its training while this one waits at the door."""
-    genuine, plan = claims._acquire, tiny_plan(shots=[0])
+    genuine, plan = locks._acquire, tiny_plan(shots=[0])
 
     def acquire(results, name, note, timeout):
         if timeout == 0 and name.startswith("digits-small_cnn"):
             return None
         if timeout < 0:
-            monkeypatch.setattr(claims, "_acquire", genuine)
+            monkeypatch.setattr(locks, "_acquire", genuine)
             run_matrix(lab_for(plan, tmp_path), [])
             lab_for(plan, tmp_path).model(plan.cells[0])
         return genuine(results, name, note, timeout)
 
-    monkeypatch.setattr(claims, "_acquire", acquire)
+    monkeypatch.setattr(locks, "_acquire", acquire)
     ours = run(plan, tmp_path)
     assert ours.ended == {"done": 1}
     assert not ours.log.trained, "it was read, not trained again"

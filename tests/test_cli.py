@@ -10,9 +10,9 @@ import pytest
 
 from attacks import ATTACKS
 from baselines import DEFENSES
-from baselines.networks import NETWORKS
-from benchmark.dataset_facts import DATASETS
-from benchmark.requests import suites
+from baselines.networks.zoo import NETWORKS
+from benchmark.data.catalog import DATASETS
+from benchmark.plan.request import suites
 
 KEYS = [
     "dataset", "network", "defense", "seed", "attack", "family", "threat", "origin", "unseen",
@@ -98,8 +98,8 @@ def test_the_same_again_is_free_and_equal(cells, main_job, monkeypatch):
     def never(*_):
         raise AssertionError("this was done already")
 
-    monkeypatch.setattr("benchmark.runner.run_cell", never)
-    monkeypatch.setattr("baselines.by_loss.train", never)
+    monkeypatch.setattr("benchmark.protocol.cell.run_cell", never)
+    monkeypatch.setattr("baselines.training.loss_defense.train", never)
     again = main_job("--json")
     assert json.loads(again.out)["cells"] == cells
     assert "failed" not in again.err

@@ -13,9 +13,9 @@ from report_records import HOSTILE
 from scipy.stats import binomtest
 
 from benchmark.core.errors import UsageError
-from reports.comparison import COLUMNS, compare
-from reports.plot_compare import COLOURS, comparison_figure
-from reports.plots import styled
+from reports.comparison.plot import COLOURS, comparison_figure
+from reports.comparison.table import COLUMNS, compare
+from reports.plots.write import styled
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reports.continual import (
+from reports.statistics.continual import (
     average,
     backward_transfer,
     drift,

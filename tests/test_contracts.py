@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from attacks import ATTACKS
 from baselines import DEFENSES
-from benchmark import attack_contract, defense_contract
-from benchmark.cli import app
-from benchmark.contracts import of_attack, of_defense
+from benchmark.cli.run import app
+from benchmark.contracts import attack_rules, defense_rules
+from benchmark.contracts.defense_probe import network_for
+from benchmark.contracts.suite import of_attack, of_defense
 from benchmark.core.errors import UsageError
-from benchmark.defense_subject import network_for
 
 
 def failed(checks):
@@ -23,7 +23,7 @@ def failed(checks):
 def test_every_attack_keeps_its_contract(name):
     checks = list(of_attack(name))
     assert failed(checks) == {}
-    assert len(checks) == len(attack_contract.NEEDED + attack_contract.RULES)
+    assert len(checks) == len(attack_rules.NEEDED + attack_rules.RULES)
     assert {check.name: check.status for check in checks}["stays in the budget"] == "passed"
 
 
@@ -44,7 +44,7 @@ def spec_of(tmp_path):
 def test_every_defense_keeps_its_contract(name, spec_of):
     checks = list(of_defense(spec_of(name)))
     assert failed(checks) == {}
-    assert len(checks) == len(defense_contract.NEEDED + defense_contract.RULES)
+    assert len(checks) == len(defense_rules.NEEDED + defense_rules.RULES)
 
 
 def test_unknown_names_are_refused():
@@ -68,6 +68,6 @@ def test_the_command_prints_a_line_for_each_rule(tmp_path, name, code):
     done = CliRunner().invoke(app, ["contract", "--defense", f"{tmp_path}/mine.py:{name}"])
     assert done.exit_code == code
     lines = done.output.splitlines()
-    assert len(lines) == len(defense_contract.NEEDED + defense_contract.RULES)
+    assert len(lines) == len(defense_rules.NEEDED + defense_rules.RULES)
     assert {line[:8].strip() for line in lines} <= {"ok", "skipped", "FAILED"}
     assert ("FAILED  gives logits not probabilities: expected logits" in done.output) == bool(code)

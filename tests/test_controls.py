@@ -11,16 +11,17 @@ import pytest
 import torch
 from tiny_runs import run, tiny_plan
 
+from attacks.build import build_attack, strengths_of
 from attacks.gradient import PGDLinf
-from attacks.strengths import build_attack, strengths_of
-from baselines import adaptation
-from baselines.adaptation import Adapted
-from baselines.training import Ledger, Schedule, classification_loss, train
-from benchmark import data, datasets, runner
+from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from benchmark.adaptation import adapt
+from benchmark.adaptation.adapt import Adapted
+from benchmark.contracts.defense_rules import check_defense
 from benchmark.core.types import Defense
-from benchmark.defense_contract import check_defense
-from reports.frame import from_records
-from reports.headline import headline
+from benchmark.data import load, splits
+from benchmark.protocol import cell
+from reports.tidy.aggregate import headline
+from reports.tidy.frame import from_records
 
 # An adaptation that changes nothing.
 
@@ -44,7 +45,7 @@ def test_a_learning_rate_too_small_to_move_anything_fails(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "name", "fake"),
-    [(adaptation, "with_parameters", untouched_copy), (runner, "adapt_all", trained_ones)],
+    [(adapt, "with_parameters", untouched_copy), (cell, "adapt_all", trained_ones)],
 )
 def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module, name, fake):
     monkeypatch.setattr(module, name, fake)
@@ -58,18 +59,18 @@ def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module,
 
 
 def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch):
-    genuine, plan = runner.survives, tiny_plan()
+    genuine, plan = cell.survives, tiny_plan()
     trained = {}
 
     def keep(model, budget, shows):
         trained["model"] = model
-        return adaptation.adapt_all(model, budget, shows)
+        return adapt.adapt_all(model, budget, shows)
 
     def static_again(attack, model, batch, meter, rng, clean):
         return genuine(attack, trained["model"], batch, meter, rng, clean)
 
-    monkeypatch.setattr(runner, "adapt_all", keep)
-    monkeypatch.setattr(runner, "survives", static_again)
+    monkeypatch.setattr(cell, "adapt_all", keep)
+    monkeypatch.setattr(cell, "survives", static_again)
     done = run(plan, tmp_path)
     assert done.ended == {"done": 1, "failed": 1}
     assert "another model than the adapted" in done.only(shots=1).reason
@@ -79,9 +80,9 @@ def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch)
 
 
 def test_showing_scored_images_fails(tmp_path, monkeypatch):
-    test = datasets.load("digits", None, False, 0).test
-    genuine = data.draw_support
-    monkeypatch.setattr(data, "draw_support", lambda split, *rest: genuine(test, *rest))
+    test = load.load("digits", None, False, 0).test
+    genuine = splits.draw_support
+    monkeypatch.setattr(splits, "draw_support", lambda split, *rest: genuine(test, *rest))
     done = run(tiny_plan(limit=None), tmp_path)
     assert done.ended == {"done": 1, "failed": 1}
     assert "support and query must be disjoint" in done.only(shots=1).reason

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from benchmark.convolution_gradients import by_columns, by_phases
 from benchmark.core.seeding import stream
+from benchmark.evaluation.convolution_gradients import by_columns, by_phases
 
 WAYS = {"columns": by_columns, "phases": by_phases}
 LAYOUTS = {"first": torch.contiguous_format, "last": torch.channels_last}

@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 from benchmark.core.copying import apart, bare, copied
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
-from benchmark.evaluation import frozen, state_hash
+from benchmark.evaluation.verdicts import frozen, state_hash
 
 IMAGES = torch.rand(3, 64, generator=stream("copying"))
 

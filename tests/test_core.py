@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from attacks import ATTACKS
-from attacks.strengths import build_attack, strengths_of
+from attacks.build import build_attack, strengths_of
 from baselines import DEFENSES
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.registry import Registry

@@ -10,14 +10,14 @@ from report_records import outcome, record
 from rich.console import Console
 
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Effort, Record
-from benchmark.core.store import write_record
-from reports.console import print_summary
-from reports.costs import COSTS, equal_training, training_costs
-from reports.frame import from_records
-from reports.headline import views
-from reports.report import write_report
-from reports.summary import summary
+from benchmark.results.records import Effort, Record
+from benchmark.results.store import write_record
+from reports.summary.console import print_summary
+from reports.summary.page import summary
+from reports.summary.write import write_report
+from reports.tidy.aggregate import views
+from reports.tidy.frame import from_records
+from reports.tidy.training_cost import COSTS, equal_training, training_costs
 
 PASSES = {"pgd_at": 1000, "trades": 1100, "free": 899, "standard": 100, "checkpoint": None}
 

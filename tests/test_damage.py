@@ -20,14 +20,14 @@ from report_records import matrix, text_of
 from test_kept_models import interrupted
 from tiny_runs import run, tiny_plan
 
-from benchmark import cache
-from benchmark.cache import Entry
-from benchmark.core.course import Course, Unusable
+from baselines.training.course import Course, Unusable
+from benchmark.artifacts import example_cache
+from benchmark.artifacts.example_cache import Entry
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Record
-from benchmark.core.store import read_record, record_files
-from benchmark.core.weights import read_weights
-from reports.reference import read_file, write_file
+from benchmark.results.records import Record
+from benchmark.results.store import read_record, record_files
+from benchmark.results.weights import read_weights
+from reports.archive.reference import read_file, write_file
 
 ALL = os.environ.get("REATTACK_FUZZ") == "all"
 RECORDS, MODELS, RUNS, ENTRIES = (1500, 300, 300, 600) if ALL else (150, 30, 4, 60)
@@ -169,12 +169,14 @@ def test_cache_files(tmp_path, capsys):
     verdicts = torch.rand(6, generator=rng) < 0.5
     genuine = Entry(torch.rand(6, 1, 8, 8, generator=rng), verdicts, ~verdicts, {"outside": "3"})
     path = tmp_path / f"{key}.safetensors"
-    cache.write(path, key, genuine)
+    example_cache.write(path, key, genuine)
     content, said = path.read_bytes(), []
-    folder = cache.Cache(tmp_path, 1 << 30, said.append)
+    folder = example_cache.Cache(tmp_path, 1 << 30, said.append)
     for number in range(ENTRIES):
         path.write_bytes(damaged(content, number, WEIGHTS))
-        how = outcome_of(lambda: cache.read(path), lambda found: _same_entry(found, genuine))
+        how = outcome_of(
+            lambda: example_cache.read(path), lambda found: _same_entry(found, genuine)
+        )
         said.clear()
         found = folder.get(key)
         assert (found is None) == (how == "refused") == bool(said)

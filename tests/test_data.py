@@ -12,10 +12,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from benchmark import datasets
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import stream
-from benchmark.data import (
+from benchmark.data import load
+from benchmark.data.catalog import DATASETS, Facts
+from benchmark.data.splits import (
     Split,
     check_batch,
     check_disjoint,
@@ -24,12 +25,11 @@ from benchmark.data import (
     minibatches,
     support_and_query,
 )
-from benchmark.dataset_facts import DATASETS, Facts
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.load("digits", None, False, 0)
+    return load.load("digits", None, False, 0)
 
 
 def test_digits_are_scikit_learns(digits):
@@ -50,7 +50,7 @@ def test_digits_are_split_as_documented(digits):
 
 
 def test_the_seed_draws_validation_and_nothing_else(digits):
-    again, other = (datasets.load("digits", None, False, seed) for seed in (0, 1))
+    again, other = (load.load("digits", None, False, seed) for seed in (0, 1))
     assert again.hash == digits.hash != other.hash
     assert set(other.validation.ids.tolist()) != set(digits.validation.ids.tolist())
     assert other.test.hash == digits.test.hash
@@ -149,22 +149,22 @@ def test_images_and_labels_of_the_wrong_kind(images, labels, message):
 
 def test_unknown_data_set():
     with pytest.raises(UsageError, match="did you mean cifar10"):
-        datasets.load("cifar-10", None, False, 0)
+        load.load("cifar-10", None, False, 0)
 
 
 @pytest.mark.parametrize("name", [name for name, facts in DATASETS.items() if facts.torchvision])
 def test_a_folder_without_the_data(name, tmp_path, monkeypatch):
     monkeypatch.setenv("REATTACK_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(UsageError) as error:
-        datasets.load(name, None, False, 0)
+        load.load(name, None, False, 0)
     assert str(tmp_path / "elsewhere") in str(error.value)
     assert "--data-dir" in str(error.value)
     assert "\n" not in str(error.value)
-    assert datasets.unavailable(name, None) == str(error.value)
+    assert load.unavailable(name, None) == str(error.value)
 
 
 def test_embedded_data_is_always_there(tmp_path):
-    assert datasets.unavailable("digits", tmp_path) is None
+    assert load.unavailable("digits", tmp_path) is None
 
 
 def test_a_download_that_fails_is_one_line(tmp_path, monkeypatch, capsys):
@@ -175,7 +175,7 @@ def test_a_download_that_fails_is_one_line(tmp_path, monkeypatch, capsys):
     fake = SimpleNamespace(datasets=SimpleNamespace(MNIST=fetch))
     monkeypatch.setitem(sys.modules, "torchvision", fake)
     with pytest.raises(UsageError) as error:
-        datasets.load("mnist", tmp_path, True, 0)
+        load.load("mnist", tmp_path, True, 0)
     assert "no route to host" in str(error.value)
     assert "\n" not in str(error.value)
     assert capsys.readouterr().out == ""
@@ -203,7 +203,7 @@ def three_parts(tmp_path, monkeypatch):
 
 
 def test_some_training_parts_are_enough_and_named(three_parts):
-    dataset = datasets.load("noise", three_parts.parent, False, 0)
+    dataset = load.load("noise", three_parts.parent, False, 0)
     trained = sorted(join([dataset.train, dataset.validation]).ids.tolist())
     assert trained == [*range(20), *range(40, 60)]
     assert dataset.test.ids.tolist() == list(range(60, 80))
@@ -212,8 +212,7 @@ def test_some_training_parts_are_enough_and_named(three_parts):
 
 def test_the_folder_itself_will_do(three_parts):
     parent, itself = (
-        datasets.load("noise", directory, False, 0)
-        for directory in (three_parts.parent, three_parts)
+        load.load("noise", directory, False, 0) for directory in (three_parts.parent, three_parts)
     )
     assert itself.hash == parent.hash
 
@@ -223,11 +222,11 @@ def test_the_test_part_and_some_training_part_are_needed(three_parts, gone):
     for name in gone:
         (three_parts / name).unlink()
     with pytest.raises(UsageError, match=f"{gone[0]}.* not found in"):
-        datasets.load("noise", three_parts, False, 0)
+        load.load("noise", three_parts, False, 0)
 
 
 def test_a_changed_file_is_named(three_parts):
     file = Path(three_parts / "part_1")
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(UsageError, match=r"part_1: not the published file \(expected md5"):
-        datasets.load("noise", three_parts, False, 0)
+        load.load("noise", three_parts, False, 0)

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.from_file import GivenModel
+from baselines.build import GivenModel
+from benchmark.contracts.defense_probe import network_for
+from benchmark.contracts.defense_rules import check_defense
 from benchmark.core.types import Trained
-from benchmark.defense_contract import check_defense
-from benchmark.defense_subject import network_for
 
 
 def failed(checks):

@@ -7,9 +7,10 @@ import json
 import pytest
 from tiny_runs import tiny_plan
 
-from benchmark import dry_run, estimate
-from benchmark.core.store import record_path
-from benchmark.dry_run import ENDS, as_json, summary
+from benchmark.cli import dry_run
+from benchmark.cli.dry_run import ENDS, as_json, summary
+from benchmark.plan import cost as estimate
+from benchmark.results.store import record_path
 
 WORDS = "--attacks fgsm,pgd_linf[steps=2] --shots 0,1 --limit 20 --dry-run --results"
 

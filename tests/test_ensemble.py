@@ -12,16 +12,16 @@ from attack_tasks import broken_by, dealt, linear_task
 from torch import nn
 
 from attacks import ATTACKS
-from attacks.ensemble import AutoAttackL2, AutoAttackLinf
-from attacks.part import Part
-from attacks.search import Search
-from attacks.strengths import build_attack, strengths_of
-from baselines.stacked import Stacked
+from attacks.autoattack.autoattack import AutoAttackL2, AutoAttackLinf
+from attacks.autoattack.stage import Part
+from attacks.build import build_attack, strengths_of
+from attacks.engine.search import Search
+from benchmark.contracts.toys import conv_net, some_images
+from benchmark.core.model_batch import Stacked
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.evaluation import Meter, correct, run_attack
-from benchmark.precision import LowPrecision
-from benchmark.toys import conv_net, some_images
+from benchmark.evaluation.precision import LowPrecision
+from benchmark.evaluation.verdicts import Meter, correct, run_attack
 
 CUT = {"iterations": 5, "targets": 3, "queries": 120}
 ENSEMBLES = {"linf": AutoAttackLinf, "l2": AutoAttackL2}

@@ -12,11 +12,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDLinf
+from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.evaluation import (
+from benchmark.evaluation.batch_size import pieces
+from benchmark.evaluation.probe import probe
+from benchmark.evaluation.verdicts import (
     Attacked,
     Meter,
     check_reattack,
@@ -27,9 +30,6 @@ from benchmark.evaluation import (
     state_hash,
     survives,
 )
-from benchmark.pieces import pieces
-from benchmark.probing import probe
-from benchmark.toys import conv_net, some_images
 
 EPS = 0.1
 SHAPE = (1, 8, 8)

@@ -9,12 +9,12 @@ import torch
 from own_models import FINE, FINE_FAILED, KILL, SIX, fill_with, own_model, same, statuses
 from tiny_runs import lab_for, tiny_plan
 
-from benchmark import executors, work
+from benchmark.artifacts.settings import Place
 from benchmark.core.errors import UsageError
-from benchmark.executors import Team
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.tasks import Group
+from benchmark.execution import execute, worker
+from benchmark.execution.execute import Team
+from benchmark.execution.tasks import Group
+from benchmark.protocol.workspace import Lab
 
 HERE, TWO = Team("here"), Team("processes", 2)
 MATRIX = {"attacks": "pgd_linf[steps=3],uniform_noise,tifgsm", "shots": [0, 1], "seeds": [0, 1]}
@@ -35,13 +35,13 @@ def test_several_processes_give_the_records_of_one(single, tmp_path):
 
 
 def test_auto_starts_no_process_for_little_work(single, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "Processes", None)
+    monkeypatch.setattr(execute, "Processes", None)
     assert same(fill_with(Team("auto", 2), tmp_path, **MATRIX)) == same(single)
 
 
 def test_auto_starts_processes_for_much_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "WORTHWHILE", 0)
-    monkeypatch.setattr(executors, "Processes", None)
+    monkeypatch.setattr(execute, "WORTHWHILE", 0)
+    monkeypatch.setattr(execute, "Processes", None)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         fill_with(Team("auto", 2), tmp_path, **MATRIX)
 
@@ -75,7 +75,9 @@ def test_a_failed_cell_runs_again_next_time(tmp_path):
 
 
 def test_a_worker_with_other_code_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.fingerprint.code_version", lambda: "code 0, torch 1, Python 2")
+    monkeypatch.setattr(
+        "benchmark.identity.fingerprint.code_version", lambda: "code 0, torch 1, Python 2"
+    )
     with pytest.raises(UsageError, match=r"expected code 0, torch 1, Python 2, got code \w{12}, "):
         fill_with(TWO, tmp_path)
     assert not list(tmp_path.rglob("*.json"))
@@ -90,7 +92,7 @@ def test_a_model_that_nobody_can_pickle_is_made_by_the_worker(tmp_path):
     )
     plan = {"defenses": f"{file}:Net", "attacks": "fgsm,uniform_noise", "shots": [0]}
     lab = lab_for(tiny_plan(**plan), tmp_path)
-    assert work.pack(None, lab.model(lab.plan.cells[0])).model == b""
+    assert worker.pack(None, lab.model(lab.plan.cells[0])).model == b""
     single = fill_with(HERE, tmp_path / "one", **plan)
     assert same(fill_with(TWO, tmp_path / "two", **plan)) == same(single)
 
@@ -105,7 +107,7 @@ def test_training_that_fails_is_tried_once_and_said_by_every_cell(tmp_path):
 def test_the_most_expensive_group_is_first():
     plan = tiny_plan("uniform_noise[draws=1],pgd_linf[steps=9],fgsm", shots=[0, 1])
     lab = Lab(plan, Place(None), None)
-    groups = executors.in_order(lab, plan.cells)
+    groups = execute.in_order(lab, plan.cells)
     assert [group[0].attack.partition("[")[0] for group in groups] == [
         "pgd_linf", "fgsm", "uniform_noise",
     ]  # fmt: skip
@@ -113,9 +115,9 @@ def test_the_most_expensive_group_is_first():
 
 
 def test_few_trained_models_are_held_at_once(monkeypatch):
-    monkeypatch.setattr(executors, "TOGETHER", 2)
+    monkeypatch.setattr(execute, "TOGETHER", 2)
     plan = tiny_plan("fgsm,pgd_linf[steps=9]", shots=[0], seeds=[0, 1, 2, 3])
-    order = executors.in_order(Lab(plan, Place(None), None), plan.cells)
+    order = execute.in_order(Lab(plan, Place(None), None), plan.cells)
     assert [group[0].seed for group in order] == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
@@ -141,7 +143,7 @@ def test_workers_compute_with_their_share_of_the_cores(tmp_path):
 def test_paths_mean_the_same_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = Place(Path("results"), Path("data"), cache=Path("cache"))
-    job = work.anywhere(work.Job(place, ("standard[epochs=1]", "mine.py:Net[width=2]")))
+    job = worker.anywhere(worker.Job(place, ("standard[epochs=1]", "mine.py:Net[width=2]")))
     assert job.place[:2] == (tmp_path / "results", tmp_path / "data")
     assert job.place.cache == tmp_path / "cache"
     assert job.defenses == ("standard[epochs=1]", f"{tmp_path}/mine.py:Net[width=2]")

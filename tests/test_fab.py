@@ -6,10 +6,10 @@ import pytest
 import torch
 from attack_tasks import dealt
 
-from attacks.fab import FABTargetedL2, FABTargetedLinf, Walk, size, stepped
-from attacks.hyperplane import to_hyperplane
+from attacks.autoattack.fab import FABTargetedL2, FABTargetedLinf, Walk, size, stepped
+from attacks.autoattack.hyperplane import to_hyperplane
+from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.seeding import stream
-from benchmark.toys import conv_net, some_images
 
 fab = pytest.importorskip("pyautoattack.fab_pt")
 projections = pytest.importorskip("pyautoattack.fab_projections")

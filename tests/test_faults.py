@@ -7,7 +7,7 @@ from own_models import FINE, FINE_FAILED, SIX, fill_with, own_model, same, statu
 
 from benchmark.core.errors import OverLimit
 from benchmark.core.faults import LINE, PAGE, Escape, clean, contained, describe, trace
-from benchmark.executors import Team
+from benchmark.execution.execute import Team
 
 TEAMS = {"here": Team("here"), "processes": Team("processes", 2)}
 RAISES = {
@@ -155,9 +155,9 @@ def test_a_mistake_of_ours_is_one_line_and_debug_says_more(command, monkeypatch,
     def fails(*_, **__):
         raise LookupError("odd\x1b[2J")
 
-    monkeypatch.setattr("benchmark.listing.show", fails)
-    monkeypatch.setattr("reports.report.write_report", fails)
-    monkeypatch.setattr("benchmark.gating.make_rules", fails)
+    monkeypatch.setattr("benchmark.cli.list.show", fails)
+    monkeypatch.setattr("reports.summary.write.write_report", fails)
+    monkeypatch.setattr("benchmark.cli.gate.make_rules", fails)
     command(words).refused("LookupError: odd\\u001b[2J (test_faults.py:", "--debug says more")
     with pytest.raises(LookupError):
         command(f"{words} --debug")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from attacks.gradient import PGDLinf
-from benchmark.core.sources import code_hash, reachable_hash
-from benchmark.fingerprint import changed, options_of_instance, source_hash, versions
+from benchmark.identity.fingerprint import changed, options_of_instance, source_hash, versions
+from benchmark.identity.import_graph import code_hash, reachable_hash
 
 CODE = '''
 """A module."""
@@ -76,8 +76,10 @@ def test_code_changes_the_hash(hash_of, old, new):
 def test_a_component_is_what_its_classes_can_reach():
     modules = {"attacks.gradient", "benchmark.core.types"}
     assert source_hash(PGDLinf(0.1)) == reachable_hash(modules)
-    assert source_hash(PGDLinf(0.1), "attacks.fab") == reachable_hash(modules | {"attacks.fab"})
-    assert source_hash(PGDLinf(0.1)) != source_hash(PGDLinf(0.1), "attacks.fab")
+    assert source_hash(PGDLinf(0.1), "attacks.autoattack.fab") == reachable_hash(
+        modules | {"attacks.autoattack.fab"}
+    )
+    assert source_hash(PGDLinf(0.1)) != source_hash(PGDLinf(0.1), "attacks.autoattack.fab")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from gate_records import folder
 from report_records import matrix
 
 from benchmark.core.errors import UsageError
-from benchmark.core.folders import files_below
-from benchmark.core.store import read_records
-from reports.board_sources import gather
-from reports.report import write_report
-from reports.scored import read_strictly
+from benchmark.results.folders import files_below
+from benchmark.results.store import read_records
+from reports.summary.write import write_report
+from reports.tidy.sources import gather
+from reports.tidy.verdicts import read_strictly
 
 OVERRIDE = (1, 2)
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: with them root reads what nobody may."""

@@ -11,8 +11,8 @@ import pytest
 from report_records import matrix, outcome, record
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import write_record
-from reports.frame import COLUMNS, from_records, load, rows, to_json_cells
+from benchmark.results.store import write_record
+from reports.tidy.frame import COLUMNS, from_records, load, rows, to_json_cells
 
 ISSUE = (
     "dataset network defense seed attack family threat origin unseen method knowledge shots steps "

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmark.core.garbage import importing, uncollected
+from benchmark.cli.garbage import importing, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_an_import_that_fails_leaves_the_collector_as_it_was(no_torch):
 @pytest.mark.parametrize("words", [["list", "networks"], ["run", "--dry-run", "--shots", "0"]])
 def test_commands_that_need_torch_import_it_for_good(words, tmp_path):
     code = (
-        f"import gc, sys\nsys.argv[1:] = {words}\nfrom benchmark import cli\n"
+        f"import gc, sys\nsys.argv[1:] = {words}\nfrom benchmark.cli import run as cli\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()"
     )

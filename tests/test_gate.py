@@ -6,11 +6,11 @@ from gate_records import CELL, base, cell, worsened
 from scipy.stats import binom
 
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Verdicts
-from reports.baseline import Kept
-from reports.frame import rows
-from reports.power import ATTACKS, CHANGED, DROPS, IMAGES, closes, power_table
-from reports.regression import RULES, Rules, judge, judge_ratios
+from benchmark.results.records import Verdicts
+from reports.gate.baseline import Kept
+from reports.gate.judge import RULES, Rules, judge, judge_ratios
+from reports.gate.power import ATTACKS, CHANGED, DROPS, IMAGES, closes, power_table
+from reports.tidy.frame import rows
 
 
 def judged(before, after, rules=RULES, floors=None, **facts):

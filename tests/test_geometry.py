@@ -8,7 +8,7 @@ import torch
 from attack_tasks import dealt
 from scipy import optimize, stats
 
-from attacks.geometry import ascent, project, random_start
+from attacks.engine.geometry import ascent, project, random_start
 from benchmark.core.seeding import stream
 from benchmark.core.types import NormBall, distance
 

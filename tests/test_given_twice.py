@@ -4,8 +4,8 @@ import pytest
 import typer.main
 from report_records import record
 
-from benchmark import cli
-from benchmark.core.store import write_record
+from benchmark.cli import run as cli
+from benchmark.results.store import write_record
 
 
 def _commands(group, words=()):

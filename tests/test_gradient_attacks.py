@@ -7,14 +7,14 @@ import torch
 from attack_tasks import dealt
 from tiny_runs import lab_for, tiny_plan
 
+from attacks.build import build_attack
 from attacks.gradient import FGML2, PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin, margin_loss
 from attacks.noise import GaussianNoise, UniformNoise
-from attacks.strengths import build_attack
+from benchmark.contracts.toys import conv_net, linear_task, some_images
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch, NormBall
-from benchmark.evaluation import Meter, correct, run_attack, survives
-from benchmark.toys import conv_net, linear_task, some_images
+from benchmark.evaluation.verdicts import Meter, correct, run_attack, survives
 
 EPS = {"linf": 0.15, "l2": 0.7, "l1": 3.0}
 PGDS = {"linf": PGDLinf, "l2": PGDL2, "l1": PGDL1}

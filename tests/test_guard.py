@@ -13,9 +13,9 @@ import pytest
 import torch
 from tiny_runs import run, tiny_plan
 
-from benchmark.core import settings
+from benchmark.core import isolation
+from benchmark.core.isolation import kept
 from benchmark.core.seeding import global_hash
-from benchmark.core.settings import kept
 
 MINE = """
 import gc
@@ -142,6 +142,6 @@ def test_a_region_of_autocast_that_is_never_left_keeps_no_weights_for_others():
 def test_without_the_guard_it_would(tmp_path, alone, monkeypatch, name, where):
     """So that what is tested above can fail."""
     with kept(), monkeypatch.context() as patch:
-        patch.setattr(settings, "SETTINGS", ())
+        patch.setattr(isolation, "SETTINGS", ())
         with pytest.raises(AssertionError):
             assert standard_beside(tmp_path / "results", mine(tmp_path, name, where)) == alone

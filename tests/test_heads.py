@@ -9,8 +9,8 @@ from test_probing import trained
 from tiny_runs import run, tiny_plan
 from torch import nn
 
-from baselines.from_file import GivenModel
-from benchmark import runner
+from baselines.build import GivenModel
+from benchmark.protocol import cell as runner
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,16 @@ from pydantic import ValidationError
 from tiny_runs import lab_for, run, table, tiny_plan
 from torch import nn
 
-from baselines import adaptation
-from benchmark import data, datasets, integrity, lab, runner
+from benchmark.adaptation import adapt
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Effort, Integrity, Record, Verdicts, fell
-from benchmark.core.store import record_path, write_record
-from benchmark.evaluation import state_hash
-from benchmark.integrity import buffers_moved
+from benchmark.data import load, splits
+from benchmark.evaluation.verdicts import state_hash
+from benchmark.protocol import cell as runner
+from benchmark.protocol import integrity
+from benchmark.protocol import workspace as lab
+from benchmark.protocol.integrity import buffers_moved
+from benchmark.results.records import Effort, Integrity, Record, Verdicts, fell
+from benchmark.results.store import record_path, write_record
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ def adapting(change):
     """`adapt_all` whose results `change` spoils."""
 
     def fake(model, budget, shows):
-        return [change(model, one) for one in adaptation.adapt_all(model, budget, shows)]
+        return [change(model, one) for one in adapt.adapt_all(model, budget, shows)]
 
     return fake
 
@@ -160,14 +163,14 @@ def test_the_largest_change_of_any_buffer_counts():
 @pytest.mark.parametrize("leak", ["support", "rehearsal"])
 def test_scored_images_that_were_shown_fail_the_cell(tmp_path, monkeypatch, leak):
     """By where the images stand in the published data, also with the check of the draw gone."""
-    whole = datasets.load("digits", None, False, 0)
-    monkeypatch.setattr(data, "check_disjoint", lambda *_: None)
+    whole = load.load("digits", None, False, 0)
+    monkeypatch.setattr(splits, "check_disjoint", lambda *_: None)
     if leak == "support":
-        genuine = data.draw_support
-        monkeypatch.setattr(data, "draw_support", lambda _, *rest: genuine(whole.test, *rest))
+        genuine = splits.draw_support
+        monkeypatch.setattr(splits, "draw_support", lambda _, *rest: genuine(whole.test, *rest))
     else:
-        leaky = datasets.load("digits", None, False, 0)
-        object.__setattr__(leaky, "train", data.join([leaky.train, leaky.test.first(3)]))
+        leaky = load.load("digits", None, False, 0)
+        object.__setattr__(leaky, "train", splits.join([leaky.train, leaky.test.first(3)]))
         monkeypatch.setattr(lab.Lab, "_load", lambda *_: leaky)
     done = run(tiny_plan(limit=397), tmp_path)
     assert done.ended == {"done": 1, "failed": 1}
@@ -279,7 +282,7 @@ def test_integrity_alone_may_not_be_broken():
 
 
 def test_a_class_without_images_to_show_is_refused_in_one_line(tmp_path, monkeypatch):
-    whole = datasets.load("digits", None, False, 0)
+    whole = load.load("digits", None, False, 0)
     kept = (whole.validation.labels != 3).nonzero().flatten()
     object.__setattr__(whole, "validation", whole.validation.take(kept))
     monkeypatch.setattr(lab.Lab, "_load", lambda *_: whole)

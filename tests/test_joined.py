@@ -7,11 +7,11 @@ import pytest
 from report_records import record
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import write_record
-from reports.frame import from_records
-from reports.headline import headline
-from reports.joined import joined, without
-from reports.report import write_report
+from benchmark.results.store import write_record
+from reports.summary.write import write_report
+from reports.tidy.aggregate import headline
+from reports.tidy.frame import from_records
+from reports.tidy.leave_one_out import joined, without
 
 PARTS = {
     "pgd_linf": "multi_at[attacks=pgd_l2,how=worst]",

@@ -11,13 +11,13 @@ import torch
 from damage import edit, flip
 from tiny_runs import DEFENSE, run, tiny_plan
 
-from baselines import step_sizes
-from baselines.networks import build_network
-from benchmark import models
-from benchmark.core import course as courses
-from benchmark.core.course import Course
+from baselines.networks.zoo import build_network
+from baselines.training import course as courses
+from baselines.training.course import Course
+from benchmark.adaptation import step_sizes
+from benchmark.artifacts import models
 from benchmark.core.seeding import stream
-from benchmark.core.weights import read_weights
+from benchmark.results.weights import read_weights
 
 
 def noted(**changes):

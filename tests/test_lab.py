@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.core.records import Record
+from benchmark.results.records import Record
 from tests.tiny_runs import run, tiny_plan
 
 SAME_WEIGHTS = """

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from report_records import ATTACKS, FAMILIES, line, matrix, outcome, record, without
 
-from benchmark.core.store import write_record
-from reports.board import COLUMNS, board
-from reports.board_lines import missing
-from reports.classes import by_class
-from reports.frame import from_records
-from reports.leaderboard import write_leaderboard
-from reports.lines import lines
-from reports.reference import shipped
-from reports.submission import CLAIMED
+from benchmark.results.store import write_record
+from reports.archive.reference import shipped
+from reports.leaderboard.per_class import by_class
+from reports.leaderboard.submission import CLAIMED
+from reports.leaderboard.table import COLUMNS, board
+from reports.leaderboard.threats import missing
+from reports.leaderboard.write import write_leaderboard
+from reports.tidy.frame import from_records
+from reports.tidy.lines import lines
 
 
 def folder(path, records):

@@ -15,9 +15,9 @@ from report_records import HOSTILE, matrix, outcome, record
 from test_leaderboard import folder
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import record_path, write_record
-from reports.leaderboard import write_leaderboard
-from reports.reference import read_file, write_file
+from benchmark.results.store import record_path, write_record
+from reports.archive.reference import read_file, write_file
+from reports.leaderboard.write import write_leaderboard
 
 FORMULAS = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}",

@@ -9,10 +9,10 @@ import time
 import pytest
 from own_models import FINE, FINE_FAILED, SIX, fill_with, own_model, statuses
 
-from benchmark import limits
 from benchmark.core.errors import OverLimit, UsageError
-from benchmark.executors import Team
-from benchmark.limits import Limits, check_limits, limited, resident
+from benchmark.execution import limits
+from benchmark.execution.execute import Team
+from benchmark.execution.limits import Limits, check_limits, limited, resident
 
 TEAMS = [Team("here"), Team("processes", 1)]
 ENDLESS = "while {when}: pass"
@@ -44,7 +44,7 @@ def test_what_is_in_time_is_left_alone():
 TRACED = """
 import sys
 from benchmark.core.errors import OverLimit
-from benchmark.limits import Limits, limited
+from benchmark.execution.limits import Limits, limited
 
 try:
     with limited(Limits({seconds})):

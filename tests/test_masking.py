@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from baselines.standard import Standard
+from benchmark.contracts.defense_rules import check_defense
 from benchmark.core.types import Defense, Trained
-from benchmark.defense_contract import check_defense
 
 
 class Quantised(nn.Module):

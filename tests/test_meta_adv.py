@@ -8,22 +8,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.strengths import build_attack, strengths_of
+from attacks.build import build_attack, strengths_of
 from baselines import meta_adv
-from baselines.adaptation import adapt
-from baselines.meta_learning import Learner, adapted_to, outer_gradient, outer_losses
-from baselines.meta_settings import MetaSettings
-from baselines.training import Ledger, classification_loss
-from baselines.warm_start import start_of
-from benchmark import datasets
-from benchmark.core.records import Budget
+from baselines.meta.algorithms import Learner, adapted_to, outer_gradient, outer_losses
+from baselines.meta.settings import MetaSettings
+from baselines.training.loop import Ledger, classification_loss
+from baselines.training.warm_start import start_of
+from benchmark.adaptation.adapt import adapt
+from benchmark.contracts.toys import conv_net
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.evaluation import correct, frozen, state_hash
-from benchmark.plan import make_plan
-from benchmark.requests import Request, read_suite
-from benchmark.toys import conv_net
+from benchmark.data import load
+from benchmark.evaluation.verdicts import correct, frozen, state_hash
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import Request, read_suite
+from benchmark.results.records import Budget
 
 SETTINGS = MetaSettings(
     iterations=1, tasks=1, shots=1, query=1, inner_steps=2, inner_lr=0.5, outer_lr=0.1
@@ -34,7 +34,7 @@ SETTINGS = MetaSettings(
 
 
 def split(n=200):
-    return datasets.load("digits", None, False, 0).train.first(n)
+    return load.load("digits", None, False, 0).train.first(n)
 
 
 def attacks():

@@ -10,16 +10,17 @@ from test_meta_learning import ALGORITHMS, SHAPE, crafted_task, settings_of, smo
 from test_meta_together import OPTIONS, digits_tasks
 from torch import nn
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import meta_compiled, meta_training
-from baselines.meta_compiled import compiled_gradient
-from baselines.meta_learning import Learner, outer_gradient
-from baselines.meta_settings import MetaSettings
-from baselines.training import Ledger
-from benchmark import datasets
+from attacks.build import build_attack, strengths_of
+from baselines.meta import compiled as meta_compiled
+from baselines.meta import loop
+from baselines.meta.algorithms import Learner, outer_gradient
+from baselines.meta.compiled import compiled_gradient
+from baselines.meta.settings import MetaSettings
+from baselines.training.loop import Ledger
+from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import stream
-from benchmark.toys import conv_net
+from benchmark.data import load
 
 needs_a_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
 
@@ -131,13 +132,13 @@ def test_a_network_that_cannot_be_compiled_is_said_to_be_one():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_meta_training_asks_for_it(compiled, monkeypatch, as_it_is):
     asked = []
-    real = meta_training.compiled_gradient
-    monkeypatch.setattr(meta_training, "compiled_gradient", lambda a: asked.append(a) or real(a))
+    real = loop.compiled_gradient
+    monkeypatch.setattr(loop, "compiled_gradient", lambda a: asked.append(a) or real(a))
     settings = settings_of(compiled=compiled, tasks=1, iterations=1, shots=1, query=1)
-    data = datasets.load("digits", None, False, 0).train.first(100)
+    data = load.load("digits", None, False, 0).train.first(100)
     fgsm, model = build_attack("fgsm", strengths_of("digits")), conv_net(SHAPE, 10)
     before = [tensor.detach().clone() for tensor in model.parameters()]
     rest = (settings, Ledger(), lambda *_: None, stream("compiled"))
-    meta_training.meta_train(model, data, [fgsm], *rest)
+    loop.meta_train(model, data, [fgsm], *rest)
     assert bool(asked) == compiled
     assert not any(map(torch.equal, before, model.parameters()))

@@ -8,11 +8,11 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from attacks.strengths import build_attack, strengths_of
-from baselines.meta_learning import Learner, adapted_to, outer_gradient
-from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import Task
-from baselines.training import Ledger
+from attacks.build import build_attack, strengths_of
+from baselines.meta.algorithms import Learner, adapted_to, outer_gradient
+from baselines.meta.settings import MetaSettings
+from baselines.meta.tasks import Task
+from baselines.training.loop import Ledger
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch

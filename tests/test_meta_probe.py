@@ -7,20 +7,21 @@ import torch
 from tiny_runs import run, tiny_plan
 from torch.nn.functional import cross_entropy
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import adaptation, meta_learning
-from baselines.meta_probe import meta_gradient_probe
-from baselines.meta_settings import MetaSettings
-from benchmark import datasets
+from attacks.build import build_attack, strengths_of
+from baselines.meta import algorithms
+from baselines.meta.probe import meta_gradient_probe
+from baselines.meta.settings import MetaSettings
+from benchmark.adaptation import adapt
+from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError
-from benchmark.evaluation import state_hash
-from benchmark.toys import conv_net
+from benchmark.data import load
+from benchmark.evaluation.verdicts import state_hash
 
 ALGORITHMS = ("maml", "fomaml", "anil", "reptile")
 
 
 def probe(**options):
-    data = datasets.load("digits", None, False, 0).train.first(200)
+    data = load.load("digits", None, False, 0).train.first(200)
     attacks = [build_attack("fgsm", strengths_of("digits"))]
     model = conv_net((1, 8, 8), 10)
     before = state_hash(model)
@@ -58,7 +59,7 @@ def on_a_copy(learner, tasks, many):
     return meta_learning_losses(learner, tasks, copies)
 
 
-meta_learning_losses = meta_learning.outer_losses
+meta_learning_losses = algorithms.outer_losses
 TINY = "meta_adv[warmup_epochs=1,iterations=1,tasks=1]"
 
 
@@ -70,7 +71,7 @@ TINY = "meta_adv[warmup_epochs=1,iterations=1,tasks=1]"
     ],
 )
 def test_a_query_without_a_say_stops_training(losses, reason, tmp_path, monkeypatch):
-    monkeypatch.setattr(meta_learning, "outer_losses", losses)
+    monkeypatch.setattr(algorithms, "outer_losses", losses)
     done = run(tiny_plan(defenses=TINY, shots=[0]), tmp_path)
     assert done.ended == {"failed": 1}
     assert reason in done.records[0].reason
@@ -78,8 +79,8 @@ def test_a_query_without_a_say_stops_training(losses, reason, tmp_path, monkeypa
 
 
 def test_an_inner_loop_without_graph_is_seen(monkeypatch):
-    real = adaptation.inner_update
-    monkeypatch.setattr(adaptation, "inner_update", lambda *a: real(*a[:-1], True))
+    real = adapt.inner_update
+    monkeypatch.setattr(adapt, "inner_update", lambda *a: real(*a[:-1], True))
     assert probe(algorithm="fomaml")["inner_loop_curvature"] == 0
     with pytest.raises(AuditError, match="maml needs the graph of its inner loop"):
         probe(algorithm="maml")

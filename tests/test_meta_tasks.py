@@ -7,26 +7,27 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import DEFENSES, meta_training
-from baselines.meta_pool import attacks_of, check_pool, fixed_pool, scaled
-from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import construct_adv_task_set
-from baselines.meta_training import meta_train
-from baselines.training import Ledger
-from benchmark import datasets
+from attacks.build import build_attack, strengths_of
+from baselines import DEFENSES
+from baselines.meta import loop
+from baselines.meta.loop import meta_train
+from baselines.meta.settings import MetaSettings
+from baselines.meta.task_pool import attacks_of, check_pool, fixed_pool, scaled
+from baselines.meta.tasks import construct_adv_task_set
+from baselines.training.loop import Ledger
+from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
-from benchmark.data import Split
-from benchmark.evaluation import frozen
-from benchmark.toys import conv_net
+from benchmark.data import load
+from benchmark.data.splits import Split
+from benchmark.evaluation.verdicts import frozen
 
 SMALL = MetaSettings(tasks=2, shots=1, query=2, inner_steps=2)
 
 
 def split(n=200):
-    return datasets.load("digits", None, False, 0).train.first(n)
+    return load.load("digits", None, False, 0).train.first(n)
 
 
 def attacks(*names):
@@ -191,7 +192,7 @@ def test_training_crafts_a_fixed_pool_once_and_a_rebuilt_one_always(pool, passes
         crafted.meter.forwards += 3 * len(batch.labels)
         return real(ledger, attack, model, batch, rng)
 
-    monkeypatch.setattr(meta_training, "meta_gradient_probe", lambda *_: {})
+    monkeypatch.setattr(loop, "meta_gradient_probe", lambda *_: {})
     monkeypatch.setattr(Ledger, "perturb", perturb)
     model = conv_net((1, 8, 8), 10)
     meta_train(model, split(), attacks("fgsm"), settings, Ledger(), lambda _: None, stream("t"))

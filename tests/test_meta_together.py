@@ -11,14 +11,16 @@ from test_meta_learning import LR, SHAPE, gradient_of, settings_of
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import meta_learning, meta_tasks, stacked
-from baselines.meta_learning import Learner, adapted_to, meta_batches, outer_gradient
-from baselines.meta_tasks import construct_adv_task_set
-from baselines.training import Ledger
-from benchmark import datasets
+from attacks.build import build_attack, strengths_of
+from baselines.meta import algorithms
+from baselines.meta import tasks as meta_tasks
+from baselines.meta.algorithms import Learner, adapted_to, meta_batches, outer_gradient
+from baselines.meta.tasks import construct_adv_task_set
+from baselines.training.loop import Ledger
+from benchmark.contracts.toys import conv_net
+from benchmark.core import model_batch
 from benchmark.core.seeding import stream
-from benchmark.toys import conv_net
+from benchmark.data import load
 
 
 def test_a_simulated_support_is_attacked_anew_on_the_weights_of_each_step():
@@ -38,7 +40,7 @@ def test_a_simulated_support_is_attacked_anew_on_the_weights_of_each_step():
 
 
 def digits_tasks(model, settings, names=("pgd_linf[steps=3]", "fgm_l2")):
-    data = datasets.load("digits", None, False, 0).train.first(300)
+    data = load.load("digits", None, False, 0).train.first(300)
     attacks = [build_attack(name, strengths_of("digits")) for name in names]
     return construct_adv_task_set(model, data, attacks, settings, Ledger(), stream("tasks"))
 
@@ -57,10 +59,10 @@ def test_together_is_one_by_one(options, monkeypatch):
     settings = settings_of(tasks=4, shots=1, query=2, inner_lr=0.1, **options)
     tasks, calls, found = digits_tasks(model, settings), [], []
     kinds = len({task.attack for task in tasks})  # draws differ from one torch to another
-    real = stacked.vmap
-    monkeypatch.setattr(stacked, "vmap", lambda *a, **k: calls.append(1) or real(*a, **k))
+    real = model_batch.vmap
+    monkeypatch.setattr(model_batch, "vmap", lambda *a, **k: calls.append(1) or real(*a, **k))
     for small, alone in ((10**9, False), (0, True)):
-        monkeypatch.setattr(stacked, "SMALL", small)
+        monkeypatch.setattr(model_batch, "SMALL", small)
         together = meta_batches(Learner.of(model, settings, Ledger()), tasks)
         assert len(together) == (4 if alone else kinds)
         calls.clear()
@@ -79,7 +81,7 @@ def test_no_more_tasks_go_together_than_memory_allows(monkeypatch):
     size = sum(tensor.nbytes for tensor in model.parameters())
     expected = [[0, 1], [2, 3], [4]]
     together = gradient_of(model, tasks, settings)[1]
-    monkeypatch.setattr(meta_learning, "MOST_BYTES", 2 * size)
+    monkeypatch.setattr(algorithms, "MOST_BYTES", 2 * size)
     assert meta_batches(learner, tasks) == expected
     parts = gradient_of(model, tasks, settings)[1]
     assert all(torch.allclose(together[name], parts[name], atol=1e-6) for name in parts)

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from report_records import matrix, outcome, record
 
-from reports import scores
-from reports.frame import from_records
-from reports.scores import (
+from reports.statistics import scores
+from reports.statistics.scores import (
     accuracies,
     average,
     cr_average,
@@ -19,6 +18,7 @@ from reports.scores import (
     uar,
     union_accuracy,
 )
+from reports.tidy.frame import from_records
 
 WEAK, STRONG = "pgd_l2[eps=0.5]", "pgd_l2[eps=1]"
 

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from report_records import ATTACKS, HOSTILE, matrix, outcome, record, without
 
-from benchmark.core.records import Effort
-from reports.board import board, costed
-from reports.board_lines import ALL
-from reports.frame import from_records
-from reports.headline import NUMBERS, views
-from reports.lines import Key
-from reports.palette import marks
-from reports.plot_plane import cost_figure, pareto, plane_figure
-from reports.plot_strength import strength_figure
-from reports.plots import write_plots
+from benchmark.results.records import Effort
+from reports.leaderboard.table import board, costed
+from reports.leaderboard.threats import ALL
+from reports.plots.palette import marks
+from reports.plots.strength import strength_figure
+from reports.plots.tradeoff import cost_figure, pareto, plane_figure
+from reports.plots.write import write_plots
+from reports.tidy.aggregate import NUMBERS, views
+from reports.tidy.frame import from_records
+from reports.tidy.lines import Key
 
 STRENGTHS = {0.1: [1, 1, 1, 0], 0.2: [1, 1, 0, 0], 0.4: [0, 0, 0, 0]}
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from tiny_runs import tiny_plan
 
-from benchmark import datasets
-from benchmark.core.store import record_files
+from benchmark.data import load
+from benchmark.results.store import record_files
 
 NET = """
 import torch
@@ -55,7 +55,7 @@ def rows(ended):
 
 @pytest.fixture(scope="module")
 def share():
-    labels = datasets.load("digits", None, False, 0).test.labels[:20]
+    labels = load.load("digits", None, False, 0).test.labels[:20]
     return [pytest.approx(int((labels == number).sum()) / 20) for number in range(10)]
 
 

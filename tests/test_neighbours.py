@@ -11,7 +11,7 @@ import pytest
 from test_sources import installed
 from tiny_runs import run, tiny_plan
 
-from benchmark import datasets
+from benchmark.data import load
 
 NET = """
 import torch
@@ -78,7 +78,7 @@ def accuracies(folder, *names):
 @pytest.fixture(scope="module")
 def share():
     """Of the 20 images, those of a class."""
-    labels = datasets.load("digits", None, False, 0).test.labels[:20]
+    labels = load.load("digits", None, False, 0).test.labels[:20]
     return [int((labels == number).sum()) / 20 for number in range(10)]
 
 

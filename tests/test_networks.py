@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.adaptable import head_parameters, last_linear, norm_parameters
-from baselines.networks import (
+from baselines.networks.zoo import (
     NETWORKS,
     Blocks,
     Normalise,
     build_network,
     default_network,
 )
+from benchmark.adaptation.parameters import head_parameters, last_linear, norm_parameters
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.dataset_facts import DATASETS
+from benchmark.data.catalog import DATASETS
 
 CIFAR, MNIST, DIGITS = (3, 32, 32), (1, 28, 28), (1, 8, 8)
 

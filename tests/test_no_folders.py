@@ -10,12 +10,12 @@ import pytest
 from report_records import outcome, record
 from test_leaderboard import folder
 
-from benchmark.core.cells import Choice
-from benchmark.core.records import Record
-from reports.board_sources import gather
-from reports.paths import bare, command, label
-from reports.reference import read_file
-from reports.shareable import shareable
+from benchmark.results.cells import Choice
+from benchmark.results.records import Record
+from reports.archive.paths import bare, command, label
+from reports.archive.reference import read_file
+from reports.archive.shareable import shareable
+from reports.tidy.sources import gather
 
 SECRET = "secret-user"
 PLACES = [

@@ -8,10 +8,10 @@ from test_probing import trained
 from tiny_runs import run, table, tiny_plan
 from torch import nn
 
-from baselines.from_file import GivenModel
+from baselines.build import GivenModel
 from benchmark.core.errors import UsageError
-from benchmark.executors import Team, fill
-from benchmark.work import Job
+from benchmark.execution.execute import Team, fill
+from benchmark.execution.worker import Job
 from tests.tiny_runs import lab_for
 
 ATTACKS = "fgsm,pgd_linf[steps=3],pgd_l2[steps=3],aa_square[queries=20]"

@@ -5,13 +5,13 @@ import pytest
 from report_records import matrix, record
 from test_leaderboard import folder, one
 
-from reports.board import board
-from reports.comparison import compare
-from reports.findings import warnings
-from reports.frame import from_records
-from reports.headline import headline
-from reports.leaderboard import write_leaderboard
-from reports.trust import canonical, differing
+from reports.archive.trust import canonical, differing
+from reports.comparison.table import compare
+from reports.leaderboard.table import board
+from reports.leaderboard.write import write_leaderboard
+from reports.tidy.aggregate import headline
+from reports.tidy.frame import from_records
+from reports.tidy.warnings import warnings
 
 USUAL = {"eps": 0.15, "steps": 40, "loss": "ce", "step_size": None}
 OTHER = {

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from gate_records import adapted, base, folder, unadapted, worsened
 
-from benchmark import gating
-from benchmark.plan import make_plan
-from benchmark.requests import make_request, read_suite
-from reports.baseline import read_baseline, write_baseline
-from reports.regression import RULES, judge
+from benchmark.cli import gate
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import make_request, read_suite
+from reports.gate.baseline import read_baseline, write_baseline
+from reports.gate.judge import RULES, judge
 
 ROOT = Path(__file__).parents[1]
 OWN = ROOT / "tests" / "ci-baseline.json"
@@ -72,7 +72,7 @@ def suite(monkeypatch):
         seen.append(where)
         folder(where, [unadapted(worsened(base(), 40, 10)), adapted(base(episodes=3))])
 
-    monkeypatch.setattr(gating, "run_suite", run_suite)
+    monkeypatch.setattr(gate, "run_suite", run_suite)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return seen
 

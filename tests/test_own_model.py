@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmark import datasets
+from benchmark.data import load
 
 MINE = """
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def test_a_model_of_ones_own(run, tmp_path, name, answer, unseen):
     ended = run("--json", defense=f"{tmp_path}/mine.py:{name}", attacks="fgsm,fgm_l2")
     assert ended.code == 0
     cells = json.loads(ended.out)["cells"]
-    labels = datasets.load("digits", None, False, 0).test.labels[:20]
+    labels = load.load("digits", None, False, 0).test.labels[:20]
     assert {cell["defense"] for cell in cells} == {f"mine.py:{name}"}
     assert {cell["attack"]: cell["unseen"] for cell in cells} == unseen
     for cell in cells:

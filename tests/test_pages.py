@@ -13,14 +13,14 @@ from report_records import ATTACKS, HOSTILE, line, matrix, random_outcome, recor
 from rich.console import Console
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import write_record
-from reports.console import print_summary
-from reports.frame import from_records
-from reports.headline import views
-from reports.report import write_report
-from reports.summary import summary
-from reports.tables import write_tables
-from reports.text import markdown, visible
+from benchmark.results.store import write_record
+from reports.summary.console import print_summary
+from reports.summary.files import write_tables
+from reports.summary.page import summary
+from reports.summary.write import write_report
+from reports.tidy.aggregate import views
+from reports.tidy.frame import from_records
+from reports.tidy.text import markdown, visible
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
-from reports.paired import change, change_intervals, holm, sign_flip
+from reports.statistics.paired import change, change_intervals, holm, sign_flip
 
 
 def tables(lost, won, same, episodes=1):

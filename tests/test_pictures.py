@@ -16,15 +16,15 @@ from report_records import outcome, record, text_of
 from tiny_runs import lab_for, run, tiny_plan
 from torch import nn
 
-from baselines.from_file import GivenModel
-from benchmark import runner
-from benchmark.core import pictures
+from baselines.build import GivenModel
 from benchmark.core.errors import UsageError
-from benchmark.core.pictures import decode, encode, png, tiles
-from benchmark.core.records import Verdicts
-from benchmark.core.store import read_records, record_path, write_record
 from benchmark.core.types import Batch
-from benchmark.pictures import attacked_again, ending
+from benchmark.protocol import cell
+from benchmark.protocol.pictures import attacked_again, ending
+from benchmark.results import thumbnail
+from benchmark.results.records import Verdicts
+from benchmark.results.store import read_records, record_path, write_record
+from benchmark.results.thumbnail import decode, encode, png, tiles
 
 PLAN = {"attacks": "pgd_linf[steps=3]", "shots": [0, 2], "episodes": 2}
 ROW = torch.full((9, 1, 8, 8), 0.25)
@@ -47,15 +47,15 @@ def row(images):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run, and what each attack on adapted models was given and gave."""
-    folder, seen, genuine = tmp_path_factory.mktemp("made"), [], runner.survives
+    folder, seen, genuine = tmp_path_factory.mktemp("made"), [], cell.survives
 
     def spy(attack, model, batch, *more):
         ended = genuine(attack, model, batch, *more)
-        seen.append((runner.correct(model, batch), *ended))
+        seen.append((cell.correct(model, batch), *ended))
         return ended
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "survives", spy)
+        patch.setattr(cell, "survives", spy)
         return folder, run(tiny_plan(**PLAN), folder), seen
 
 
@@ -194,7 +194,7 @@ def test_a_picture_is_of_the_verdicts_and_the_fingerprint_it_was_made_with():
     names = ("clean_before", "before", "clean", "static", "reattacked")
     others = [record(result=first.model_copy(update={name: new})) for name in names]
     others.append(record().model_copy(update={"fingerprint": {"weights": "x"}}))
-    assert len({pictures.stamp(each) for each in (record(), *others)}) == 7
+    assert len({thumbnail.stamp(each) for each in (record(), *others)}) == 7
 
 
 def test_killed_between_picture_and_record_leaves_no_picture_of_other_verdicts(
@@ -254,6 +254,6 @@ def test_a_record_that_is_stale_gets_the_picture_of_the_run_that_replaced_it(mad
     content = beside(tmp_path, stale).read_bytes()
     with pytest.raises(UsageError, match="other verdicts"):
         decode(stale, content)
-    runner.run_matrix(lab_for(plan, tmp_path))
+    cell.run_matrix(lab_for(plan, tmp_path))
     assert beside(tmp_path, stale).read_bytes() == content
     assert len(decode(done.records[1], content)) == 3

@@ -11,19 +11,20 @@ from test_cached_examples import Situation
 from tiny_runs import lab_for, tiny_plan
 from torch import nn
 
+from attacks.autoattack.square import SquareLinf
 from attacks.gradient import PGDLinf
-from attacks.square_attack import SquareLinf
-from benchmark import pieces as pieces_module
-from benchmark import sharing, work
+from benchmark.artifacts.examples import Wanted, craft, craft_piece
 from benchmark.core.errors import AuditError
-from benchmark.crafting import Wanted, craft, craft_piece
-from benchmark.evaluation import Meter, frozen
-from benchmark.executors import Team
-from benchmark.lab import Lab
-from benchmark.limits import Limits
-from benchmark.pieces import FEWER, MOST, kept_for_the_way_back, pieces_for
-from benchmark.processes import Processes
-from benchmark.work import Made, PieceOrder
+from benchmark.evaluation import batch_size as pieces_module
+from benchmark.evaluation.batch_size import FEWER, MOST, kept_for_the_way_back, pieces_for
+from benchmark.evaluation.verdicts import Meter, frozen
+from benchmark.execution import scheduler
+from benchmark.execution import worker as work
+from benchmark.execution.execute import Team
+from benchmark.execution.limits import Limits
+from benchmark.execution.processes import Processes
+from benchmark.execution.worker import Made, PieceOrder
+from benchmark.protocol.workspace import Lab
 
 COSTLY = {"attacks": "aa_square[queries=300]", "shots": [0], "limit": 397}
 TWO = Team("processes", 2)
@@ -89,9 +90,9 @@ def test_of_large_images_no_more_go_at_once_than_surely_fit(monkeypatch):
 @pytest.fixture
 def wanted(monkeypatch):
     """Twelve images in four pieces."""
-    monkeypatch.setattr("benchmark.pieces.COSTLY", 1)
-    monkeypatch.setattr("benchmark.pieces.FEWER", 3)
-    monkeypatch.setattr("benchmark.pieces.TINY", 0)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 1)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.FEWER", 3)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
     found = Situation()
     return Wanted(found.attack, found.model, found.batch, found.rng, {})
 
@@ -126,8 +127,8 @@ def test_a_piece_is_trusted_no_more_than_an_attack(wanted, change, said):
 
 
 def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.pieces.TINY", 0)
-    monkeypatch.setattr("benchmark.pieces.COSTLY", 300)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 300)
     lab = lab_for(tiny_plan(**COSTLY), tmp_path)
     lab.place = lab.place._replace(cache=tmp_path / "cache", cache_limit=1 << 30)
     lab = type(lab)(lab.plan, lab.place, lab.watch)
@@ -146,23 +147,23 @@ def two_pieces(monkeypatch):
     wait = Processes.__exit__  # for workers that each hold the other's pipe, and so do not end
     end = lambda self, kind, *rest: wait(self, kind or KeyboardInterrupt, *rest)  # noqa: E731
     monkeypatch.setattr(Processes, "__exit__", end)
-    monkeypatch.setattr("benchmark.pieces.TINY", 0)
-    monkeypatch.setattr("benchmark.pieces.COSTLY", 300)
-    monkeypatch.setattr("benchmark.sharing.COSTLY", 300)
-    monkeypatch.setattr("benchmark.processes.context", lambda: get_context("fork"))
+    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
+    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 300)
+    monkeypatch.setattr("benchmark.execution.scheduler.COSTLY", 300)
+    monkeypatch.setattr("benchmark.execution.processes.context", lambda: get_context("fork"))
 
 
 @pytest.fixture
 def parts(two_pieces, monkeypatch):
     """What was asked of workers and what came of it: True for a piece that was made."""
-    told, real = [], sharing._Driver._handle_part
+    told, real = [], scheduler._Driver._handle_part
 
     def handle(self, part, event):
         if not isinstance(event, work.Begun):
             told.append(isinstance(event, Made) and event.piece is not None)
         real(self, part, event)
 
-    monkeypatch.setattr(sharing._Driver, "_handle_part", handle)
+    monkeypatch.setattr(scheduler._Driver, "_handle_part", handle)
     return told
 
 

@@ -4,13 +4,13 @@ import pytest
 from tiny_runs import run, tiny_plan
 
 from attacks import ATTACKS
-from baselines.adaptation import DEFAULTS
+from benchmark.adaptation.adapt import DEFAULTS
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
-from benchmark.dataset_facts import DATASETS
-from benchmark.estimate import cost, costs
-from benchmark.plan import budgets, make_plan, select
-from benchmark.requests import BASE, Suite, make_request, read_suite, suites
+from benchmark.data.catalog import DATASETS
+from benchmark.plan.cost import cost, costs
+from benchmark.plan.matrix import budgets, make_plan, select
+from benchmark.plan.request import BASE, Suite, make_request, read_suite, suites
 
 SEEN = frozenset({"linf-gradient", "l2-gradient"})
 

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.image import imread
 from report_records import FAMILIES, HOSTILE, matrix, outcome, record, without
 
-from reports.frame import from_records
-from reports.headline import views
-from reports.plot_matrix import matrix_figure
-from reports.plot_shots import CLEAN, ROBUST, STATIC, shots_figure
-from reports.plots import save, write_plots
+from reports.plots.matrix import matrix_figure
+from reports.plots.shots import CLEAN, ROBUST, STATIC, shots_figure
+from reports.plots.write import save, write_plots
+from reports.tidy.aggregate import views
+from reports.tidy.frame import from_records
 
 ATTACKS = ("fgsm", "pgd_linf", "pgd_l2", "square")
 

@@ -7,18 +7,18 @@ from tiny_runs import tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
-from baselines.networks import build_network
-from benchmark import precision
-from benchmark.core.asking import exact
+from baselines.networks.zoo import build_network
+from benchmark.artifacts.settings import Place
 from benchmark.core.errors import UsageError
+from benchmark.core.model_access import exact
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.evaluation import Meter, correct, frozen, metered, state_hash, survives
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.precision import check_precision, difference, in_precision
-from benchmark.progress import Silent
-from benchmark.runner import run_matrix
+from benchmark.evaluation import precision
+from benchmark.evaluation.precision import check_precision, difference, in_precision
+from benchmark.evaluation.verdicts import Meter, correct, frozen, metered, state_hash, survives
+from benchmark.execution.progress import Silent
+from benchmark.protocol.cell import run_matrix
+from benchmark.protocol.workspace import Lab
 
 
 @pytest.fixture(scope="module")

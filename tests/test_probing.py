@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, hardsigmoid, linear, normalize, softsign
 
-from benchmark import datasets
 from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import global_state, stream
-from benchmark.evaluation import frozen
-from benchmark.probing import probe
+from benchmark.data import load
+from benchmark.evaluation.probe import probe
+from benchmark.evaluation.verdicts import frozen
 
 CONFIDENT = 150
 """Steps of training after which a network is sure of its answers, as those of users are."""
@@ -21,14 +21,14 @@ CONFIDENT = 150
 
 @pytest.fixture(scope="module")
 def batch():
-    return datasets.load("digits", None, False, 0).validation.first(100).batch()
+    return load.load("digits", None, False, 0).validation.first(100).batch()
 
 
 def trained(make):
     """A network trained on 1,000 digits."""
     with global_state(stream("trained")):
         net = make()
-        images, labels = datasets.load("digits", None, False, 0).train.first(1000).batch()
+        images, labels = load.load("digits", None, False, 0).train.first(1000).batch()
         optimizer = torch.optim.Adam(net.parameters(), 3e-3)
         for _ in range(CONFIDENT):
             optimizer.zero_grad()

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from attacks.strengths import build_attack
-from baselines.networks import build_network
-from baselines.weights import fit_weights, load_weights
+from attacks.build import build_attack
+from baselines.networks.zoo import build_network
+from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
-from benchmark.data import join
-from benchmark.datasets import load
-from benchmark.evaluation import Meter, correct, frozen, survives
-from reports.intervals import wilson
+from benchmark.data.load import load
+from benchmark.data.splits import join
+from benchmark.evaluation.verdicts import Meter, correct, frozen, survives
+from reports.statistics.intervals import wilson
 
 pytestmark = pytest.mark.data
 

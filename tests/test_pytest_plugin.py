@@ -9,7 +9,7 @@ import numpy.fft  # noqa: F401 (pytester forgets what its runs import; this cann
 import pytest
 from gate_records import CELL, adapted, base, folder, unadapted, worsened
 
-from reports.gate import measured, update
+from reports.gate.check import measured, update
 
 pytest_plugins = ["pytester"]
 

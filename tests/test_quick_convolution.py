@@ -8,8 +8,8 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from benchmark.core.seeding import stream
-from benchmark.evaluation import frozen, state_hash
-from benchmark.quick_convolution import QuickConv2d
+from benchmark.evaluation.quick_convolution import QuickConv2d
+from benchmark.evaluation.verdicts import frozen, state_hash
 
 QUICK = {
     "one channel in": nn.Conv2d(1, 32, 3, padding=1),

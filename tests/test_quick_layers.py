@@ -8,8 +8,8 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from benchmark.core.seeding import stream
-from benchmark.evaluation import frozen, state_hash
-from benchmark.quick_layers import AVAILABLE, LEAST, QuickLinear
+from benchmark.evaluation.cpu_layers import AVAILABLE, LEAST, QuickLinear
+from benchmark.evaluation.verdicts import frozen, state_hash
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="torch here has one product only")
 BATCH = 300

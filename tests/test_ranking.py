@@ -8,8 +8,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from reports.paired import sign_flip
-from reports.ranking import Rank, _many, pairwise, ranks, separated
+from reports.statistics.paired import sign_flip
+from reports.statistics.ranking import Rank, _many, pairwise, ranks, separated
 
 
 def two(only_first, only_second, both=5):

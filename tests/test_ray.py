@@ -10,11 +10,11 @@ import time
 import pytest
 from own_models import FINE, FINE_FAILED, KILL, SIX, fill_with, own_model, same, statuses
 
-from benchmark import on_ray
 from benchmark.core.errors import UsageError
-from benchmark.executors import Team
-from benchmark.limits import Limits
-from benchmark.on_ray import check_ray
+from benchmark.execution import ray_backend
+from benchmark.execution.execute import Team
+from benchmark.execution.limits import Limits
+from benchmark.execution.ray_backend import check_ray
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 pytestmark = [pytest.mark.slow, pytest.mark.extra]
@@ -95,7 +95,7 @@ def test_a_cell_over_its_time_fails_and_the_rest_goes_on(stuck, tmp_path):
 
 
 def test_a_worker_with_other_code_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(on_ray, "code_version", lambda: "code 0, torch 1, Python 2")
+    monkeypatch.setattr(ray_backend, "code_version", lambda: "code 0, torch 1, Python 2")
     with pytest.raises(UsageError, match=r"expected code 0, torch 1, Python 2, got code \w{12}, "):
         fill_with(RAY, tmp_path)
     assert not list(tmp_path.rglob("*.json"))
@@ -131,11 +131,11 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
     begin = time.monotonic()
     with pytest.raises(UsageError, match=r"--address 127.0.0.1:1: no Ray answers there"):
         check_ray("127.0.0.1:1")
-    assert time.monotonic() - begin < on_ray.ANSWER
+    assert time.monotonic() - begin < ray_backend.ANSWER
 
 
 def test_an_address_that_never_answers_is_given_up(monkeypatch, capfd):
-    monkeypatch.setattr(on_ray, "ANSWER", 3.0)
+    monkeypatch.setattr(ray_backend, "ANSWER", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         with pytest.raises(UsageError, match=f"127.0.0.1:{port}: no Ray answers there"):
@@ -148,7 +148,7 @@ def test_an_address_that_answers_is_taken():
 
 
 def test_no_ray_installed_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_backend, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs Ray: pip install -e '\.\[ray\]'"):
         check_ray(None)
 

@@ -12,24 +12,24 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmark import on_ray
 from benchmark.core.errors import UsageError
-from benchmark.on_ray import check_ray
-from benchmark.own_ray import LOOPBACK
+from benchmark.execution import ray_backend
+from benchmark.execution.own_ray import LOOPBACK
+from benchmark.execution.ray_backend import check_ray
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 pytestmark = [pytest.mark.slow, pytest.mark.extra]
 
 SERVER = """
 import os, sys
-from benchmark.on_ray import OnRay
-from benchmark.place import Place
-from benchmark.work import Job
+from benchmark.execution.ray_backend import OnRay
+from benchmark.artifacts.settings import Place
+from benchmark.execution.worker import Job
 if sys.argv[1] == "open":  # as it was
     os.environ["RAY_AUTH_MODE"] = "disabled"
     from contextlib import nullcontext
-    from benchmark import on_ray
-    on_ray.own_ray = lambda: nullcontext({"include_dashboard": False})
+    from benchmark.execution import ray_backend
+    ray_backend.own_ray = lambda: nullcontext({"include_dashboard": False})
 before = dict(os.environ)
 with OnRay(Job(Place(None), ()), None, 1, 0.0, None):
     import ray
@@ -159,6 +159,6 @@ def listens(pid: int) -> list[str]:
 
 
 def test_an_older_ray_is_refused(monkeypatch):
-    monkeypatch.setattr(on_ray, "version", lambda name: "2.51.2")
+    monkeypatch.setattr(ray_backend, "version", lambda name: "2.51.2")
     with pytest.raises(UsageError, match=r"needs Ray 2\.52, got 2\.51\.2: pip install"):
         check_ray(None)

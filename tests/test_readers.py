@@ -12,7 +12,7 @@ import pytest
 from scipy.io import savemat
 
 from benchmark.core.errors import UsageError
-from benchmark.readers import parse_cifar, parse_idx, parse_svhn, read_idx, read_published
+from benchmark.data.readers import parse_cifar, parse_idx, parse_svhn, read_idx, read_published
 
 HERE = Path("some_file")
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)

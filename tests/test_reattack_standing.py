@@ -6,11 +6,11 @@ import pytest
 from tiny_runs import tiny_plan
 
 from attacks import ATTACKS
-from benchmark.core.store import read_record, record_path
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.progress import Silent
-from benchmark.runner import run_matrix
+from benchmark.artifacts.settings import Place
+from benchmark.execution.progress import Silent
+from benchmark.protocol.cell import run_matrix
+from benchmark.protocol.workspace import Lab
+from benchmark.results.store import read_record, record_path
 
 SPARED = "pgd_linf[steps=5],fgm_l2,aa_fab_t[iterations=5],aa_square[queries=20],bim[steps=5]"
 MEETS_ALL = "apgd_linf[steps=5],jitter[steps=3]"

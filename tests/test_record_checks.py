@@ -14,10 +14,10 @@ from gate_records import folder
 from report_records import matrix, outcome, record, verdicts
 from test_store import spoil
 
-from benchmark.core.records import Outcome, Record, Verdicts
-from benchmark.core.sizes import fits
-from benchmark.core.store import read_record, read_records, record_path, write_record
-from reports.reference import read_file, write_file
+from benchmark.results.records import Outcome, Record, Verdicts
+from benchmark.results.sizes import fits
+from benchmark.results.store import read_record, read_records, record_path, write_record
+from reports.archive.reference import read_file, write_file
 
 N = 60
 

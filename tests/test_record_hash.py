@@ -11,11 +11,11 @@ from report_records import matrix
 from test_record_checks import FAULTS, table
 
 from benchmark.core.errors import UsageError
-from benchmark.core.records import UNCHECKED
-from benchmark.core.sealing import digest, opened, parse, seal
-from benchmark.core.store import read_record, read_records, record_path, sealed
-from reports.frame import from_records
-from reports.reference import read_file, write_file
+from benchmark.results.records import UNCHECKED
+from benchmark.results.sealing import digest, opened, parse, seal
+from benchmark.results.store import read_record, read_records, record_path, sealed
+from reports.archive.reference import read_file, write_file
+from reports.tidy.frame import from_records
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from report_records import PROVENANCE, outcome
 
-from benchmark.core.records import Budget, Cell, Record, Verdicts, short_hash
+from benchmark.results.records import Budget, Cell, Record, Verdicts, short_hash
 
 
 def cell(**changes) -> Cell:

@@ -9,9 +9,9 @@ import pytest
 from report_records import outcome, record
 from test_leaderboard import folder
 
-from benchmark.plan import make_plan
-from benchmark.requests import make_request, read_suite
-from reports.reference import SUFFIX, read_file, shipped, write_file
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import make_request, read_suite
+from reports.archive.reference import SUFFIX, read_file, shipped, write_file
 
 STANDARD = "standard[passes=1000000]"
 

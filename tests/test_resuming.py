@@ -16,18 +16,19 @@ from safetensors import safe_open
 from tiny_runs import run, tiny_plan
 from torch import nn
 
-from attacks.strengths import strengths_of
-from baselines import DEFENSES, meta_learning, meta_training
-from baselines.resuming import State, keep, restore
-from baselines.training import Ledger
-from benchmark import datasets
-from benchmark.core import course as courses
-from benchmark.core.course import Course, Unusable
+from attacks.build import strengths_of
+from baselines import DEFENSES
+from baselines.meta import algorithms, loop
+from baselines.training import course as courses
+from baselines.training.course import Course, Unusable
+from baselines.training.loop import Ledger
+from baselines.training.snapshot import State, keep, restore
+from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
-from benchmark.defense_subject import network_for
-from benchmark.evaluation import state_hash
+from benchmark.data import load
+from benchmark.evaluation.verdicts import state_hash
 
 META = "warmup_epochs=2,iterations=6,tasks=2,shots=1,query=1"
 DEFENSE = {
@@ -41,7 +42,7 @@ DEFENSE = {
 
 def fit(text, progress):
     """200 digits, the same stream each time."""
-    split = datasets.load("digits", None, False, 0).train.first(200)
+    split = load.load("digits", None, False, 0).train.first(200)
     defense = DEFENSES.build(Spec.parse(text))
     return defense.fit(
         network_for("digits"), split, strengths_of("digits"), progress, stream("resume")
@@ -170,7 +171,7 @@ def test_everything_a_step_changes_comes_back(tmp_path):
 def test_a_meta_loss_that_is_not_finite_says_where_and_leaves_the_weights_before_it(
     tmp_path, monkeypatch
 ):
-    real, steps = meta_training.outer_gradient, []
+    real, steps = loop.outer_gradient, []
 
     def broken(learner, tasks):
         steps.append(state_hash(learner.model))
@@ -181,7 +182,7 @@ def test_a_meta_loss_that_is_not_finite_says_where_and_leaves_the_weights_before
             ]
         return real(learner, tasks)
 
-    monkeypatch.setattr(meta_training, "outer_gradient", broken)
+    monkeypatch.setattr(loop, "outer_gradient", broken)
     plan = tiny_plan(defenses=DEFENSE["rebuilt"], shots=[0])
     done = run(plan, tmp_path)
     assert done.ended == {"failed": 1}
@@ -210,9 +211,9 @@ def test_both_loss_and_gradient_must_be_finite(what, tmp_path, monkeypatch):
         zero = sum((tensor * 0).sum() for tensor in many.values())
         return (zero.sqrt() if what == "gradient" else zero + float("inf")).expand(len(tasks))
 
-    monkeypatch.setattr(meta_learning, "outer_losses", losses)
+    monkeypatch.setattr(algorithms, "outer_losses", losses)
     defense = DEFENSES.build(Spec.parse("meta_adv[warmup_epochs=0,iterations=1,shots=1,query=1]"))
-    split = datasets.load("digits", None, False, 0).train.first(200)
+    split = load.load("digits", None, False, 0).train.first(200)
     said = f"at meta-iteration 1: the meta-{what} on tasks of .* is .*; nothing is kept; try"
     with pytest.raises(AuditError, match=said):
         defense.fit(model, split, strengths_of("digits"), lambda _: None, stream("x"))

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from report_records import matrix
 
-from benchmark.core import store
-from benchmark.core.store import write_record
-from reports import frame
-from reports.tables import as_csv
+from benchmark.results import store
+from benchmark.results.store import write_record
+from reports.summary.files import as_csv
+from reports.tidy import frame
 
 
 @pytest.fixture

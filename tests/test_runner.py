@@ -10,12 +10,12 @@ import torch
 from tiny_runs import lab_for, record_of, run, tiny_plan
 
 from attacks.gradient import PGDLinf
-from benchmark import runner
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Outcome
-from benchmark.core.store import record_path
-from benchmark.evaluation import Meter
-from benchmark.runner import run_matrix
+from benchmark.evaluation.verdicts import Meter
+from benchmark.protocol import cell as runner
+from benchmark.protocol.cell import run_matrix
+from benchmark.results.records import Outcome
+from benchmark.results.store import record_path
 
 PLAN = {"attacks": "pgd_linf[steps=2],uniform_noise[draws=2]", "shots": [0, 1, 2]}
 

@@ -9,8 +9,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from reports.intervals import Interval, bootstrap, interval, intervals, wilson
-from reports.scores import (
+from reports.statistics.intervals import Interval, bootstrap, interval, intervals, wilson
+from reports.statistics.scores import (
     Tables,
     aggregate,
     common_prefix,
@@ -233,7 +233,7 @@ def test_cells_are_cut_to_the_images_and_episodes_they_share():
 
 
 def test_no_plotting_and_no_models_are_loaded_for_the_frame():
-    code = "import sys, reports.frame; print([m for m in ('torch', 'matplotlib', 'scipy', 'rich') "
-    code += "if m in sys.modules])"
+    code = "import sys, reports.tidy.frame; print([m for m in ('torch', 'matplotlib', 'scipy', "
+    code += "'rich') if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert printed.stdout.decode().strip() == "[]"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import scratch as scratch_module
 from benchmark.core.errors import UsageError
-from benchmark.scratch import LONGEST, scratch, sweep
+from benchmark.execution import scratch as scratch_module
+from benchmark.execution.scratch import LONGEST, scratch, sweep
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sockets that are files")
 RUN = (
     "run --defense standard[epochs=1] --attacks fgsm,fgm_l2 --shots 0 --limit 20 "
     "--executor processes --jobs 2 --quiet --results"
 )
-HOLD = "import sys; from benchmark.scratch import scratch; from pathlib import Path\n" + (
+HOLD = "import sys; from benchmark.execution.scratch import scratch; from pathlib import Path\n" + (
     "with scratch(9) as folder:\n (folder / 'socket').touch(); print(folder, flush=True)\n"
     " sys.stdin.read()"
 )
@@ -45,7 +45,7 @@ def test_it_is_there_while_it_is_used_and_gone_afterwards(temporary):
 def test_a_killed_process_leaves_it_to_the_next_one(temporary):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "TMPDIR": str(temporary)}, cwd=Path(scratch_module.__file__).parents[1],
+        env={**os.environ, "TMPDIR": str(temporary)}, cwd=Path(scratch_module.__file__).parents[2],
     )  # fmt: skip
     folder = Path(holder.stdout.readline().strip())
     with scratch(9):
@@ -87,7 +87,7 @@ def test_a_folder_too_long_for_sockets_is_not_used(tmp_path, monkeypatch):
 def test_a_run_with_a_long_temporary_folder_leaves_nothing(tmp_path):
     long = tmp_path / "a" / ("x" * 120)
     long.mkdir(parents=True)
-    root = Path(scratch_module.__file__).parents[1]
+    root = Path(scratch_module.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *RUN.split(), tmp_path / "results"], cwd=root,
         env={**os.environ, "TMPDIR": str(long)}, capture_output=True, text=True, check=False,

@@ -5,14 +5,14 @@ import torch
 from attack_tasks import dealt
 from torch import nn
 
+from attacks.engine.search import Search, bucket
 from attacks.gradient import PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin
 from attacks.noise import GaussianNoise, UniformNoise
-from attacks.search import Search, bucket
 from attacks.spatial import RotationTranslation
-from benchmark.core.asking import Composite
+from benchmark.contracts.toys import conv_net, some_images
+from benchmark.core.model_access import Composite
 from benchmark.core.types import Batch
-from benchmark.evaluation import Meter, correct, frozen, run_attack
-from benchmark.toys import conv_net, some_images
+from benchmark.evaluation.verdicts import Meter, correct, frozen, run_attack
 
 SHAPE = (1, 8, 8)
 ATTACKS = [

@@ -16,10 +16,10 @@ from defense_tasks import (
     softmax,
 )
 
-from attacks.strengths import build_attack
+from attacks.build import build_attack
 from baselines.e_at import RobustErrors
-from baselines.pools import POOL, pool
-from baselines.training import Ledger
+from baselines.training.attack_pool import POOL, pool
+from baselines.training.loop import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch

@@ -6,12 +6,12 @@ import pytest
 from report_records import ATTACKS, matrix, outcome, random_outcome, record
 from test_leaderboard import folder, one
 
-from reports.board import RANKS, board
-from reports.findings import warnings
-from reports.frame import from_records
-from reports.headline import headline
-from reports.leaderboard import write_leaderboard
-from reports.scores import Tables
+from reports.leaderboard.table import RANKS, board
+from reports.leaderboard.write import write_leaderboard
+from reports.statistics.scores import Tables
+from reports.tidy.aggregate import headline
+from reports.tidy.frame import from_records
+from reports.tidy.warnings import warnings
 
 OTHERS = ("standard", "pgd_at", "meta_adv")
 

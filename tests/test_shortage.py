@@ -7,14 +7,13 @@ import torch
 from test_stacked import network, shown
 from tiny_runs import run, table, tiny_plan
 
-from baselines import stacked
-from baselines.adaptation import adapt_all
-from benchmark import runner
-from benchmark.core import notes
+from benchmark.adaptation.adapt import adapt_all
+from benchmark.core import model_batch, notes
 from benchmark.core.notes import heard_by, tell_once
-from benchmark.core.records import Budget
-from benchmark.core.shortage import in_parts, is_shortage
-from benchmark.evaluation import frozen
+from benchmark.core.out_of_memory import in_parts, is_shortage
+from benchmark.evaluation.verdicts import frozen
+from benchmark.protocol import cell
+from benchmark.results.records import Budget
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +57,7 @@ def test_torch_says_so_when_a_cpu_has_no_memory_left():
 
 def test_a_run_attacks_fewer_models_at_once_where_memory_is_short(tmp_path, monkeypatch):
     expected = run(tiny_plan(episodes=3), tmp_path / "usual").records
-    genuine, sizes = runner.attack_again, []
+    genuine, sizes = cell.attack_again, []
 
     def short(lab, draws, adapted, meter):
         sizes.append(len(draws))
@@ -66,7 +65,7 @@ def test_a_run_attacks_fewer_models_at_once_where_memory_is_short(tmp_path, monk
             raise RuntimeError(CPU)
         return genuine(lab, draws, adapted, meter)
 
-    monkeypatch.setattr(runner, "attack_again", short)
+    monkeypatch.setattr(cell, "attack_again", short)
     found = run(tiny_plan(episodes=3), tmp_path / "short").records
     assert sizes == [3, 2, 1, 1, 1]
     for one, other in zip(expected, found, strict=True):
@@ -74,15 +73,15 @@ def test_a_run_attacks_fewer_models_at_once_where_memory_is_short(tmp_path, monk
 
 
 def test_weights_bound_how_many_models_are_attacked_at_once(tmp_path, monkeypatch):
-    from benchmark import lab
+    from benchmark.protocol import workspace as lab
 
-    genuine, sizes = runner.attack_again, []
+    genuine, sizes = cell.attack_again, []
 
     def note(lab, draws, adapted, meter):
         sizes.append(len(draws))
         return genuine(lab, draws, adapted, meter)
 
-    monkeypatch.setattr(runner, "attack_again", note)
+    monkeypatch.setattr(cell, "attack_again", note)
     monkeypatch.setattr(lab, "MOST_BYTES", 1)
     run(tiny_plan(episodes=3), tmp_path)
     assert sizes == [1, 1, 1]
@@ -95,18 +94,18 @@ def adapt_two(model):
 
 def test_a_lack_of_memory_is_no_trait_of_the_network(monkeypatch):
     """It may not turn into a loop that nobody hears of, for good."""
-    genuine = stacked.vmap
+    genuine = model_batch.vmap
 
     def full(*_args, **_kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model, told = frozen(network("small_cnn")), []
-    monkeypatch.setattr(stacked, "vmap", full)
+    monkeypatch.setattr(model_batch, "vmap", full)
     with heard_by(told.append):
         one_by_one = adapt_two(model)
     assert told == ["memory is short: going on with at most 1 adapted models at once"]
-    assert model not in stacked._BATCHES
-    monkeypatch.setattr(stacked, "vmap", genuine)
+    assert model not in model_batch._BATCHES
+    monkeypatch.setattr(model_batch, "vmap", genuine)
     for one, other in zip(one_by_one, adapt_two(model), strict=True):
         for name, tensor in one.parameters.items():
             assert torch.allclose(tensor, other.parameters[name], atol=1e-6)

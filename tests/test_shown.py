@@ -7,11 +7,11 @@ from own_models import fill_with
 from tiny_runs import run, tiny_plan
 
 from benchmark.core.errors import UsageError
-from benchmark.estimate import cost
-from benchmark.executors import Team, by_attack
-from benchmark.plan import make_plan
-from benchmark.requests import Suite, make_request
-from benchmark.sharing import group_name
+from benchmark.execution.execute import Team, by_attack
+from benchmark.execution.scheduler import group_name
+from benchmark.plan.cost import cost
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import Suite, make_request
 
 
 def test_what_is_shown_alone_and_scored_is_the_plain_cell():

@@ -15,8 +15,9 @@ import sound_passes
 import sound_reference
 import sound_weights
 
-from benchmark import cli, datasets
-from benchmark.core.store import read_records
+from benchmark.cli import run as cli
+from benchmark.data import load
+from benchmark.results.store import read_records
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's, of what is deprecated
 FLAGS = "--executor", "here", "--quiet", "--no-cache"
@@ -72,7 +73,7 @@ def records(tmp_path_factory):
 
 @pytest.mark.parametrize(("module", "name"), models())
 def test_a_sound_model_is_evaluated_as_a_plain_loop_does(module, name, records):
-    found, dataset = records(module, name), datasets.load("digits", None, False, 0)
+    found, dataset = records(module, name), load.load("digits", None, False, 0)
     assert len(found) == 4
     for (attack, shots), record in found.items():
         if name in NO_GRADIENT:
@@ -102,7 +103,7 @@ def differences(record, make, attack, dataset, few):
 
 
 def test_there_are_many_and_each_is_accurate():
-    dataset = datasets.load("digits", None, False, 0)
+    dataset = load.load("digits", None, False, 0)
     images, labels = dataset.test.first(200).batch()
     made = {one.id: getattr(*one.values)() for one in models()}
     assert len(made) >= 75
@@ -117,7 +118,7 @@ def test_the_comparison_would_notice_other_parameters_or_stored_examples(records
     got = record.reattacked.unpack()
     assert (got != record.static.unpack()).any()
     monkeypatch.setattr(sound_reference, "LEARNING_RATE", 0.0)
-    dataset = datasets.load("digits", None, False, 0)
+    dataset = load.load("digits", None, False, 0)
     other = sound_reference.expected(
         sound_weights.plain, dataset, sound_reference.bim, EPISODES, LIMIT
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from attacks import ATTACKS
-from benchmark.core import sources
-from benchmark.core.finding import owners
-from benchmark.core.sources import code_hash, follow, places_for, reachable, reachable_hash
+from benchmark.identity import import_graph
+from benchmark.identity.import_graph import code_hash, follow, places_for, reachable, reachable_hash
+from benchmark.identity.module_finder import owners
 
 FILES = {
     "mine.py": "import helper\n\ndef f():\n    from parts import one\n    return one, helper\n",
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_counts_by_its_name(tmp_path, monkeypatch):
 
 
 def test_a_huge_tree_is_followed_so_far(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MOST", 20)
+    monkeypatch.setattr(import_graph, "MOST", 20)
     for number in range(200):
         (tmp_path / f"part{number}.py").write_text(f"import part{number + 1}\n")
     (tmp_path / "mine.py").write_text("import part0\n")
@@ -160,16 +160,29 @@ def test_distributions_are_found_by_their_modules(tmp_path):
     assert set(reach_of(tmp_path).installed) == {"sklearn", "PIL"}
 
 
-NEEDED = {"benchmark.data", "benchmark.core.seeding", "benchmark.core.cells"}
+NEEDED = {"benchmark.data.splits", "benchmark.core.seeding", "benchmark.results.cells"}
 
 
 @pytest.mark.parametrize(
     ("root", "reached"),
     [
-        ("benchmark.runner", {"benchmark.bookkeeping", "benchmark.lab", "baselines.adaptation"}),
-        ("benchmark.models", {"baselines.networks", "baselines.warm_start", "attacks.strengths"}),
-        ("baselines.meta_adv", {"baselines.training", "baselines.meta_tasks", "baselines.pools"}),
-        ("baselines.pgd_at", {"baselines.training", "baselines.resuming"}),
+        (
+            "benchmark.protocol.cell",
+            {
+                "benchmark.protocol.recording",
+                "benchmark.protocol.workspace",
+                "benchmark.adaptation.adapt",
+            },
+        ),
+        (
+            "benchmark.artifacts.models",
+            {"baselines.networks.zoo", "baselines.training.warm_start", "attacks.build"},
+        ),
+        (
+            "baselines.meta_adv",
+            {"baselines.training.loop", "baselines.meta.tasks", "baselines.training.attack_pool"},
+        ),
+        ("baselines.pgd_at", {"baselines.training.loop", "baselines.training.snapshot"}),
     ],
 )
 def test_protocol_and_training_reach_what_they_need(root, reached):
@@ -185,19 +198,19 @@ def test_attacks_reach_what_they_are_made_of_and_no_front_end(name):
     module = ATTACKS.get(name).__module__
     found = set(reachable([module]).files.values())
     assert {module, "attacks", "benchmark.core.types", "benchmark.core.streams"} <= found
-    assert not {one for one in found if one.startswith(("benchmark.runner", "reports"))}
+    assert not {one for one in found if one.startswith(("benchmark.protocol.cell", "reports"))}
 
 
 def test_imports_that_really_happen_are_reached():
     """The oracle: what a fresh process has loaded after importing a module."""
-    code = "import sys, attacks.ensemble; print(*sys.modules)"
+    code = "import sys, attacks.autoattack.autoattack; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = {name for name in done.stdout.split() if name.partition(".")[0] in sources.OURS}
-    assert loaded <= set(reachable(["attacks.ensemble"]).files.values())
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] in import_graph.OURS}
+    assert loaded <= set(reachable(["attacks.autoattack.autoattack"]).files.values())
 
 
 def test_order_and_repetition_do_not_matter():
-    names = ["attacks.gradient", "benchmark.evaluation", "attacks.gradient"]
+    names = ["attacks.gradient", "benchmark.evaluation.verdicts", "attacks.gradient"]
     assert len({reachable_hash(order) for order in itertools.permutations(names)}) == 1
 
 

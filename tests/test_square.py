@@ -6,14 +6,22 @@ import pytest
 import torch
 from attack_tasks import dealt
 
-from attacks import square_linf as linf_module
-from attacks.square_attack import SquareL2, SquareLinf
-from attacks.square_l2 import Places, _proposed
-from attacks.square_windows import bumps, corner, margin_of, phase_of, side_of, tiles, window
+from attacks.autoattack import square_linf as linf_module
+from attacks.autoattack.square import SquareL2, SquareLinf
+from attacks.autoattack.square_l2 import Places, _proposed
+from attacks.autoattack.square_windows import (
+    bumps,
+    corner,
+    margin_of,
+    phase_of,
+    side_of,
+    tiles,
+    window,
+)
+from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.evaluation import Meter, correct, run_attack
-from benchmark.toys import conv_net, some_images
+from benchmark.evaluation.verdicts import Meter, correct, run_attack
 
 theirs = pytest.importorskip("pyautoattack.square")
 

@@ -7,18 +7,18 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.gradient import PGDL2, PGDLinf
-from baselines import adaptation, stacked
-from baselines.adaptable import trainable
-from baselines.adaptation import adapt, adapt_all, as_one
-from baselines.networks import build_network
-from baselines.stacked import Stacked, side_by_side
-from benchmark.core.asking import rows_of
-from benchmark.core.records import Budget
+from baselines.networks.zoo import build_network
+from benchmark.adaptation.adapt import adapt, adapt_all, alike, as_one
+from benchmark.adaptation.parameters import trainable
+from benchmark.contracts.toys import conv_net
+from benchmark.core import model_batch
+from benchmark.core.model_access import rows_of
+from benchmark.core.model_batch import Stacked, side_by_side
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.evaluation import Meter, correct, frozen, metered, state_hash, survives
-from benchmark.precision import in_precision
-from benchmark.toys import conv_net
+from benchmark.evaluation.precision import in_precision
+from benchmark.evaluation.verdicts import Meter, correct, frozen, metered, state_hash, survives
+from benchmark.results.records import Budget
 
 SHAPES = {
     "small_cnn": (1, 8, 8), "lenet5": (1, 28, 28), "resnet2b": (3, 32, 32),
@@ -54,8 +54,8 @@ def some_models(name, method="finetune", sizes=(10, 10, 20, 3)):
 @pytest.fixture
 def all_in_one_call(monkeypatch):
     """As on a GPU: one vmap call, whatever the sizes."""
-    monkeypatch.setattr(stacked, "SMALL", 10**9)
-    monkeypatch.setattr(adaptation, "alike", lambda batches: [list(range(len(batches)))])
+    monkeypatch.setattr(model_batch, "SMALL", 10**9)
+    monkeypatch.setattr(adapt, "alike", lambda batches: [list(range(len(batches)))])
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
@@ -89,7 +89,7 @@ def test_together_is_plain_gradient_descent(name, all_in_one_call):
 @pytest.mark.parametrize(("name", "method"), CASES)
 def test_a_stack_answers_for_each_model(name, method, small, monkeypatch):
     """Logits and gradients of unequal shares of a batch: in float64, where no ReLU is in doubt."""
-    monkeypatch.setattr(stacked, "SMALL", small)
+    monkeypatch.setattr(model_batch, "SMALL", small)
     adapted = [
         one._replace(
             trained=one.trained.double(),
@@ -114,7 +114,7 @@ def test_a_stack_answers_for_each_model(name, method, small, monkeypatch):
 
 def test_batches_of_one_size_go_together():
     batches = [shown((1, 8, 8), n, "groups") for n in (10, 20, 10, 10, 20)]
-    assert adaptation.alike(batches) == [[0, 2, 3], [1, 4]]
+    assert alike(batches) == [[0, 2, 3], [1, 4]]
 
 
 @pytest.mark.parametrize("attack", [PGDLinf(0.05, steps=5), PGDL2(0.4, steps=5)])

@@ -8,10 +8,10 @@ from attack_tasks import dealt, images_for, network
 from torch import nn
 
 from attacks import ATTACKS
-from attacks.stand_in import Ended, Watched
-from attacks.strengths import build_attack, strengths_of
-from attacks.third_party import ThirdParty
-from benchmark.core.asking import Composite
+from attacks.build import build_attack, strengths_of
+from attacks.libraries.adapter import ThirdParty
+from attacks.libraries.model_proxy import Ended, Watched
+from benchmark.core.model_access import Composite
 from benchmark.core.types import Batch, NormBall
 
 THREAT = NormBall("linf", 0.1)

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from baselines.adaptation import distances, task_gradients, with_parameters
-from baselines.stacked import Stacked, owner_of, stack
+from benchmark.adaptation.adapt import distances, task_gradients, with_parameters
+from benchmark.core.model_batch import Stacked, owner_of, stack
 from benchmark.core.types import Batch
 
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 from tiny_runs import run, tiny_plan
 
-from baselines.adaptable import trainable
-from baselines.adaptation import adapt, inner_loop
-from baselines.step_sizes import attach, load, step_sizes
-from baselines.weights import fit_weights
-from benchmark.core.records import Budget
+from baselines.training.weights import fit_weights
+from benchmark.adaptation.adapt import adapt, inner_loop
+from benchmark.adaptation.parameters import trainable
+from benchmark.adaptation.step_sizes import attach, load, step_sizes
+from benchmark.contracts.defense_probe import network_for
+from benchmark.contracts.toys import conv_net
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.core.weights import read_weights, write_weights
-from benchmark.defense_subject import network_for
-from benchmark.evaluation import frozen, state_hash
-from benchmark.toys import conv_net
+from benchmark.evaluation.verdicts import frozen, state_hash
+from benchmark.results.records import Budget
+from benchmark.results.weights import read_weights, write_weights
 
 META = "meta_adv[warmup_epochs=1,iterations=3,tasks=1,shots=1,query=1,meta_sgd=true]"
 

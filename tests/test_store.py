@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 from test_records import cell, record
 
-from benchmark.core import store
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Budget
-from benchmark.core.sealing import seal
-from benchmark.core.store import (
+from benchmark.results import store
+from benchmark.results.records import Budget
+from benchmark.results.sealing import seal
+from benchmark.results.store import (
     atomic_path,
     read_record,
     read_records,
@@ -25,7 +25,7 @@ from benchmark.core.store import (
     slug,
     write_record,
 )
-from benchmark.core.weights import read_weights, write_weights
+from benchmark.results.weights import read_weights, write_weights
 
 
 def test_a_record_comes_back(tmp_path):
@@ -101,7 +101,7 @@ def test_nobody_sees_half_a_record(tmp_path, monkeypatch):
 def test_a_killed_process_leaves_nothing_that_is_read(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from benchmark.core.store import atomic_path\n"
+        "from benchmark.results.store import atomic_path\n"
         "with atomic_path(Path(sys.argv[1])) as path:\n"
         "    path.write_text('half'); os._exit(9)\n"
     )
@@ -206,7 +206,7 @@ def test_weights_without_a_hash_are_refused(tmp_path):
 
 
 def test_reading_records_needs_no_torch():
-    code = "import sys, benchmark.core.store; assert 'torch' not in sys.modules"
+    code = "import sys, benchmark.results.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert store.SCHEMA == 2
 

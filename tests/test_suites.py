@@ -9,16 +9,16 @@ import torch
 from tiny_runs import run, tiny_plan
 
 from attacks import ATTACKS
-from attacks.absent import ABSENT
-from attacks.strengths import build_attack, strengths_of
-from baselines.from_file import build_defense
-from baselines.warm_start import families
+from attacks.build import build_attack, strengths_of
+from attacks.unavailable import ABSENT
+from baselines.build import build_defense
+from baselines.training.warm_start import families
 from benchmark.core.errors import UsageError
-from benchmark.core.records import Cell
 from benchmark.core.specs import Spec, split
 from benchmark.core.streams import Streams
-from benchmark.plan import defense_texts, make_plan
-from benchmark.requests import Part, Suite, make_request, read_suite, suites
+from benchmark.plan.matrix import defense_texts, make_plan
+from benchmark.plan.request import Part, Suite, make_request, read_suite, suites
+from benchmark.results.records import Cell
 
 NOTHING = make_request({})
 

@@ -15,17 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.core import store
-from benchmark.core.store import read_records
+from benchmark.results import store
+from benchmark.results.store import read_records
 
 KILLS = int(os.environ.get("REATTACK_KILLS", "3"))
 SEEDS = range(max(1, KILLS // 4))
 ATTACKS = "fgsm,uniform_noise[draws=2],pgd_linf[steps=9],pgd_l2[steps=9],rotation_translation"
 SPY = """
 import os
-from benchmark import executors, runner
+from benchmark.execution import execute
+from benchmark.protocol import cell as runner
 
-genuine, executors.WORTHWHILE = runner.run_cell, 0
+genuine, execute.WORTHWHILE = runner.run_cell, 0
 
 def run_cell(lab, cell, meter):
     log = os.open(os.environ["BEGUN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

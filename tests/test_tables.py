@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from report_records import ATTACKS, line, matrix, outcome, record, without
 
-from reports.findings import warnings
-from reports.frame import from_records
-from reports.headline import headline, per_attack
-from reports.intervals import wilson
+from reports.statistics.intervals import wilson
+from reports.tidy.aggregate import headline, per_attack
+from reports.tidy.frame import from_records
+from reports.tidy.warnings import warnings
 
 
 def shares(*attacks):

@@ -13,9 +13,9 @@ import torch
 from attack_tasks import dealt, images_for, network
 
 from attacks import ATTACKS
-from attacks.from_torchattacks import Call
-from attacks.stand_in import StandIn
-from attacks.strengths import build_attack, strengths_of
+from attacks.build import build_attack, strengths_of
+from attacks.libraries.model_proxy import StandIn
+from attacks.libraries.torchattacks_adapter import Call
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams

@@ -8,9 +8,9 @@ import torch
 from attack_tasks import images_for, network
 from torch import nn
 
-from attacks.stand_in import Watched
-from attacks.torchattacks_boundary import cross, deepfool, jsma, sparsefool
-from attacks.torchattacks_pixels import copied, mutated, onepixel, painted, pixle
+from attacks.libraries.model_proxy import Watched
+from attacks.libraries.torchattacks_boundary import cross, deepfool, jsma, sparsefool
+from attacks.libraries.torchattacks_pixels import copied, mutated, onepixel, painted, pixle
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch, NormBall
 

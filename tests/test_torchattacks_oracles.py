@@ -7,8 +7,8 @@ import torch
 from attack_tasks import broken_by, dealt, images_for, linear_task, network
 from torch import nn
 
-from attacks.strengths import build_attack, strengths_of
-from attacks.third_party import unattacked_where_undefined
+from attacks.build import build_attack, strengths_of
+from attacks.libraries.adapter import unattacked_where_undefined
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams

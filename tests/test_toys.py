@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from benchmark.contracts.toys import largest_decrease, linear_task
 from benchmark.core.types import NormBall
-from benchmark.toys import largest_decrease, linear_task
 
 
 def solve(weights, pixels, threat, channels):

@@ -10,21 +10,22 @@ import torch
 from attack_tasks import dealt
 from torch import nn
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import DEFENSES, training
-from baselines.training import Ledger, Schedule, classification_loss, train
-from benchmark import datasets
+from attacks.build import build_attack, strengths_of
+from baselines import DEFENSES
+from baselines.training import loop
+from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from benchmark.contracts.defense_probe import network_for
+from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
-from benchmark.data import minibatches
-from benchmark.defense_subject import network_for
-from benchmark.evaluation import Meter, frozen, survives
-from benchmark.toys import conv_net
+from benchmark.data import load
+from benchmark.data.splits import minibatches
+from benchmark.evaluation.verdicts import Meter, frozen, survives
 
 
 def split(n=150):
-    return datasets.load("digits", None, False, 0).train.first(n)
+    return load.load("digits", None, False, 0).train.first(n)
 
 
 def fit(text, n=150, seed=0):
@@ -135,13 +136,13 @@ def test_a_budget_of_passes_ends_training_within_one_batch(passes):
 
 def test_the_learning_rate_falls_with_the_share_of_passes(monkeypatch):
     """300 passes per epoch of 2: half a budget of 1,200 is over after two epochs."""
-    rates, genuine = [], training.descend
+    rates, genuine = [], loop.descend
 
     def noting(value, optimizer, when):
         rates.append(optimizer.param_groups[0]["lr"])
         genuine(value, optimizer, when)
 
-    monkeypatch.setattr(training, "descend", noting)
+    monkeypatch.setattr(loop, "descend", noting)
     shares, schedule = [], Schedule(99, 0.01, 50, passes=1200)
     train(
         network_for("digits"), split(150), classification_loss, schedule, Ledger(),
@@ -180,7 +181,7 @@ def test_replays_update_on_the_same_batch():
 
 def test_adversarial_training_is_more_robust_than_standard():
     attack = build_attack("pgd_linf[eps=0.1,steps=10]", {})
-    test = datasets.load("digits", None, False, 0).test.first(200).batch()
+    test = load.load("digits", None, False, 0).test.first(200).batch()
     robust = []
     for text in ("standard[epochs=8]", "pgd_at[epochs=8,attack_steps=3]"):
         model = frozen(fit(text, 1000).model)

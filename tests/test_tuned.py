@@ -9,7 +9,7 @@ from tiny_runs import tiny_plan
 from tuned_choice import CHOICE, DEFENSE
 
 from benchmark.core.errors import UsageError
-from benchmark.tuned import choice_for, read_choices, write_choices
+from benchmark.plan.tuned import choice_for, read_choices, write_choices
 
 
 def test_a_file_keeps_one_choice_for_each_trained_model(tmp_path):

@@ -10,26 +10,26 @@ from own_models import fill_with, same
 from tiny_runs import lab_for, run, tiny_plan
 from tuned_choice import CHOICE, DEFENSE
 
-from benchmark import data, datasets
+from benchmark.cli.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.core.store import read_records
-from benchmark.executors import Team
-from benchmark.requests import Suite, make_request, read_suite
-from benchmark.tuned import read_choices, write_choices
-from benchmark.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
-from reports.frame import from_records
+from benchmark.data import load, splits
+from benchmark.execution.execute import Team
+from benchmark.plan.request import Suite, make_request, read_suite
+from benchmark.plan.tuned import read_choices, write_choices
+from benchmark.results.store import read_records
+from reports.tidy.frame import from_records
 
 # The images.
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.load("digits", None, False, 0)
+    return load.load("digits", None, False, 0)
 
 
 def test_validation_images_are_cut_in_two_and_no_test_image_is_among_them(digits):
-    halves = data.for_choosing(digits)
+    halves = splits.for_choosing(digits)
     shown, scored = (set(split.ids.tolist()) for split in (halves.validation, halves.test))
     assert not shown & scored
     assert shown | scored == set(digits.validation.ids.tolist())
@@ -43,9 +43,9 @@ def test_validation_images_are_cut_in_two_and_no_test_image_is_among_them(digits
 def test_a_class_with_one_validation_image_is_refused(digits):
     labels = digits.validation.labels
     keep = torch.cat([(labels != 3).nonzero().flatten(), (labels == 3).nonzero().flatten()[:1]])
-    few = data.replace(digits, validation=digits.validation.take(keep))
+    few = splits.replace(digits, validation=digits.validation.take(keep))
     with pytest.raises(UsageError, match="digits has a class with less than 2 validation images"):
-        data.for_choosing(few)
+        splits.for_choosing(few)
 
 
 def test_too_many_shots_for_half_of_the_validation_images(command, tmp_path):
@@ -64,9 +64,9 @@ def test_validation_cells_show_and_score_validation_images_alone(tmp_path, digit
     for episode in range(2):
         shown = lab.support(cell, episode).ids.tolist()
         assert set(shown) < validation - set(lab.dataset(cell).test.ids.tolist())
-    half = data.for_choosing(digits).validation
+    half = splits.for_choosing(digits).validation
     rng = stream("support", "digits", 0, 1)
-    assert shown == data.draw_support(half, 3, 10, rng).ids.tolist()
+    assert shown == splits.draw_support(half, 3, 10, rng).ids.tolist()
     assert len(lab.query(cell).labels) == len(lab.dataset(cell).test)
 
 
@@ -266,7 +266,7 @@ def test_wrong_use_is_one_line(command, tmp_path, words, said):
 
 
 def test_nothing_within_the_clean_drop_is_no_choice(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.tuning.choose", lambda tried, most: None)
+    monkeypatch.setattr("benchmark.cli.tuning.choose", lambda tried, most: None)
     words = ["--defense", DEFENSE, "--attacks", "fgsm", "--methods", "head", "--lr-grid", 0.05]
     done = command("tune", *words, *SMALL, "--quiet", "--results", tmp_path)
     assert done.code == 1

@@ -5,12 +5,12 @@ from report_records import matrix, record
 from test_leaderboard import folder, one
 
 from benchmark.core.errors import UsageError
-from benchmark.core.store import record_path
-from reports.board import board
-from reports.board_sources import gather
-from reports.findings import warnings
-from reports.frame import from_records
-from reports.scored import read_strictly, scored
+from benchmark.results.store import record_path
+from reports.leaderboard.table import board
+from reports.tidy.frame import from_records
+from reports.tidy.sources import gather
+from reports.tidy.verdicts import read_strictly, scored
+from reports.tidy.warnings import warnings
 
 
 def of(weights, attack, shots=0, **more):

@@ -9,16 +9,16 @@ import pytest
 import torch
 from tiny_runs import lab_for, run, tiny_plan
 
-from attacks.strengths import build_attack, strengths_of
-from baselines import warm_start
-from baselines.from_file import build_defense
-from baselines.step_sizes import step_sizes
-from baselines.training import Ledger, Schedule, classification_loss, train
-from baselines.warm_start import families, start_of, starts
+from attacks.build import build_attack, strengths_of
+from baselines.build import build_defense
+from baselines.training import warm_start
+from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from baselines.training.warm_start import families, start_of, starts
+from benchmark.adaptation.step_sizes import step_sizes
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Defense, Trained
-from benchmark.evaluation import state_hash
-from benchmark.fingerprint import options_of_instance
+from benchmark.evaluation.verdicts import state_hash
+from benchmark.identity.fingerprint import options_of_instance
 
 FIRST = "pgd_at[attack_steps=1,epochs=1]"
 
@@ -113,7 +113,8 @@ def test_the_training_hash_covers_the_start(tmp_path):
 
 
 def test_the_code_of_the_start_counts(tmp_path, monkeypatch):
-    from benchmark import fingerprint, models
+    from benchmark.artifacts import models
+    from benchmark.identity import fingerprint
 
     lab = lab_for(plan_of(Onward()), tmp_path)
     cell, defense = lab.plan.cells[0], Onward()

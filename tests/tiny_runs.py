@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from benchmark.core.records import Cell, Record
-from benchmark.core.store import read_record, record_path
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.plan import Plan, make_plan
-from benchmark.requests import Suite, make_request
-from benchmark.runner import run_matrix
+from benchmark.artifacts.settings import Place
+from benchmark.plan.matrix import Plan, make_plan
+from benchmark.plan.request import Suite, make_request
+from benchmark.protocol.cell import run_matrix
+from benchmark.protocol.workspace import Lab
+from benchmark.results.records import Cell, Record
+from benchmark.results.store import read_record, record_path
 
 DEFENSE = "standard[epochs=2]"
 ATTACK = "pgd_linf[steps=3]"

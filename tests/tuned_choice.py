@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.core.records import Choice
+from benchmark.results.records import Choice
 
 DEFENSE = "standard[epochs=2]"
 CHOICE = Choice(

@@ -1,1 +1,1 @@
-"""What every part shares: types, specs, registry, seeding, records, store. Imports nothing."""
+"""The nouns: batch, threat, attack, defense, and what all of them need."""

@@ -77,13 +77,14 @@ class Registry(Generic[T]):
             return
         self._discovered = True
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            self._import(f"{self.package}.{module.name}", module.name)
+        for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
+            if not module.ispkg:
+                self._import(module.name, module.name.rpartition(".")[2])
         for entry in entry_points(group=f"reattack.{self.package}"):
             self._import(entry.module, entry.name)
 
     def _import(self, module: str, name: str) -> None:
-        from benchmark.core.settings import kept
+        from benchmark.core.isolation import kept
 
         try:
             with kept():  # what one file sets is not for the others

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.records import Effort
 from benchmark.core.streams import Streams
+from benchmark.results.records import Effort
 
 Family = Literal[
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",
@@ -39,7 +39,7 @@ examples do in practice.
 
 Progress = Callable[[float], None]
 """Called with the share of a long job that is done, in [0, 1]. What `Defense.fit` is handed is a
-`benchmark.core.course.Course`, which can also keep the training for when it is killed."""
+`baselines.training.course.Course`, which can also keep the training for when it is killed."""
 
 
 class Batch(NamedTuple):
@@ -119,8 +119,8 @@ class Attack(ABC):
     """Why `--attacks all`, `unseen` and `family:NAME` leave it out; it runs where it is named, or
     matched by a wildcard."""
     by_rows: ClassVar[bool] = False
-    """Whether `perturb` asks the model through `benchmark.core.asking.rows_of`, as `Search` does:
-    then many adapted models can be attacked in one batch."""
+    """Whether `perturb` asks the model through `benchmark.core.model_access.rows_of`, as `Search`
+    does: then many adapted models can be attacked in one batch."""
     by_image: ClassVar[bool] = False
     """Whether what becomes of an image depends on itself and its stream alone, whoever shares its
     batch: then `--reattack standing` may leave the others out."""
@@ -157,8 +157,8 @@ class Attack(ABC):
         """Attacked images, same shape, dtype and device, inside [0, 1] and the threat.
 
         `model` is in eval mode and must not change. What is returned is only a proposal: the
-        benchmark checks it and decides what counts (`benchmark.evaluation`). `rng` holds a stream
-        per image.
+        benchmark checks it and decides what counts (`benchmark.evaluation.verdicts`). `rng` holds a
+        stream per image.
         """
 
 
@@ -200,9 +200,9 @@ class Defense(ABC):
     """False for models that were trained elsewhere: they are looked at before anything runs."""
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
-    is trained first, once for all that start there: see `baselines.warm_start`."""
+    is trained first, once for all that start there: see `baselines.training.warm_start`."""
     brought: Brought | None = None
-    """Set by `baselines.from_file`; None for those that are registered."""
+    """Set by `baselines.build`; None for those that are registered."""
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """The attacks `fit` will use, for planning; None when unknown."""
@@ -211,7 +211,7 @@ class Defense(ABC):
     def families(self, strengths: Mapping[str, Any]) -> frozenset[str] | None:
         """Families `fit` will train on, for planning; what it really used is in `Trained`.
 
-        Those of `start` come on top: `baselines.warm_start.families`.
+        Those of `start` come on top: `baselines.training.warm_start.families`.
         """
         attacks = self.training_attacks(strengths)
         return None if attacks is None else frozenset(attack.family for attack in attacks)
@@ -225,4 +225,4 @@ class Defense(ABC):
         self, network: nn.Module, train: Any, strengths: Mapping[str, Any], progress: Progress,
         rng: torch.Generator,
     ) -> Trained:  # fmt: skip
-        """Train `network` on the split `train` (`benchmark.data.Split`)."""
+        """Train `network` on the split `train` (`benchmark.data.splits.Split`)."""

@@ -18,21 +18,21 @@ import torch
 from pgd_contenders import CASES, Work, survivors, task
 from racing import THREADS
 
-from attacks.ensemble import AutoAttackLinf
-from benchmark.cache import read
-from benchmark.core.store import read_record, record_path
+from attacks.autoattack.autoattack import AutoAttackLinf
+from benchmark.artifacts.example_cache import read
+from benchmark.artifacts.settings import Place
 from benchmark.core.streams import Streams
-from benchmark.evaluation import Meter, correct, frozen, survives
-from benchmark.executors import Team, fill
-from benchmark.lab import Lab
-from benchmark.memory import keep_memory
-from benchmark.place import Place
-from benchmark.plan import make_plan
-from benchmark.precision import in_precision
-from benchmark.processes import warm_up
-from benchmark.progress import Silent
-from benchmark.requests import Suite, make_request
-from benchmark.work import Job
+from benchmark.evaluation.precision import in_precision
+from benchmark.evaluation.verdicts import Meter, correct, frozen, survives
+from benchmark.execution.allocator import keep_memory
+from benchmark.execution.execute import Team, fill
+from benchmark.execution.processes import warm_up
+from benchmark.execution.progress import Silent
+from benchmark.execution.worker import Job
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import Suite, make_request
+from benchmark.protocol.workspace import Lab
+from benchmark.results.store import read_record, record_path
 
 
 def reattack(

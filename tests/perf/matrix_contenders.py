@@ -19,16 +19,16 @@ import torch
 from racing import THREADS, run_lap
 from torch.nn.functional import cross_entropy
 
-from baselines.networks import build_network
+from baselines.networks.zoo import build_network
+from benchmark.artifacts.settings import Place
 from benchmark.core.seeding import stream
-from benchmark.core.store import read_record, record_path
 from benchmark.core.types import Batch
-from benchmark.data import support_and_query
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.plan import make_plan
-from benchmark.progress import Silent
-from benchmark.requests import Suite, make_request
+from benchmark.data.splits import support_and_query
+from benchmark.execution.progress import Silent
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import Suite, make_request
+from benchmark.protocol.workspace import Lab
+from benchmark.results.store import read_record, record_path
 
 SHOTS = [0, 1, 5, 10]
 STEPS, LR = 10, 0.02
@@ -75,10 +75,10 @@ def reattack(defense: str, episodes: str, n: str, folder: str, models: str, **op
 
     `options` are those of `Place`.
     """
-    from benchmark.executors import Team, fill
-    from benchmark.memory import keep_memory
-    from benchmark.processes import warm_up
-    from benchmark.work import Job
+    from benchmark.execution.allocator import keep_memory
+    from benchmark.execution.execute import Team, fill
+    from benchmark.execution.processes import warm_up
+    from benchmark.execution.worker import Job
 
     if THREADS > 1:
         warm_up()  # the command line does that while it plans

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from attacks.strengths import build_attack, strengths_of
-from baselines.meta_compiled import compiled_gradient
-from baselines.meta_learning import Learner, outer_gradient
-from baselines.meta_settings import MetaSettings
-from baselines.meta_tasks import Task
-from baselines.networks import build_network
-from baselines.training import Ledger
+from attacks.build import build_attack, strengths_of
+from baselines.meta.algorithms import Learner, outer_gradient
+from baselines.meta.compiled import compiled_gradient
+from baselines.meta.settings import MetaSettings
+from baselines.meta.tasks import Task
+from baselines.networks.zoo import build_network
+from baselines.training.loop import Ledger
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.dataset_facts import DATASETS
+from benchmark.data.catalog import DATASETS
 
 TASKS = 8
 LR = 0.01
@@ -66,7 +66,7 @@ def warm(work: Work) -> Work:
 
 def reattack(dataset: str, rows: str, *, compiled: bool = False) -> Work:
     """Ours: every task in one call where that pays."""
-    from benchmark.memory import keep_memory
+    from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     model, support, query = job(dataset, rows)
@@ -128,7 +128,7 @@ def loop(dataset: str, rows: str) -> Work:
 
 def loop_kept(dataset: str, rows: str) -> Work:
     """The loop with our setting of the allocator: what is left is the algorithm."""
-    from benchmark.memory import keep_memory
+    from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     return loop(dataset, rows)

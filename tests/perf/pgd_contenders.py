@@ -11,12 +11,12 @@ import torch
 from racing import run_lap
 from torch.nn.functional import cross_entropy
 
-from baselines.networks import build_network
-from baselines.weights import fit_weights, load_weights
+from baselines.networks.zoo import build_network
+from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.datasets import load
-from benchmark.evaluation import frozen
+from benchmark.data.load import load
+from benchmark.evaluation.verdicts import frozen
 
 STEPS = 40
 Work = Callable[[], Any]
@@ -59,9 +59,9 @@ def reattack(name: str, n: str, precision: str = "float32") -> Work:
     """Ours, audit and all."""
     from attacks.gradient import PGDLinf
     from benchmark.core.streams import Streams
-    from benchmark.evaluation import Meter, survives
-    from benchmark.memory import keep_memory
-    from benchmark.precision import in_precision
+    from benchmark.evaluation.precision import in_precision
+    from benchmark.evaluation.verdicts import Meter, survives
+    from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     model, batch, case = task(name, n)
@@ -135,7 +135,7 @@ def bare_loop(name: str, n: str) -> Work:
 
 def bare_loop_kept(name: str, n: str) -> Work:
     """The bare loop with our setting of the allocator: what is left is the algorithm."""
-    from benchmark.memory import keep_memory
+    from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     return bare_loop(name, n)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.precision import _has_bfloat16
+from benchmark.evaluation.precision import _has_bfloat16
 from tests.perf.racing import race, ratios
 
 IMAGES = int(os.environ.get("REATTACK_W3_IMAGES", "500"))

@@ -19,12 +19,12 @@ from racing import FRESH
 from torch import Tensor
 
 from attacks.noise import UniformNoise
-from benchmark.estimate import costs
-from benchmark.lab import Lab
-from benchmark.place import Place
-from benchmark.plan import Plan, make_plan
-from benchmark.requests import make_request, read_suite
-from benchmark.runner import run_matrix
+from benchmark.artifacts.settings import Place
+from benchmark.plan.cost import costs
+from benchmark.plan.matrix import Plan, make_plan
+from benchmark.plan.request import make_request, read_suite
+from benchmark.protocol.cell import run_matrix
+from benchmark.protocol.workspace import Lab
 from tests.tiny_runs import Log
 
 PLANNED = 100_000
@@ -54,7 +54,7 @@ def dry_run(folder, *words):
     seeds = ",".join(map(str, range(-(-PLANNED // per_seed))))
     argv = ["reattack", "run", "--seeds", seeds, "--shots", "0,1,5,10", "--dry-run", *words]
     return (
-        f"sys.argv = {[*argv, '--results', str(folder)]!r}\nfrom benchmark import cli\n"
+        f"sys.argv = {[*argv, '--results', str(folder)]!r}\nfrom benchmark.cli import run as cli\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
     )
 

@@ -14,7 +14,7 @@ import time
 import pytest
 import torch
 
-from benchmark.executors import Team
+from benchmark.execution.execute import Team
 from tests.own_models import fill_with
 
 ROUNDS = 3

@@ -1,0 +1,1 @@
+"""What attacks are made of: an iterative search, projections, and exhaustive grids."""

@@ -1,0 +1,113 @@
+"""What third-party attack code may touch: a stand-in for the model, and nothing that lasts."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from attacks.libraries.model_proxy import Ended, StandIn, Watched
+from benchmark.core.seeding import global_state
+from benchmark.core.specs import check_numbers
+from benchmark.core.streams import Streams
+from benchmark.core.types import Attack, Batch, Goal, NormBall
+
+
+@contextmanager
+def isolated(model: nn.Module, rng: torch.Generator) -> Iterator[None]:
+    """Seed global random state from `rng`, stop gradients at the parameters; undo both on leaving.
+
+    Some attacks call `backward()`, which would otherwise leave gradients in the model. Deprecation
+    warnings inside are the library's business (SparseFool hands tensors to NumPy), not the user's.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        with global_state(rng), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def unattacked_where_undefined(proposals: Tensor, images: Tensor) -> Tensor:
+    """The proposals, but the original image where one is not finite.
+
+    Momentum attacks divide by the mean gradient: 0/0 on an image whose gradient vanishes. PGD
+    leaves such an image where it is, and so do we. (A model that breaks down itself: `StandIn`.)
+    """
+    finite = proposals.isfinite().flatten(1).all(dim=1)
+    return torch.where(finite.view(-1, 1, 1, 1), proposals, images)
+
+
+class ThirdParty(Attack):
+    """An attack whose work is done by a library, inside a ball of radius `eps`."""
+
+    eps: float
+    positive: ClassVar[bool] = False
+    """Whether the library's loss is wrong for negative logits."""
+    watched: ClassVar[bool] = False
+    """Whether every query counts, not only what the library returns: see `Watched`."""
+    apart: ClassVar[bool] = True
+    """Whether the library treats each image of a batch by itself: then those that are broken may
+    be left out without changing what happens to the others."""
+    stops: ClassVar[bool] = False
+    """Whether the library leaves an image at its first success, whatever the goal."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that libraries would stumble over later, such as 0 steps."""
+        check_numbers(self, least=1)
+
+    @property
+    def threat(self) -> NormBall:
+        """The ball of radius `eps`; a number of pixels in l0."""
+        return NormBall(self.norm, self.eps)
+
+    @abstractmethod
+    def propose(
+        self, model: nn.Module, images: Tensor, labels: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """What the library makes of at least one image; everything it may spoil is protected."""
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
+    ) -> Tensor:
+        """See `Attack.perturb`. Libraries have no goals; what is `watched` can end early.
+
+        Minimum-norm proposals are clamped to the box, which EAD leaves by up to 1.6e-5.
+        """
+        if not len(images):
+            return images.clone()
+        images = images.contiguous()  # libraries call `view`
+        stand_in = self._stand_in(model, Batch(images, labels), goal)
+        dealer = rng.generator()  # libraries deal to the batch, not to each image
+        with isolated(model, dealer):
+            try:
+                proposals = self.propose(stand_in, images, labels, dealer).detach()
+            except Ended:
+                proposals = images
+        proposals = unattacked_where_undefined(proposals, images)
+        proposals = proposals.clamp(0, 1) if self.minimum_norm else proposals
+        return stand_in.settle(proposals) if isinstance(stand_in, Watched) else proposals
+
+    def _stand_in(self, model: nn.Module, batch: Batch, goal: Goal) -> StandIn:
+        if not self.watched:
+            return StandIn(model, batch.images.device, self.positive)
+        verdict = goal == "verdict"
+        return Watched(
+            model, batch, self.threat, positive=self.positive, saves=verdict and self.apart,
+            ends=verdict or self.stops,
+        )  # fmt: skip
+
+
+def count_classes(model: nn.Module, images: Tensor) -> int:
+    """From the logits of one image."""
+    with torch.no_grad():
+        return int(model(images[:1]).shape[1])

@@ -1,0 +1,1 @@
+"""Meta-training: tasks, algorithms and the loop behind `baselines.meta_adv`."""

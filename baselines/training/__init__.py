@@ -1,0 +1,1 @@
+"""What defenses share: the training loop, snapshots to go on from, weights to start from."""

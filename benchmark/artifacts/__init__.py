@@ -1,0 +1,1 @@
+"""What a run makes once and keeps: trained models and crafted examples."""

@@ -1,0 +1,248 @@
+"""Trained models: made once for a data set, network, defense and seed, then read from disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from attacks.build import strengths_of
+from baselines.networks.zoo import build_network
+from baselines.training.course import Course, Unusable
+from baselines.training.warm_start import fit_from, start_of
+from benchmark.adaptation import step_sizes
+from benchmark.artifacts.locks import alone
+from benchmark.artifacts.probe_answers import answers_of
+from benchmark.artifacts.settings import Place, Watch
+from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.isolation import kept
+from benchmark.core.seeding import global_state, stream
+from benchmark.core.types import Batch, Defense, Trained
+from benchmark.data.splits import Dataset
+from benchmark.evaluation import verdicts
+from benchmark.evaluation.precision import difference, in_precision
+from benchmark.evaluation.probe import probe
+from benchmark.identity import fingerprint
+from benchmark.results import store
+from benchmark.results.answers import Answers
+from benchmark.results.cells import Frozen
+from benchmark.results.records import Cell, Effort, short_hash
+from benchmark.results.weights import read_weights, write_weights
+
+LOOKED_AT = 100
+"""Validation images on which a new model is looked at."""
+
+
+class Model(NamedTuple):
+    """A trained model, ready to be evaluated and never to be written to."""
+
+    network: nn.Module
+    searched: nn.Module
+    """The network as attacks ask it: itself, or in low precision."""
+    trained_on: frozenset[str] | None
+    hash: str
+    """Of weights and buffers."""
+    training: str
+    """Of everything training depended on, and of the code the weights run through."""
+    flags: list[str]
+    cost: Effort = Effort()
+    """Of training, what it started from included."""
+    probes: Mapping[str, float | None] = {}
+    """See `Trained.probes`."""
+    answers: Answers | None = None
+    """On the probe images; None where it answers otherwise every time."""
+    gradient: bool = True
+    """Whether its logits depend differentiably on the images."""
+
+
+def trained_model(
+    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch
+) -> Model:
+    """Read the model of a cell from the results folder, or train it and keep it there.
+
+    Raises:
+        AuditError: training diverged, or the model's answers are not finite, or no logits.
+        UsageError: weights or a model brought along are not what they should be.
+    """
+    trained = _trained(cell, defense, dataset, place, watch)
+    with kept():  # whatever it sets when it is asked
+        return _looked_at(trained, cell, defense, dataset, place)
+
+
+def _looked_at(
+    trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, place: Place
+) -> Model:
+    few = dataset.validation.first(LOOKED_AT).batch().to(place.device)
+    model = verdicts.frozen(complete(trained.model, few))
+    model.to(place.device)
+    answers = answers_of(model, dataset, place.device)
+    probed = probe(model, few, dataset.classes)
+    searched = in_precision(model, place.precision)
+    flags = [*probed.flags, *difference(searched, few)]
+    training = training_hash(cell, defense, dataset, place.device)
+    return Model(
+        model, searched, trained.trained_on, verdicts.state_hash(model), training, flags,
+        trained.cost, _finite(trained.probes), answers, probed.gradient,
+    )  # fmt: skip
+
+
+def complete(model: nn.Module, batch: Batch) -> nn.Module:
+    """The model, with the weights that lazy layers make when they are first asked."""
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        model.eval()
+        with global_state(stream("lazy layers")), torch.no_grad():
+            model(batch.images[:2])
+    return model
+
+
+def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch) -> Trained:
+    """From the folder, or trained now, what it starts from first: one lock inside the other."""
+    training = training_hash(cell, defense, dataset, place.device)
+    stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
+    path = place.results / "models" / f"{stem}-{training}.safetensors"
+    trained = _restore(path, _network(cell, dataset), watch.note)
+    if trained is None:
+        store.check_writable(place.results)  # better said now than after hours of training
+        with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
+            trained = _restore(path, _network(cell, dataset))  # by now another run may have it
+            trained = trained or _train(cell, defense, dataset, place, watch, path)
+    return trained
+
+
+def _network(cell: Cell, dataset: Dataset) -> nn.Module:
+    rng = stream("network", cell.network, cell.dataset, cell.seed)
+    return build_network(cell.network, dataset.shape, dataset.classes, rng)
+
+
+def _train(
+    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch, path: Path
+) -> Trained:
+    """Train, and keep the model at `path`; from its snapshot, as long as that is of any use."""
+    begun = path.with_suffix(".training.safetensors")
+    resumes, network = begun.is_file(), _network(cell, dataset).to(place.device)
+    try:
+        trained = _fit(cell, defense, network, dataset, place, watch, begun)
+    except (AuditError, UsageError):
+        raise
+    except Exception as error:
+        if not resumes:
+            raise
+        told = error if isinstance(error, Unusable) else f"{begun}: cannot go on from it ({error})"
+        watch.note(f"{told}; trained from the beginning")
+        begun.unlink(missing_ok=True)
+        return _train(cell, defense, dataset, place, watch, path)
+    if trained.model is network:  # a model brought along stays with its owner
+        _save(path, trained)
+    begun.unlink(missing_ok=True)
+    return trained
+
+
+def _fit(
+    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, place: Place, watch: Watch,
+    begun: Path,
+) -> Trained:  # fmt: skip
+    def fit(network: nn.Module) -> Trained:
+        told = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        progress = Course(told, begun)
+        rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
+        with defense.brought.entered() if defense.brought else kept():
+            trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+        progress(1.0)
+        return trained
+
+    found = start_of(defense)
+    start = found and _trained(starting(cell, found[0]), found[1], dataset, place, watch)
+    return fit_from(start, network, fit)
+
+
+def starting(cell: Cell, defense: str) -> Cell:
+    """The cell of the defense that this one's training starts from."""
+    return cell.model_copy(update={"defense": defense})
+
+
+class Notes(Frozen):
+    """What is kept beside the weights of a model, each as JSON."""
+
+    model: str
+    """The file it was written to: under another name it is another model's."""
+    trained_on: list[str] | None
+    cost: Effort
+    probes: dict[str, float | None]
+
+
+def _save(path: Path, trained: Trained) -> None:
+    known = None if trained.trained_on is None else sorted(trained.trained_on)
+    notes = {
+        "model": json.dumps(path.stem),
+        "trained_on": json.dumps(known),
+        "cost": trained.cost.model_dump_json(),
+        "probes": json.dumps(_finite(trained.probes)),
+    }
+    write_weights(path, trained.model.state_dict(), notes)
+
+
+def _finite(probes: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What is no number is not known: JSON and records have nothing else for it."""
+    return {
+        name: None if value is None or not math.isfinite(value) else value
+        for name, value in probes.items()
+    }
+
+
+def _restore(
+    path: Path, network: nn.Module, say: Callable[[str], None] = lambda _: None
+) -> Trained | None:
+    """The model of a file; None if there is none that is whole and fits, which is said."""
+    try:
+        saved = read_weights(path)
+        if saved is None:
+            return None
+        notes = Notes.model_validate({name: json.loads(text) for name, text in saved.notes.items()})
+        if notes.model != path.stem:
+            raise ValueError(f"it is {notes.model}")
+        step_sizes.load(network, saved.tensors)
+    except UsageError as error:
+        say(f"{error}; trained again")
+        return None
+    except (ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())[:200]
+        say(f"{path}: a model that does not fit ({first}); trained again")
+        return None
+    known = None if notes.trained_on is None else frozenset(notes.trained_on)
+    return Trained(network, known, notes.cost, notes.probes)
+
+
+def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -> str:
+    """Changes with whatever training depends on: options, attacks, data, files, code, device.
+
+    And with all of that for the defense it starts from.
+    """
+    used = defense.training_attacks(strengths_of(cell.dataset)) or ()
+    start = start_of(defense)
+    begun = training_hash(starting(cell, start[0]), start[1], dataset, device) if start else ""
+    return short_hash(
+        cell.defense, cell.network, cell.seed, torch.device(device).type,
+        fingerprint.options_of_instance(defense),
+        *map(repr, used), *map(fingerprint.source_hash, used),
+        dataset.hash, defense.content(), defense.brought and defense.brought.code, begun,
+        fingerprint.source_hash(defense, "benchmark.artifacts.models"),
+    )  # fmt: skip
+
+
+def is_spoiled(model: Model) -> bool:
+    """Whether weights, buffers or eval mode are not as they were."""
+    modes = any(module.training for module in model.network.modules())
+    return modes or verdicts.state_hash(model.network) != model.hash
+
+
+def check_untouched(model: Model) -> str:
+    """State hash now; AuditError if a cell wrote to the trained model it shares with others."""
+    if is_spoiled(model):
+        raise AuditError("the trained model changed while a cell was evaluated")
+    return verdicts.state_hash(model.network)

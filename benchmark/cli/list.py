@@ -1,0 +1,158 @@
+"""`list`: what there is by name, what it needs, and what is unavailable and why."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.cli.garbage import importing
+from benchmark.core.errors import unknown
+
+if TYPE_CHECKING:
+    from benchmark.core.types import Attack
+
+Row = dict[str, Any]
+
+
+def show(what: str, data_dir: Path | None, json: bool) -> None:
+    """Print one list, as a table or as JSON."""
+    lists: dict[str, Callable[[], list[Row]]] = {
+        "attacks": attacks,
+        "defenses": defenses,
+        "datasets": lambda: datasets(data_dir),
+        "networks": networks,
+        "suites": suites,
+    }
+    if what not in lists:
+        raise unknown("list", what, lists)
+    with importing():
+        rows = lists[what]()
+    if json:
+        print(json_module.dumps({what: rows}))
+        return
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for column in rows[0]:
+        grid.add_column(column, no_wrap=column == "name")
+    for row in rows:
+        words = ("" if value is None else " ".join(str(value).split()) for value in row.values())
+        grid.add_row(*map(Text, words))  # brackets are options here, not markup
+    wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: one line a row
+    Console(highlight=False, width=wide).print(grid)
+
+
+def _first_line(component: object) -> str:
+    return (component.__doc__ or "").strip().split("\n")[0]
+
+
+def _only_by_name(attack: type[Attack]) -> str:
+    return f" Not in `all`: {attack.only_by_name}." if attack.only_by_name else ""
+
+
+def attacks() -> list[Row]:
+    """Every attack with its family and strength on the data sets, then those left out."""
+    from attacks import ATTACKS
+    from attacks.build import build_attack, strengths_of
+    from benchmark.data.catalog import DATASETS
+
+    rows: list[Row] = []
+    for name in ATTACKS.names():
+        component = ATTACKS.get(name)
+        threat = build_attack(name, strengths_of("digits")).threat
+        shapes = {facts.shape: dataset for dataset, facts in DATASETS.items()}
+        needs = {
+            reason
+            for shape in shapes
+            if (reason := build_attack(name, strengths_of("digits")).cannot_run(shape, 10))
+        }
+        rows.append(
+            {
+                "name": name,
+                "family": component.family,
+                "threat (digits)": str(threat),
+                "origin": component.origin,
+                "needs": "; ".join(sorted(reason.split(",")[0] for reason in needs)) or None,
+                "about": _first_line(component) + _only_by_name(component),
+            }
+        )
+    for name, reason in sorted(ATTACKS.unavailable.items()):
+        rows.append(dict.fromkeys(rows[0]) | {"name": name, "about": f"unavailable: {reason}"})
+    return rows
+
+
+def defenses() -> list[Row]:
+    """Every defense with the families it trains on and its options."""
+    from attacks.build import strengths_of
+    from baselines import DEFENSES
+    from baselines.training.warm_start import families
+    from benchmark.core.specs import Spec, options_of
+
+    rows: list[Row] = []
+    for name in DEFENSES.names():
+        component = DEFENSES.get(name)
+        options = options_of(component)
+        given = (("path", "FILE"),) if "path" in options else ()
+        used = families(DEFENSES.build(Spec(name, given)), strengths_of("digits"))
+        rows.append(
+            {
+                "name": name,
+                "trains on": "unknown" if used is None else ", ".join(sorted(used)),
+                "options": ", ".join(options),
+                "about": _first_line(component),
+            }
+        )
+    for name, reason in sorted(DEFENSES.unavailable.items()):
+        rows.append(dict.fromkeys(rows[0]) | {"name": name, "about": f"unavailable: {reason}"})
+    return rows
+
+
+def datasets(data_dir: Path | None) -> list[Row]:
+    """Every data set with its splits and whether it is here."""
+    from baselines.networks.zoo import default_network
+    from benchmark.data.catalog import DATASETS
+    from benchmark.data.load import unavailable
+
+    return [
+        {
+            "name": name,
+            "shape": "x".join(map(str, facts.shape)),
+            "classes": facts.classes,
+            "train / validation / test": " / ".join(map(str, facts.sizes)),
+            "network": default_network(name),
+            "get it by": facts.how_to_get,
+            "here": unavailable(name, data_dir) or "yes",
+        }
+        for name, facts in DATASETS.items()
+    ]
+
+
+def networks() -> list[Row]:
+    """Every network."""
+    from baselines.networks.zoo import NETWORKS
+
+    return [{"name": name, "about": _first_line(build)} for name, build in NETWORKS.items()]
+
+
+def suites() -> list[Row]:
+    """Every named suite."""
+    from benchmark.plan.request import suites as all_suites
+
+    return [
+        {
+            "name": name,
+            "data set": suite.dataset,
+            "attacks": "; ".join(
+                dict.fromkeys(part.attacks or part.sequence or "" for part in suite.parts())
+            ),
+            "shots": suite.shots,
+            "episodes": suite.episodes,
+            "about": suite.description,
+        }
+        for name, suite in all_suites().items()
+    ]

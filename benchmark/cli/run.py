@@ -1,0 +1,287 @@
+"""The command line: run, list, report, leaderboard, compare, check ... Heavy imports wait."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from benchmark.cli import cache as cache_commands
+from benchmark.cli import check as check_command
+from benchmark.cli import compare, tune
+from benchmark.cli import report as board_commands
+from benchmark.cli.app import App
+from benchmark.cli.cache import LIMIT
+from benchmark.cli.garbage import importing
+from benchmark.cli.options import DEBUG, numbers, words
+from benchmark.core.errors import UsageError
+from benchmark.core.faults import describe
+
+RUN_EXAMPLES = """\b
+Examples:
+  python -m benchmark run --defense meta_adv --attacks all
+  python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,square' --shots 0,10
+  python -m benchmark run --defense mine.py:Net --attacks 'pgd_linf[eps=8/255,steps=100]' \\
+      --dataset cifar10 --data-dir DIR --limit 1000
+  python -m benchmark run --defense pgd_at --attacks 'pgd_l*' --shown each --shots 0,10
+  python -m benchmark run --defense meta_adv --sequence fgsm,pgd_l2,square --shots 10
+  python -m benchmark run --suite unseen --limit 100 --episodes 1
+  python -m benchmark run --defense 'checkpoint[path=weights.pt]' --network lenet5 \\
+      --dataset mnist --data-dir DIR --attacks autoattack --shots 0 --dry-run
+
+\b
+Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
+interrupted, 2 wrong use. With --debug, failed cells show their traceback.
+"""
+
+app = App(
+    name="reattack",
+    help="Robustness after few-shot adaptation, with the adapted model attacked again.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.add_typer(cache_commands.app, name="cache")
+app.command(epilog=tune.EXAMPLES)(tune.tune)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=check_command.EXAMPLES)(check_command.check)
+
+WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
+"""What typer raises for a flag or a command it does not know: the UsageError of its click."""
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of what fails.")] = False,
+) -> None:
+    """Robustness after few-shot adaptation, with the adapted model attacked again."""
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
+    defense: Annotated[
+        str | None,
+        typer.Option(help="Names, comma-separated; name[option=value]; or path/to/file.py:NAME."),
+    ] = None,
+    attacks: Annotated[
+        str | None,
+        typer.Option(help="Names, wildcards, all, unseen, family:NAME; options in brackets."),
+    ] = None,
+    shown: Annotated[
+        str | None,
+        typer.Option(help="Attacks the defender sees: self (the scored one), each, or names."),
+    ] = None,
+    sequence: Annotated[
+        str | None,
+        typer.Option(help="Attacks that arrive one after another; all scored after each."),
+    ] = None,
+    suite: Annotated[
+        str, typer.Option(help="Named request that fills what no flag says.")
+    ] = "main",
+    dataset: Annotated[str | None, typer.Option(help="See `list datasets`. [digits]")] = None,
+    network: Annotated[str | None, typer.Option(help="See `list networks`.")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Shown images per class, e.g. 0,1,5,10.")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Draws of the support per cell.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds, e.g. 0,1.")] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(help="Adaptation methods: none, finetune, trust, head, norm, learned."),
+    ] = None,
+    adapt_steps: Annotated[
+        int | None, typer.Option(help="Inner steps, instead of each method's own.")
+    ] = None,
+    adapt_lr: Annotated[
+        float | None, typer.Option(help="Inner learning rate, instead of each method's own.")
+    ] = None,
+    tuned: Annotated[
+        str | None, typer.Option(help="File of `tune`: how each defense adapts.")
+    ] = None,
+    knowledge: Annotated[
+        str | None, typer.Option(help="What the defender has: captured, simulated, clean.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Score the first so many test images only.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where data sets are. [$REATTACK_DATA or ./data]")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the data set if it is not there.")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of crafted examples. [`cache` in the results]")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep and read no crafted examples.")
+    ] = False,
+    cache_limit: Annotated[
+        str, typer.Option(help="Least recently used examples go beyond that.")
+    ] = LIMIT,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(help="Of the passes attacks make: float32, or bfloat16 with float32 proof."),
+    ] = "float32",
+    reattack: Annotated[
+        str,
+        typer.Option(
+            help="Attack again all images, or only those standing under stored examples: the same "
+            "robust@K, sooner; all either way if the attack deals random numbers to a whole batch."
+        ),
+    ] = "all",
+    executor: Annotated[
+        str, typer.Option(help="Where cells run: auto, here, processes or ray.")
+    ] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes. [as many as cores; 1 on a GPU]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray that runs, or auto. [one of its own]")
+    ] = None,
+    gpus_per_task: Annotated[
+        float | None, typer.Option(help="Share of a GPU for each task of Ray. [by image size]")
+    ] = None,
+    cell_time: Annotated[
+        float | None, typer.Option(help="Seconds a cell may take; over them it is failed.")
+    ] = None,
+    cell_memory: Annotated[
+        float | None, typer.Option(help="Gigabytes its process may hold; likewise.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads of torch in each. [1 for tiny images, else a share]"),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")
+    ] = False,
+    json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
+    ] = False,
+) -> None:
+    """Train defenses, attack them, adapt to a few attacked images, and attack again."""
+    with importing():
+        from benchmark.cli import launch
+        from benchmark.execution.execute import Team
+        from benchmark.execution.limits import Limits
+
+    values = {
+        "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
+        "shots": numbers("--shots", shots), "seeds": numbers("--seeds", seeds),
+        "shown": shown, "sequence": sequence, "episodes": episodes, "limit": limit,
+        "steps": adapt_steps, "lr": adapt_lr, "tuned": tuned,
+        "methods": words("--adapt", adapt), "knowledge": words("--knowledge", knowledge),
+    }  # fmt: skip
+    team = Team(executor, jobs, address, gpus_per_task)
+    limits = Limits(cell_time, cell_memory)
+    wish = launch.Wish(
+        suite, results, data_dir, download, device, precision, team, threads, limits,
+        sys.argv[1:], cache, no_cache, cache_limit, reattack,
+    )  # fmt: skip
+    raise typer.Exit(launch.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="attacks, defenses, datasets, networks or suites.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what there is by name, what it needs, and what is unavailable and why."""
+    from benchmark.cli import list as listing
+
+    listing.show(what, data_dir, json)
+
+
+@app.command()
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+    equal_training: Annotated[
+        str | None,
+        typer.Option(help="Only defenses trained with as many passes as this one: pgd_at:10%."),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="Defenses that differ in these options only are one row: attacks."),
+    ] = None,
+) -> None:
+    """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
+    from reports.summary.write import write_report
+
+    files = write_report(results, out, equal_training, join)
+    for problem in files.problems:
+        typer.echo(problem, err=True)
+    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
+        typer.echo(str(path))
+
+
+app.command(epilog=board_commands.EXAMPLES)(board_commands.leaderboard)
+app.command()(board_commands.reference)
+
+
+@app.command()
+def contract(
+    attack: Annotated[str | None, typer.Option(help="An attack, options in brackets.")] = None,
+    defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
+) -> None:
+    """Check that an attack or a defense keeps the rules every one of them must keep."""
+    with importing():
+        from benchmark.contracts import suite as contracts
+
+    if (attack is None) == (defense is None):
+        raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
+    checks = contracts.of_attack(attack) if attack else contracts.of_defense(str(defense))
+    failed = 0
+    for check in checks:
+        typer.echo(str(check))
+        failed += check.status == "failed"
+    raise typer.Exit(1 if failed else 0)
+
+
+def _say(line: str, code: int) -> int:
+    shown = (c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(line.split()))
+    typer.echo("".join(shown), err=True)
+    return code
+
+
+def _check_text(word: str) -> None:
+    """Names go into records, and those are text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!a} is not UTF-8; rename what it names") from None
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    A mistake of ours is one line too; with --debug it is the traceback.
+    """
+    words = sorted(sys.argv[1:], key=lambda word: word != DEBUG)  # it may stand anywhere
+    try:
+        for word in sys.argv:
+            _check_text(word)
+        code = app(words or ["--help"], standalone_mode=False)
+    except UsageError as error:
+        code = _say(f"error: {error}", 2)
+    except WRONG_WORDS as error:
+        code = _say(f"error: {error.format_message()} (see --help)", 2)
+    except typer.Abort:  # what older versions of typer make of Ctrl-C
+        code = INTERRUPTED
+    except Exception as error:
+        if DEBUG in words:
+            raise
+        code = _say(f"error: this should not happen: {describe(error)}; --debug says more", 2)
+    sys.exit(_say("interrupted", 1) if code == INTERRUPTED else code)

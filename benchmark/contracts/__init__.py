@@ -1,0 +1,1 @@
+"""The rules that every attack and every defense must keep, checked on toys."""

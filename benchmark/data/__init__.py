@@ -1,0 +1,1 @@
+"""Data sets: files, checked pixels, and fixed splits."""

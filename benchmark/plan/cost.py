@@ -1,0 +1,89 @@
+"""What a plan will cost: passes from what attacks declare, seconds from a short measurement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from baselines.networks.zoo import build_network
+from benchmark.core.seeding import stream
+from benchmark.core.types import Attack
+from benchmark.data.catalog import DATASETS
+from benchmark.plan.matrix import Plan
+from benchmark.protocol.workspace import POOL
+from benchmark.results.records import Cell
+
+PROBE = 100
+
+
+def cost(cell: Cell, attacks: Mapping[str, Attack]) -> int:
+    """Passes of images through the network, at most: attacks on support and query of all episodes.
+
+    The static examples are booked on the cell that does not adapt, adapting on every cell. What
+    makes the true number smaller: shown images and adapted models shared between cells, broken
+    images leaving early, attacks giving up.
+    """
+    facts, attack = DATASETS[cell.dataset], attacks[cell.attack]
+    arrivals = [attacks[name] for name in cell.arrivals]
+    if any(one.cannot_run(facts.shape, facts.classes) for one in (attack, *arrivals)):
+        return 0
+    query = min(cell.limit or scored_images(cell), scored_images(cell))
+    if not cell.budget.adapts:
+        return query * attack.passes
+    support = cell.budget.shots * facts.classes
+    simulated = cell.budget.knowledge == "simulated"
+    times = cell.budget.steps + 1  # and once to note the loss before adapting
+    crafted = support * times if simulated else max(support, POOL * facts.classes)
+    crafted = 0 if cell.budget.knowledge == "clean" else crafted
+    shown = sum(crafted * one.passes + 4 * support * cell.budget.steps for one in arrivals)
+    return cell.episodes * (shown + query * attack.passes)
+
+
+def scored_images(cell: Cell) -> int:
+    """All that the split of a cell has; about half of the validation images are shown instead."""
+    _, validation, test = DATASETS[cell.dataset].sizes
+    return test if cell.split == "test" else validation // 2
+
+
+def costs(plan: Plan) -> list[int]:
+    """The cost of each cell of a plan, in its order; training is not counted."""
+    known: dict[tuple[object, ...], int] = {}  # a plan repeats itself for every defense and seed
+    found = []
+    for cell in plan.cells:
+        key = (
+            cell.arrivals, cell.attack, cell.budget, cell.episodes, cell.limit, cell.split,
+            cell.dataset,
+        )  # fmt: skip
+        if key not in known:
+            known[key] = cost(cell, plan.attacks)
+        found.append(known[key])
+    return found
+
+
+def seconds_per_pass(plan: Plan, device: str) -> float:
+    """Measured on the network of the plan with its initial weights, forward and backward."""
+    cell = plan.cells[0]
+    facts = DATASETS[cell.dataset]
+    rng = stream("estimate")
+    network = build_network(cell.network, facts.shape, facts.classes, rng).to(device).eval()
+    images = torch.rand((PROBE, *facts.shape), generator=rng).to(device).requires_grad_()
+    labels = torch.zeros(PROBE, dtype=torch.int64, device=device)
+    rounds, begin = 0, 0.0
+    while rounds <= 3 or time.perf_counter() - begin < 0.3:
+        if rounds == 1:  # the first pass sets things up
+            begin = time.perf_counter()
+        loss = cross_entropy(network(images), labels, reduction="sum")
+        torch.autograd.grad(loss, images)[0].sum().item()
+        rounds += 1
+    return (time.perf_counter() - begin) / (rounds - 1) / (2 * PROBE)
+
+
+def total(costs: list[int], seconds: float) -> str:
+    """The sum in one line."""
+    return (
+        f"{len(costs):,} cells, at most {sum(costs):,} passes: about {sum(costs) * seconds:,.0f} s "
+        f"here at {seconds * 1e6:.1f} us a pass, training not counted"
+    )

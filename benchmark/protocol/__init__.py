@@ -1,0 +1,1 @@
+"""The protocol: adapt to a few attacked images, then attack the adapted model again."""

@@ -1,0 +1,1 @@
+"""What is written down: records, their files, pictures and tensors. Needs no torch to read."""

@@ -1,0 +1,1 @@
+"""The gate of CI: a baseline, a judgement, and its pages."""

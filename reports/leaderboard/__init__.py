@@ -1,0 +1,1 @@
+"""The leaderboard: one page, and the same as files."""

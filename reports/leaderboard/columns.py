@@ -1,0 +1,177 @@
+"""What stands in the cells of a leaderboard's tables: columns, texts, values to sort by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from reports.statistics.intervals import Interval
+from reports.tidy.text import percent, visible
+from reports.tidy.training_cost import in_short
+
+NONE = "\N{EN DASH}"
+NAMED = 8
+
+
+class Column(NamedTuple):
+    """A column; `shots` is None where it belongs to every K."""
+
+    name: str
+    label: str
+    shots: int | None
+    help: str
+
+    @property
+    def numeric(self) -> bool:
+        """Whether larger values come first on the first click."""
+        return self.name not in ("defense", "rank")
+
+
+class Track(NamedTuple):
+    """Positions in percent on a line from 0 to 100: an interval, its value, the stale value."""
+
+    low: str
+    high: str
+    at: str
+    static: str | None
+
+
+class Cell(NamedTuple):
+    """A table cell. Texts are raw: the page escapes them."""
+
+    column: Column
+    text: str = NONE
+    value: str = ""
+    """What it sorts by; empty sorts last."""
+    interval: str = ""
+    note: str = ""
+    hole: str = ""
+    """What an incomplete row lacks."""
+    track: Track | None = None
+
+
+PER_SHOTS = (
+    ("clean", "clean", "images as they are"),
+    ("robust", "robust", "right under the stale and the new attack: the headline"),
+    ("static", "static", "on examples crafted before the model adapted: what others report"),
+    ("inflation", "inflation", "static minus robust: what scoring stale examples overstates"),
+    ("gain", "gain", "robust@K minus robust@0: what adaptation is worth"),
+    ("unseen", "unseen union", "right under all attacks of families training did not use"),
+    ("worst", "worst family", "right under all attacks of the worst family"),
+    ("autoattack", "AutoAttack", "right under AutoAttack"),
+    ("collateral", "collateral", "mean change on other attacks than the one shown; the worst one"),
+    ("size", "n x episodes", "images scored, and draws of the shown examples for each of them"),
+)
+"""Name, label and help of the columns each K has."""
+ADAPTED_ONLY = ("static", "inflation", "gain", "collateral")
+SIGNED = ("gain", "collateral")
+RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
+
+
+def columns(table: pd.DataFrame) -> list[Column]:
+    """Of one data set and network: ranks, the defense, then each K from the largest down, costs."""
+    shots = sorted({*table["shots"]}, reverse=True)
+    found = [Column("rank", f"rank@{k}", k, RANK_HELP.format(k)) for k in shots]
+    found.append(Column("defense", "defense", None, "and how it adapts"))
+    for k in shots:
+        mine = table[table["shots"] == k]
+        found += [
+            Column(name, f"{label}@{k}", k, text)
+            for name, label, text in PER_SHOTS
+            if (k or name not in ADAPTED_ONLY)
+            and (name in ("robust", "clean", "size") or mine[name].notna().any())
+        ]
+    found.append(Column("training_passes", "training", None, "images through the network, passes"))
+    found.append(Column("flags", "flags", None, "audit flags of its cells"))
+    if 0 in shots and len(shots) > 1:  # robust@0 stands beside every K
+        place = next(i for i, column in enumerate(found) if column.name == "clean")
+        before = next(c for c in found if c.name == "robust" and c.shots == 0)
+        found.remove(before)
+        found.insert(place, before._replace(shots=None))
+    return found
+
+
+def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
+    """The cells of one row, whose lines of the board are given by K; no line is a hole."""
+    any_line = next(iter(lines.values()))
+    for column in wanted:
+        k = column.shots
+        if column.name in ("defense", "training_passes", "flags"):
+            yield _fact(column, any_line, lines)
+        elif (line := lines.get(0 if k is None else k)) is None:
+            yield Cell(column, hole="not run" if column.name == "robust" else "")
+        elif column.name == "rank":
+            yield _rank(column, line)
+        elif column.name == "size":
+            yield _size(column, line)
+        else:
+            yield _number(column, line)
+
+
+def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> Cell:
+    if column.name == "defense":
+        return Cell(column, visible(line.defense), visible(line.defense))
+    if column.name == "flags":
+        found = sorted({flag for each in lines.values() for flag in each.flags})
+        shown = [visible(flag, 160) for flag in found]
+        return Cell(column, str(len(found) or NONE), str(len(found)), note="; ".join(shown))
+    passes = line.training_passes
+    if pd.isna(passes):
+        return Cell(column, note="not known")
+    return Cell(column, in_short(passes), f"{passes:.0f}", note=f"{passes:,.0f} passes")
+
+
+def several(names: Sequence[str]) -> str:
+    """Names in one harmless line; of many the first NAMED and a count."""
+    named = ", ".join(visible(name, 40) for name in names[:NAMED])
+    return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
+
+
+def _rank(column: Column, line: Any) -> Cell:
+    if pd.isna(line.rank):
+        kind = line.missing.partition(":")[0] if line.status == "done" else ""
+        return Cell(column, interval=kind, note=line.missing)
+    places = f"{line.rank_low}{NONE}{line.rank_high}"
+    if not line.tied:
+        return Cell(column, str(line.rank), str(line.rank), places)
+    note = f"no test tells it from {several(line.tied)}"
+    return Cell(column, f"{line.rank} \N{ALMOST EQUAL TO}", str(line.rank), places, note)
+
+
+def _size(column: Column, line: Any) -> Cell:
+    if pd.isna(line.n):
+        return Cell(column)
+    seeds = f"{line.seeds} seeds" if line.seeds > 1 else ""
+    value = f"{line.n * line.episodes}"
+    return Cell(column, f"{line.n} x {line.episodes}", value, seeds, line.note)
+
+
+def _number(column: Column, line: Any) -> Cell:
+    value = getattr(line, column.name)
+    if pd.isna(value):
+        hole = line.missing or line.status if column.name == "robust" else ""
+        return Cell(column, hole=hole if line.status != "done" else "")
+    signed = column.name in SIGNED
+    ends = getattr(line, f"{column.name}_interval", None)
+    interval = _ends(Interval(*ends), signed) if isinstance(ends, tuple) else ""
+    note, track = "", None
+    if column.name == "worst":
+        note = visible(line.worst_family)
+    if column.name == "collateral":
+        interval = f"worst {percent(line.collateral_worst, signed=True)}"
+    if column.name == "robust":
+        track = _track(line)
+    return Cell(column, percent(value, signed=signed), f"{value:.6f}", interval, note, "", track)
+
+
+def _ends(ends: Interval, signed: bool) -> str:
+    low, high = (percent(end, signed=signed) for end in ends)
+    return f"{low} to {high}" if signed else f"{low}{NONE}{high}"
+
+
+def _track(line: Any) -> Track:
+    low, high = line.robust_interval
+    static = f"{100 * line.static:.2f}" if line.shots else None
+    return Track(f"{100 * low:.2f}", f"{100 * high:.2f}", f"{100 * line.robust:.2f}", static)

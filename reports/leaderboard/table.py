@@ -1,0 +1,175 @@
+"""The leaderboard as one tidy table: a line per row, threat and K, with ranks where rows compare.
+
+A row is a defense on a data set and network, with one way to adapt.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.leaderboard.threats import ALL, Part, adaptation_passes, facts, parts
+from reports.statistics.intervals import Table, intervals
+from reports.statistics.ranking import ranks, separated
+from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
+from reports.tidy.aggregate import NUMBERS
+from reports.tidy.comparable import Trained, compared, counts
+from reports.tidy.frame import columns
+from reports.tidy.lines import Key, Line, Size, lines
+from reports.tidy.sequences import changes, collateral
+from reports.tidy.training_cost import KEY, training_costs
+
+AUTOATTACK = frozenset({"aa_linf", "aa_l2", "autoattack", "autoattack_l2", "ta_autoattack"})
+WORST = ("unseen", "worst", "autoattack")
+"""Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
+UNRANKED = "not ranked, "
+"""How `missing` begins where a row has numbers and no rank."""
+RANKS = ("rank", "rank_low", "rank_high", "tied")
+COLUMNS = (
+    *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
+    "episodes", "n", *RANKS, *NUMBERS,
+    *(part for name in WORST for part in (name, f"{name}_interval")),
+    "worst_family", "collateral", "collateral_worst", "training_passes", "adaptation_passes",
+    "seconds", "flags",
+)  # fmt: skip
+"""`missing`: why there are no numbers, or no rank. `note`: what was counted, where not all was.
+`robust` and the other numbers are means over families of the worst attack in each, as in
+`headline`. `tied`: defenses of the same ranking that no test tells from this one."""
+
+
+def board(frame: pd.DataFrame, reference: Collection[Trained] = ()) -> pd.DataFrame:
+    """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
+
+    Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
+    `comparable.compared`, which says what `reference` is for.
+    """
+    found = list(parts(frame))
+    entries = [facts(part) for part in found]
+    whole = [
+        (entry, part) for entry, part in zip(entries, found, strict=True) if part.line.complete
+    ]
+    verdicts = [part.line.attacks() for _, part in whole]
+    _numbers(whole, verdicts)
+    _worst(whole, verdicts)
+    _rank(whole, verdicts, reference)
+    table = pd.DataFrame(entries, columns=COLUMNS).astype(
+        dict.fromkeys((*QUANTITIES, *WORST), "float64")
+        | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
+    )
+    return _around(table, frame)
+
+
+def costed(frame: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `board` over all attacks as plots need them: numbers and what they cost.
+
+    Args:
+        frame: the tidy frame.
+        head: its `headline`, which has the numbers already; no ranks and unions are made anew.
+    """
+    table = head[(head["scope"] == "all") & (head["over"] == "family mean")]
+    passes = {line.key: adaptation_passes(line) for line in lines(frame) if line.scope == "all"}
+    keys = [Key(*row) for row in table[list(Key._fields)].itertuples(index=False)]
+    found = pd.Series([passes[key] for key in keys], index=table.index, dtype="float64")
+    known = training_costs(frame)[[*KEY, "training_passes"]]
+    return table.assign(threat=ALL, adaptation_passes=found).merge(known, on=KEY, how="left")
+
+
+Whole = Sequence[tuple[dict[str, Any], Part]]
+Verdicts = Sequence[dict[str, Tables]]
+
+
+def _numbers(whole: Whole, verdicts: Verdicts) -> None:
+    """The quantities over families, with their intervals."""
+    rows = [
+        aggregate(list(found.values()), [part.line.families[name] for name in found], "family mean")
+        for (_, part), found in zip(whole, verdicts, strict=True)
+    ]
+    measured = measure(rows, [part.line.key.shots > 0 for _, part in whole])
+    for (entry, _), row, numbers in zip(whole, rows, measured, strict=True):
+        _, episodes, n = row["static"].shape
+        entry.update(columns(numbers), episodes=episodes, n=n)
+
+
+def _worst(whole: Whole, verdicts: Verdicts) -> None:
+    """robust@K over groups of attacks, per image the worst, with intervals."""
+    places: list[tuple[dict[str, Any], str]] = []
+    tables: list[Table] = []
+    for (entry, part), found in zip(whole, verdicts, strict=True):
+        robust = {name: tables.robust for name, tables in found.items()}
+        families = _families(part.line, robust)
+        entry["worst_family"] = min(families, key=lambda name: float(families[name].mean()))
+        groups = {
+            "unseen": [table for name, table in robust.items() if name in part.unseen],
+            "worst": [families[entry["worst_family"]]],
+            "autoattack": [
+                table for name, table in robust.items() if name.partition("[")[0] in AUTOATTACK
+            ],
+        }
+        for name, group in groups.items():
+            if group:
+                places.append((entry, name))
+                tables.append(union(group))
+    for (entry, name), table, ends in zip(places, tables, intervals(tables), strict=True):
+        entry.update(columns({name: Measured(float(table.mean()), ends)}))
+
+
+def _families(line: Line, robust: dict[str, Table]) -> dict[str, Table]:
+    """By family, right under all its attacks."""
+    groups: defaultdict[str, list[Table]] = defaultdict(list)
+    for name, table in robust.items():
+        groups[line.families[name]].append(table)
+    return {family: union(group) for family, group in groups.items()}
+
+
+def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> None:
+    """Ranks and ties within each group; what is not ranked says why in `missing`."""
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, (entry, _) in enumerate(whole):
+        groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
+    for group in groups.values():
+        found = compared([whole[index][1].line for index in group], reference)
+        ranked = []
+        for index, reason in zip(group, found.reasons, strict=True):
+            if reason:
+                whole[index][0]["missing"] = f"{UNRANKED}{reason}"
+            else:
+                ranked.append(index)
+        if found.size is not None and ranked:
+            _rank_paired(
+                [whole[index] for index in ranked],
+                [verdicts[index] for index in ranked],
+                found.size,
+            )
+
+
+def _rank_paired(whole: Whole, verdicts: Verdicts, size: Size) -> None:
+    """Ranks and ties of rows whose verdicts pair, on the images and episodes that count."""
+    scores = np.stack([
+        counts(found, part.line.families, size, "family mean")
+        for (_, part), found in zip(whole, verdicts, strict=True)
+    ])  # fmt: skip
+    differ = separated(scores)
+    for row, ((entry, part), rank) in enumerate(
+        zip(whole, ranks(scores.sum(axis=1), differ), strict=True)
+    ):
+        tied = [i for i in range(len(whole)) if i != row and not differ[row, i]]
+        entry["tied"] = [whole[i][0]["defense"] for i in tied]
+        entry.update(zip(RANKS[:3], rank, strict=True))
+        if part.line.size != size:
+            entry["note"] = "; ".join(filter(None, (entry["note"], f"ranked on {size} of them")))
+
+
+def _around(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """With the cost of training, and what adapting did to attacks that were not shown."""
+    known = training_costs(frame)[[*KEY, "training_passes"]]
+    table = table.drop(columns="training_passes").merge(known, on=KEY, how="left")
+    harm = collateral(changes(frame))
+    found = [harm.get(Key(*row)) for row in table[list(Key._fields)].itertuples(index=False)]
+    return table.assign(
+        collateral=pd.Series([one.mean if one else None for one in found], dtype="float64"),
+        collateral_worst=pd.Series([one.worst if one else None for one in found], dtype="float64"),
+    )[list(COLUMNS)]

@@ -1,0 +1,71 @@
+"""Everything a leaderboard is made of, from records: the one entry for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmark.cli.garbage import uncollected
+from benchmark.core.errors import UsageError
+from benchmark.results.store import atomic_path, check_writable
+from reports.archive.reference import shipped
+from reports.leaderboard.exports import as_csv, as_json, as_latex, as_markdown
+from reports.leaderboard.page import page
+from reports.leaderboard.per_class import Labels, by_class
+from reports.leaderboard.submission import check_submission
+from reports.leaderboard.table import board
+from reports.tidy.aggregate import per_attack
+from reports.tidy.frame import from_records
+from reports.tidy.sources import gather
+from reports.tidy.text import adaptations
+
+
+@uncollected()
+def write_leaderboard(
+    places: Sequence[Path],
+    out: Path,
+    with_reference: bool = False,
+    submissions: Sequence[Path] = (),
+    labels: Callable[[str], Labels] | None = None,
+) -> list[Path]:
+    """Write leaderboard.html, .md, .csv, .tex and .json; returns their paths.
+
+    Everything is made before the first file is written, and each replaces its predecessor at once.
+
+    Args:
+        places: results folders and files of records (`reports.archive.reference`).
+        out: a folder, made if need be.
+        with_reference: whether the project's own records of other defenses are put beside them.
+        labels: by the name of a data set its `classes.Labels`, so that rows open to their classes.
+        submissions: files of scores that must be those of the records.
+
+    Raises:
+        UsageError: the records cannot be read or disagree, a submission says otherwise, or
+            `out` cannot be written.
+    """
+    sources = gather(places, shipped() if with_reference else ())
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
+    frame = from_records([one.record for one in sources])
+    ours = {one.trained for one in sources if one.reference}
+    table, attacks = board(frame, ours), per_attack(frame)
+    table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
+    for path in submissions:
+        check_submission(path, table)
+    known = {
+        query: found
+        for name in dict.fromkeys(frame["dataset"])
+        for query, found in (labels(name) if labels else {}).items()
+    }
+    classes = by_class(frame, known)
+    texts = {
+        "html": page(table, attacks, classes, sources), "md": as_markdown(table),
+        "csv": as_csv(table), "tex": as_latex(table), "json": as_json(table),
+    }  # fmt: skip
+    check_writable(out)
+    paths = []
+    for kind, text in texts.items():
+        paths.append(out / f"leaderboard.{kind}")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return paths

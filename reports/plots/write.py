@@ -1,0 +1,90 @@
+"""The plots, as PNG and SVG: one file per data set and network each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmark.results.store import atomic_path, slug
+from reports.plots.collateral import collateral_figure
+from reports.plots.matrix import matrix_figure
+from reports.plots.sequence import sequence_figure
+from reports.plots.shots import shots_figure
+from reports.plots.strength import strength_figure
+from reports.plots.tradeoff import cost_figure, plane_figure
+from reports.tidy.aggregate import Views
+
+
+def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> list[Path]:
+    """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
+
+    With `board.costed` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
+
+    There is no `shots-...` where only one K was run. Where other attacks were shown than scored,
+    there is `collateral-...` for each K and `sequence-...`.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    head, attacks = shown.head, shown.attacks
+    places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
+    written: list[Path] = []
+    with styled():
+        for dataset, network in places:
+            name = f"{slug(dataset)}-{slug(network)}"
+            of_head, of_attacks = (
+                table[(table["dataset"] == dataset) & (table["network"] == network)]
+                for table in (head, attacks)
+            )
+            if of_head["shots"].nunique() > 1:
+                written += save(shots_figure(of_head), out / f"shots-{name}")
+            if len(of_attacks):
+                written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
+                written += _save_some({"strength": strength_figure(of_attacks)}, out, name)
+            if table is not None:
+                mine = table[(table["dataset"] == dataset) & (table["network"] == network)]
+                figures = {"plane": plane_figure(mine), "cost": cost_figure(mine)}
+                written += _save_some(figures, out, name)
+        for (dataset, network, shots), part in shown.changed.groupby(
+            ["dataset", "network", "shots"]
+        ):
+            name = f"collateral-{slug(str(dataset))}-{slug(str(network))}-k{shots}"
+            written += save(collateral_figure(part), out / name)
+        for (dataset, network), part in shown.staged.groupby(["dataset", "network"]):
+            name = f"sequence-{slug(str(dataset))}-{slug(str(network))}"
+            written += save(sequence_figure(part), out / name)
+    return written
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The look of all figures."""
+    with as_file(files("reports") / "reattack.mplstyle") as style, rc_context(fname=style):
+        yield
+
+
+def _save_some(figures: Mapping[str, Figure | None], out: Path, name: str) -> list[Path]:
+    """Save the figures there are."""
+    return [
+        path
+        for stem, figure in figures.items()
+        if figure is not None
+        for path in save(figure, out / f"{stem}-{name}")
+    ]
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Save as PNG and SVG; the SVG holds no date, so that equal results give equal files."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    for path in paths:
+        with atomic_path(path) as temporary:
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        figure.set_layout_engine("none")  # laid out once is enough, and equal in both files
+    return paths

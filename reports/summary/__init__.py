@@ -1,0 +1,1 @@
+"""The summary of a run: console, Markdown and tables."""

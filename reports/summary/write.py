@@ -1,0 +1,85 @@
+"""Everything a report is made of, from a results folder: the one entry for the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from benchmark.cli.garbage import uncollected
+from benchmark.core.errors import UsageError
+from benchmark.core.specs import split
+from reports.leaderboard.table import costed
+from reports.plots.write import write_plots
+from reports.summary.files import as_csv, write_tables
+from reports.tidy.aggregate import views
+from reports.tidy.frame import from_records, read
+from reports.tidy.leave_one_out import joined
+from reports.tidy.training_cost import Equal, equal_training
+
+
+class ReportFiles(NamedTuple):
+    """What was written, and a line for each record file not read and each defense left out."""
+
+    csv: Path
+    parquet: Path
+    markdown: Path
+    further: tuple[Path, ...]
+    plots: list[Path]
+    problems: list[str]
+
+
+@uncollected()
+def write_report(
+    directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None
+) -> ReportFiles:
+    """Read the records below `directory`; write tables, summary and plots into `out`.
+
+    Each file replaces its predecessor at once or not at all. A further kind of page is one more
+    function of the frame, called here. `equal` names a defense: only those whose training took as
+    many passes are shown (`costs.equal_training`). `join` names options, comma-separated:
+    defenses that differ in these only are one row (`joined`).
+
+    Raises:
+        UsageError: there are no readable records, `out` cannot be written, `equal` is unknown, or
+            `join` is nothing to join by.
+    """
+    loaded, out = read(directory), Path(out)
+    _check_folder(out)
+    frame, left_out = Equal(from_records(loaded.records), [])
+    if equal is not None:
+        frame, left_out = equal_training(frame, equal)
+    for option in split(join or ""):
+        frame = joined(frame, option)
+    return _write(frame, out, left_out, loaded.problems)
+
+
+@uncollected()
+def write_if_other(frame: pd.DataFrame, out: Path) -> None:
+    """Write the report of a tidy frame, unless the one in `out` is of the very same numbers.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    table, page = out / "results.csv", out / "summary.md"
+    if page.is_file() and table.is_file() and table.read_bytes() == as_csv(frame).encode():
+        return
+    _check_folder(out)
+    _write(frame, out, [], [])
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(
+            f"expected a folder to write the report to, got the file {out}; give --out"
+        )
+
+
+def _write(frame: pd.DataFrame, out: Path, left_out: list[str], problems: list[str]) -> ReportFiles:
+    shown = views(frame)
+    tables, plots = (
+        write_tables(frame, shown, out, left_out),
+        write_plots(shown, out, costed(frame, shown.head)),
+    )
+    return ReportFiles(*tables, plots, [*problems, *left_out])

@@ -1,0 +1,236 @@
+"""Which cells belong to one line of a table, and which of them are missing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args
+
+import pandas as pd
+
+from reports.statistics.scores import Tables, common_prefix, stack
+from reports.tidy.frame import rows
+from reports.tidy.text import visible
+
+Scope = Literal["all", "unseen", "seen", "unknown"]
+
+FAMILIES = (
+    "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "transfer", "score-based",
+    "decision-based", "spatial", "corruption", "patch", "noise",
+)  # fmt: skip
+"""The order of families in tables and plots; families not named here come last."""
+
+
+def by_family(family: str) -> tuple[int, str]:
+    """Sort key for families."""
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family
+
+
+class Key(NamedTuple):
+    """What a line is about: a trained defense and what it may adapt with.
+
+    Where nothing adapts, `method` is "none", `knowledge` is "" and the numbers are 0.
+    """
+
+    dataset: str
+    network: str
+    defense: str
+    shots: int
+    method: str
+    knowledge: str
+    steps: int
+    lr: float
+
+
+class Place(NamedTuple):
+    """Where a cell stands in its line."""
+
+    attack: str
+    seed: int
+
+
+class Size(NamedTuple):
+    """Of the verdicts under each attack."""
+
+    n: int
+    episodes: int
+    seeds: int
+
+    def __str__(self) -> str:
+        seeds = f" x {self.seeds} seeds" if self.seeds > 1 else ""
+        return f"{self.n} images x {self.episodes} episodes{seeds}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells a line should have, and those it has (rows of the tidy frame)."""
+
+    key: Key
+    scope: Scope
+    expected: tuple[Place, ...]
+    cells: dict[Place, Any]
+    families: dict[str, str]
+    """The family of every attack, also of those with no cell here."""
+
+    @cached_property
+    def strangers(self) -> dict[Place, str]:
+        """The done cells that do not belong with the others, and why: they count as missing.
+
+        Verdicts on other images pair with nothing; one seed has one model, one attack one strength.
+        """
+        done = {place: cell for place, cell in self.cells.items() if cell.status == "done"}
+        query = _usual(cell.query for cell in done.values())
+        found = {
+            place: "scored on other images" for place, cell in done.items() if cell.query != query
+        }
+        for why, part, name in (
+            ("scored on another model", "seed", "weights"),
+            ("scored with other options", "attack", "options"),
+        ):
+            groups: defaultdict[Any, list[str]] = defaultdict(list)
+            for place, cell in done.items():
+                groups[getattr(place, part)].append(getattr(cell, name))
+            usual = {key: _usual(values) for key, values in groups.items()}
+            for place, cell in done.items():
+                if getattr(cell, name) != usual[getattr(place, part)]:
+                    found.setdefault(place, why)
+        return found
+
+    @cached_property
+    def scored(self) -> dict[Place, Any]:
+        """The done cells that belong together."""
+        return {
+            place: cell for place, cell in self.cells.items()
+            if cell.status == "done" and place not in self.strangers
+        }  # fmt: skip
+
+    @cached_property
+    def size(self) -> Size:
+        """What all expected cells of a complete line have, and is counted."""
+        shapes = [self.scored[place].verdicts.static.shape for place in self.expected]
+        seeds = len({place.seed for place in self.expected})
+        return Size(min(n for _, n in shapes), min(e for e, _ in shapes), seeds)
+
+    @property
+    def cut(self) -> str:
+        """What a complete line leaves out of some cells, and for whose sake; empty for nothing."""
+        parts = []
+        for what, axis, least in (("images", 1, self.size.n), ("episodes", 0, self.size.episodes)):
+            sizes = {p: self.scored[p].verdicts.static.shape[axis] for p in self.expected}
+            if max(sizes.values()) > least:
+                short = {place.attack for place, size in sizes.items() if size == least}
+                parts.append(
+                    f"{least} of {max(sizes.values())} {what}: {visible(min(short), 40)}"
+                    f"{f' and {len(short) - 1} more attacks' if len(short) > 1 else ''} "
+                    f"ha{'ve' if len(short) > 1 else 's'} no more"
+                )
+        return f"counted on {'; '.join(parts)}" if parts else ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are expected cells and all of them are scored."""
+        return bool(self.expected) and set(self.expected) <= set(self.scored)
+
+    @property
+    def status(self) -> str:
+        """done, or what is in the way: failed, missing or skipped."""
+        if self.complete:
+            return "done"
+        found = {cell.status for cell in self.cells.values()}
+        if "failed" in found:
+            return "failed"
+        return "skipped" if found == {"skipped"} else "missing"
+
+    def attacks(self) -> dict[str, Tables]:
+        """By attack, the verdicts of its seeds (seeds, episodes, n), cut to what all have."""
+        cut = common_prefix([self.scored[place].verdicts for place in self.expected])
+        by_attack: defaultdict[str, list[Tables]] = defaultdict(list)
+        for place, tables in zip(self.expected, cut, strict=True):
+            by_attack[place.attack].append(tables)
+        return {attack: stack(seeds) for attack, seeds in by_attack.items()}
+
+    def by_attack(self) -> Iterator[tuple[str, Line]]:
+        """The line's attacks one by one, skipped ones included; by family, then name."""
+        names = {place.attack for place in (*self.expected, *self.cells)}
+        for name in sorted(names, key=lambda name: (by_family(self.families[name]), name)):
+            yield name, self.only({name})
+
+    def only(self, attacks: set[str], scope: Scope | None = None) -> Line:
+        """The same line over fewer attacks."""
+        return replace(
+            self,
+            scope=scope or self.scope,
+            expected=tuple(place for place in self.expected if place.attack in attacks),
+            cells={place: cell for place, cell in self.cells.items() if place.attack in attacks},
+        )
+
+
+def lines(frame: pd.DataFrame) -> list[Line]:
+    """Every line over all attacks, then over the unseen, seen and unknown ones it has.
+
+    Of cells in which the defender was shown the scored attack; the others are
+    `reports.tidy.sequences`'.
+
+    A line should have every attack that some line of the same data set, network and shots has done
+    or failed, for each of its own seeds. An attack skipped everywhere cannot run there: no hole.
+    """
+    frame = frame[frame["shown"] == ""]
+    cells = _by_key(frame)
+    expected: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for key, found in cells.items():
+        names = {place.attack for place, cell in found.items() if cell.status != "skipped"}
+        expected[key.dataset, key.network, key.shots] |= names
+    families = dict(zip(frame["attack"], frame["family"], strict=True))
+    result = []
+    for key, found in cells.items():
+        seeds = sorted({place.seed for place in found})
+        names = expected[key.dataset, key.network, key.shots]
+        places = tuple(Place(name, seed) for name in sorted(names) for seed in seeds)
+        line = Line(key, "all", places, found, families)
+        result += [line, *_scopes(line)]
+    return result
+
+
+def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Place, Any]]:
+    """One cell a place, the best scored: a folder may hold a quick run beside a full one."""
+    cells: defaultdict[Key, dict[Place, Any]] = defaultdict(dict)
+    for cell in sorted(rows(frame), key=evidence):
+        cells[key_of(cell)][Place(cell.attack, cell.seed)] = cell
+    order = {name: place for place, name in enumerate(dict.fromkeys(frame["defense"]))}
+
+    def position(key: Key) -> tuple[Any, ...]:
+        return key.dataset, key.network, order[key.defense], bool(key.shots), key[4:], key.shots
+
+    return {key: cells[key] for key in sorted(cells, key=position)}
+
+
+def key_of(cell: Any) -> Key:
+    """Of a row of the tidy frame."""
+    trained = cell.dataset, cell.network, cell.defense
+    budget = cell.shots, cell.method, cell.knowledge, cell.steps, cell.lr
+    return Key(*trained, *(budget if cell.adapts else (0, "none", "", 0, 0.0)))
+
+
+def _usual(values: Iterable[str]) -> str:
+    """The most frequent value; of equally many the last in order, so that this is no chance."""
+    found = Counter(values)
+    return max(found, key=lambda value: (found[value], value), default="")
+
+
+def evidence(cell: Any) -> tuple[bool, int, int]:
+    """Sort key: of several cells in one place, the last is the one scored best."""
+    return cell.status == "done", 0 if pd.isna(cell.n) else cell.n, cell.episodes
+
+
+def _scopes(line: Line) -> Iterable[Line]:
+    names = {place.attack for place in (*line.expected, *line.cells)}
+    unseen = {place.attack: cell.unseen for place, cell in line.cells.items()}
+    trained_on = next(iter(line.cells.values())).trained_on
+    for name in names - set(unseen):  # a missing cell: what the others of its defense say
+        unseen[name] = None if trained_on is None else line.families[name] not in trained_on
+    found: defaultdict[Scope, set[str]] = defaultdict(set)
+    for name, value in unseen.items():
+        found["unknown" if pd.isna(value) else "unseen" if value else "seen"].add(name)
+    return [line.only(found[scope], scope) for scope in get_args(Scope) if found[scope]]
