@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import Limits, Place
 from benchmark.execution.execute import Team, fill
-from benchmark.execution.limits import Limits
 from benchmark.execution.worker import Job
 from benchmark.plan.matrix import defense_texts
 from benchmark.plan.request import make_request

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.results.records import (
-    Budget,
-    Cell,
-    Cost,
-    Outcome,
-    Provenance,
-    Record,
-    Status,
-    Verdicts,
-)
+from benchmark.core.schema import Cost
+from benchmark.results.records import Budget, Cell, Outcome, Provenance, Record, Status, Verdicts
 from benchmark.results.store import sealed
 from reports.tidy.aggregate import headline
 

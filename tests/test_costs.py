@@ -10,7 +10,8 @@ from report_records import outcome, record
 from rich.console import Console
 
 from benchmark.core.errors import UsageError
-from benchmark.results.records import Effort, Record
+from benchmark.core.schema import Effort
+from benchmark.results.records import Record
 from benchmark.results.store import write_record
 from reports.summary.console import print_summary
 from reports.summary.page import summary

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from own_models import FINE, FINE_FAILED, SIX, fill_with, own_model, same, statuses
 
-from benchmark.core.errors import OverLimit
-from benchmark.core.faults import LINE, PAGE, Escape, clean, contained, describe, trace
+from benchmark.core.errors import LINE, PAGE, Escape, OverLimit, clean, contained, describe, trace
 from benchmark.execution.execute import Team
 
 TEAMS = {"here": Team("here"), "processes": Team("processes", 2)}

@@ -10,13 +10,14 @@ from torch import nn
 
 from benchmark.adaptation import adapt
 from benchmark.core.errors import UsageError
+from benchmark.core.schema import Effort
 from benchmark.data import load, splits
 from benchmark.evaluation.verdicts import state_hash
 from benchmark.protocol import cell as runner
 from benchmark.protocol import integrity
 from benchmark.protocol import workspace as lab
 from benchmark.protocol.integrity import buffers_moved
-from benchmark.results.records import Effort, Integrity, Record, Verdicts, fell
+from benchmark.results.records import Integrity, Record, Verdicts, fell
 from benchmark.results.store import record_path, write_record
 
 

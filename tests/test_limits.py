@@ -9,10 +9,11 @@ import time
 import pytest
 from own_models import FINE, FINE_FAILED, SIX, fill_with, own_model, statuses
 
+from benchmark.artifacts.settings import Limits
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.execution import limits
 from benchmark.execution.execute import Team
-from benchmark.execution.limits import Limits, check_limits, limited, resident
+from benchmark.execution.limits import check_limits, limited, resident
 
 TEAMS = [Team("here"), Team("processes", 1)]
 ENDLESS = "while {when}: pass"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from report_records import ATTACKS, HOSTILE, matrix, outcome, record, without
 
-from benchmark.results.records import Effort
+from benchmark.core.schema import Effort
 from reports.leaderboard.table import board, costed
 from reports.leaderboard.threats import ALL
 from reports.plots.palette import marks

@@ -14,6 +14,7 @@ from torch import nn
 from attacks.autoattack.square import SquareLinf
 from attacks.gradient import PGDLinf
 from benchmark.artifacts.examples import Wanted, craft, craft_piece
+from benchmark.artifacts.settings import Limits
 from benchmark.core.errors import AuditError
 from benchmark.evaluation import batch_size as pieces_module
 from benchmark.evaluation.batch_size import FEWER, MOST, kept_for_the_way_back, pieces_for
@@ -21,7 +22,6 @@ from benchmark.evaluation.verdicts import Meter, frozen
 from benchmark.execution import scheduler
 from benchmark.execution import worker as work
 from benchmark.execution.execute import Team
-from benchmark.execution.limits import Limits
 from benchmark.execution.processes import Processes
 from benchmark.execution.worker import Made, PieceOrder
 from benchmark.protocol.workspace import Lab

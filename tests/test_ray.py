@@ -10,10 +10,10 @@ import time
 import pytest
 from own_models import FINE, FINE_FAILED, KILL, SIX, fill_with, own_model, same, statuses
 
+from benchmark.artifacts.settings import Limits
 from benchmark.core.errors import UsageError
 from benchmark.execution import ray_backend
 from benchmark.execution.execute import Team
-from benchmark.execution.limits import Limits
 from benchmark.execution.ray_backend import check_ray
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 from report_records import PROVENANCE, outcome
 
-from benchmark.results.records import Budget, Cell, Record, Verdicts, short_hash
+from benchmark.core.schema import short_hash
+from benchmark.results.records import Budget, Cell, Record, Verdicts
 
 
 def cell(**changes) -> Cell:

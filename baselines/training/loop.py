@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 from baselines.training.course import Course
 from baselines.training.snapshot import State, keep, restore
 from benchmark.core.errors import AuditError
+from benchmark.core.schema import Effort
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Progress, Trained
 from benchmark.data.splits import Split, minibatches
 from benchmark.evaluation.verdicts import Meter, metered
-from benchmark.results.records import Effort
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """The scalar to minimise, given the model in train mode and a batch."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.training.course import Course, Unusable
-from benchmark.results.cells import Amount, Count, Frozen
+from benchmark.core.schema import Amount, Count, Frozen
 from benchmark.results.weights import misfit
 
 if TYPE_CHECKING:

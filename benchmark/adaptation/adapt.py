@@ -30,8 +30,9 @@ from benchmark.core.model_batch import (
     wide,
 )
 from benchmark.core.out_of_memory import in_parts
+from benchmark.core.schema import Effort
 from benchmark.core.types import Batch
-from benchmark.results.records import Budget, Effort, Method
+from benchmark.results.records import Budget, Method
 
 Show = Callable[[Parameters], Batch]
 """What the defender looks at in one inner step, given the parameters it has by then."""

@@ -22,6 +22,7 @@ from benchmark.artifacts.probe_answers import answers_of
 from benchmark.artifacts.settings import Place, Watch
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.isolation import kept
+from benchmark.core.schema import Effort, Frozen, short_hash
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch, Defense, Trained
 from benchmark.data.splits import Dataset
@@ -31,8 +32,7 @@ from benchmark.evaluation.probe import probe
 from benchmark.identity import fingerprint
 from benchmark.results import store
 from benchmark.results.answers import Answers
-from benchmark.results.cells import Frozen
-from benchmark.results.records import Cell, Effort, short_hash
+from benchmark.results.records import Cell
 from benchmark.results.weights import read_weights, write_weights
 
 LOOKED_AT = 100

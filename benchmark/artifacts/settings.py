@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from benchmark.core.types import Attack, Progress
-from benchmark.execution.limits import Limits
 from benchmark.results.records import Cell, Choice
 
 Reattack = Literal["all", "standing"]
+
+
+class Limits(NamedTuple):
+    """What one cell may take; None is no limit."""
+
+    seconds: float | None = None
+    gigabytes: float | None = None
+    """Resident memory of the process the cell runs in, all of it, in units of 1e9 bytes."""
+    hard: bool = False
+    """Whether the process may be ended: true in a worker."""
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any."""
+        return self.seconds is not None or self.gigabytes is not None
 
 
 class Place(NamedTuple):

@@ -54,9 +54,9 @@ def update_now(
 
 def run_suite(suite: str, folder: Path) -> None:
     """Run a suite into a results folder; what fails there is missing to whoever reads it."""
+    from benchmark.artifacts.settings import Limits
     from benchmark.cli import launch
     from benchmark.execution.execute import Team
-    from benchmark.execution.limits import Limits
 
     wish = launch.Wish(
         suite, folder, None, False, "auto", "float32", Team(), None, Limits(), sys.argv[1:]

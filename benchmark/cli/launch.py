@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast, get_args
 import torch
 from rich.console import Console
 
-from benchmark.artifacts.settings import Place, Reattack
+from benchmark.artifacts.settings import Limits, Place, Reattack
 from benchmark.cli.cache import LIMIT
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.cli.options import DEBUG
@@ -24,7 +24,7 @@ from benchmark.data.catalog import DATASETS
 from benchmark.evaluation.precision import check_precision
 from benchmark.execution.allocator import keep_memory
 from benchmark.execution.execute import Team, check_team, cores, fill, needs_processes, units
-from benchmark.execution.limits import Limits, check_limits
+from benchmark.execution.limits import check_limits
 from benchmark.execution.processes import warm_up
 from benchmark.execution.progress import Progress, Silent
 from benchmark.execution.worker import Job

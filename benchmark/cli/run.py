@@ -16,8 +16,7 @@ from benchmark.cli.app import App
 from benchmark.cli.cache import LIMIT
 from benchmark.cli.garbage import importing
 from benchmark.cli.options import DEBUG, numbers, words
-from benchmark.core.errors import UsageError
-from benchmark.core.faults import describe
+from benchmark.core.errors import UsageError, describe
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -172,9 +171,9 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Train defenses, attack them, adapt to a few attacked images, and attack again."""
     with importing():
+        from benchmark.artifacts.settings import Limits
         from benchmark.cli import launch
         from benchmark.execution.execute import Team
-        from benchmark.execution.limits import Limits
 
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,

@@ -61,9 +61,9 @@ def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Choose method, steps and learning rate of adaptation by robust@K, attacked again."""
     with importing():
+        from benchmark.artifacts.settings import Limits
         from benchmark.cli import launch, tuning
         from benchmark.execution.execute import Team
-        from benchmark.execution.limits import Limits
 
     steps = grid("--steps-grid", steps_grid)
     if any(value != int(value) for value in steps):

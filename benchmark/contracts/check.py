@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
-from benchmark.core.faults import describe
+from benchmark.core.errors import describe
 
 S = TypeVar("S")
 Rule = Callable[[S], str | None]

@@ -1,9 +1,16 @@
-"""The errors a user can meet. Each message says what was expected, what came, and what to do."""
+"""The errors a user can meet, and how what went wrong is told in words that any record can hold.
+
+Each message says what was expected, what came, and what to do. Code that is not ours raises
+anything: what would end the program, what cannot say what it is, what takes megabytes to say it.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -35,3 +42,73 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
     return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}")
+
+
+LINE, PAGE = 2_000, 20_000
+"""Characters of a reason and of a traceback."""
+
+
+class Escape(RuntimeError):
+    """Code that is not ours raised what is no Exception: SystemExit, say. That is the cause."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let nothing but an Exception out, so that it costs a cell and not the run.
+
+    Ctrl-C passes, and so does what a limit raises.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, OverLimit):
+        raise
+    except BaseException as error:
+        raise Escape from error
+
+
+def describe(error: BaseException) -> str:
+    """One line: what went wrong and, for a crash, where."""
+    if isinstance(error, Escape) and error.__cause__ is not None:
+        error = error.__cause__
+    text = clean(" ".join(_words(error).split()), LINE)
+    if isinstance(error, AuditError | UsageError | OverLimit):
+        return text or type(error).__name__
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return f"{type(error).__name__}: {text}"
+    frame, line = frames[-1]
+    return f"{type(error).__name__}: {text} ({Path(frame.f_code.co_filename).name}:{line})"
+
+
+def trace(error: BaseException) -> str:
+    """The traceback, without its middle where it is long; empty for what was raised nowhere."""
+    if error.__traceback__ is None:
+        return ""
+    try:
+        with contained():
+            return clean("".join(traceback.format_exception(error)), PAGE)
+    except Exception:  # an error that cannot be formatted
+        frames = traceback.walk_tb(error.__traceback__)
+        where = [f"  {frame.f_code.co_filename}:{line}" for frame, line in frames]
+        return clean("\n".join([*where, describe(error)]), PAGE)
+
+
+def clean(text: str, most: int) -> str:
+    r"""Text that UTF-8 can hold, its middle left out where it is longer than `most` characters.
+
+    >>> clean("a\udcffb", 9), clean("abcdefgh", 6)
+    ('a\\udcffb', 'abc [2 characters left out] fgh')
+    """
+    if len(text) > most:
+        half = most // 2
+        left_out = f" [{len(text) - 2 * half} characters left out] "
+        text = text[:half] + left_out + text[-half:]
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _words(error: BaseException) -> str:
+    try:
+        with contained():
+            return str(error)
+    except Exception:
+        return "it cannot say what"

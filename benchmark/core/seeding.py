@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from benchmark.results.records import short_hash
+from benchmark.core.schema import short_hash
 
 
 def stream(*names: object) -> torch.Generator:

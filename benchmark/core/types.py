@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.schema import Effort
 from benchmark.core.streams import Streams
-from benchmark.results.records import Effort
 
 Family = Literal[
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmark.core.errors import AuditError, UsageError
+from benchmark.core.schema import short_hash
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
-from benchmark.results.records import short_hash
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -121,6 +121,11 @@ def for_choosing(dataset: Dataset) -> Dataset:
     others[shown] = False
     scored = dataset.validation.take(others.nonzero().flatten())
     return replace(dataset, validation=dataset.validation.take(shown), test=scored)
+
+
+POOL, EPISODES = 10, 5
+"""Shown images per class, and episodes, that are crafted at once, since alone they are small
+batches."""
 
 
 class Episode(NamedTuple):

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from benchmark.artifacts.settings import Limits
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.execution.allocator import give_back
 
@@ -27,21 +27,6 @@ GRACE = 2.0
 PERIOD = 0.05
 """Seconds between two looks."""
 STATM = Path("/proc/self/statm")
-
-
-class Limits(NamedTuple):
-    """What one cell may take; None is no limit."""
-
-    seconds: float | None = None
-    gigabytes: float | None = None
-    """Resident memory of the process the cell runs in, all of it, in units of 1e9 bytes."""
-    hard: bool = False
-    """Whether the process may be ended: true in a worker."""
-
-    @property
-    def are_set(self) -> bool:
-        """Whether there is any."""
-        return self.seconds is not None or self.gigabytes is not None
 
 
 def check_limits(limits: Limits) -> None:

@@ -20,8 +20,7 @@ from benchmark.artifacts.examples import Piece
 from benchmark.artifacts.models import Model, is_spoiled
 from benchmark.artifacts.settings import Place
 from benchmark.core.copying import copied
-from benchmark.core.errors import AuditError, UsageError
-from benchmark.core.faults import contained
+from benchmark.core.errors import AuditError, UsageError, contained
 from benchmark.core.isolation import kept
 from benchmark.core.types import Attack
 from benchmark.data.splits import Dataset

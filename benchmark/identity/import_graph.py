@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmark.core.schema import short_hash
 from benchmark.identity.module_finder import OURS, ROOT, Finder, Found, Places
 from benchmark.identity.source_parser import Imported, parsed
-from benchmark.results.records import short_hash
 
 BROUGHT = "reattack_user_"
 """How the packages begin in which `benchmark.identity.user_file` puts a user's file and its

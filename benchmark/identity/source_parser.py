@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from benchmark.results.records import short_hash
+from benchmark.core.schema import short_hash
 
 
 class Imported(NamedTuple):

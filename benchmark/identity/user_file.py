@@ -23,9 +23,9 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from benchmark.core.isolation import Changes, kept
+from benchmark.core.schema import short_hash
 from benchmark.identity.import_graph import BROUGHT, follow, places_for
 from benchmark.identity.module_finder import OURS, ROOT, Places, is_installed, look, owners
-from benchmark.results.records import short_hash
 
 
 class Home(ModuleType):

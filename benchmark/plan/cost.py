@@ -12,8 +12,8 @@ from baselines.networks.zoo import build_network
 from benchmark.core.seeding import stream
 from benchmark.core.types import Attack
 from benchmark.data.catalog import DATASETS
+from benchmark.data.splits import POOL
 from benchmark.plan.matrix import Plan
-from benchmark.protocol.workspace import POOL
 from benchmark.results.records import Cell
 
 PROBE = 100

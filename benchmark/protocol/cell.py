@@ -18,8 +18,7 @@ from torch import Tensor
 
 from benchmark.adaptation.adapt import Adapted, adapt_all, as_one
 from benchmark.adaptation.parameters import missing
-from benchmark.core.errors import OverLimit, UsageError
-from benchmark.core.faults import contained
+from benchmark.core.errors import OverLimit, UsageError, contained
 from benchmark.core.isolation import kept
 from benchmark.core.notes import heard_by
 from benchmark.core.out_of_memory import in_parts

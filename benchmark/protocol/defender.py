@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from benchmark.adaptation.adapt import Adapted, Show, with_parameters
 from benchmark.core.model_batch import Parameters, wide
+from benchmark.core.schema import Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.data.splits import at_stage, minibatches
 from benchmark.evaluation.verdicts import Meter, frozen, run_attack
 from benchmark.protocol.workspace import Lab
-from benchmark.results.records import Cell, Effort
+from benchmark.results.records import Cell
 
 
 class Looks:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from benchmark.core.errors import UsageError
-from benchmark.core.faults import describe, trace
+from benchmark.core.errors import UsageError, describe, trace
+from benchmark.core.schema import Cost
 from benchmark.core.specs import Spec
 from benchmark.core.types import Defense
 from benchmark.evaluation.verdicts import Meter
@@ -16,7 +16,7 @@ from benchmark.identity import fingerprint
 from benchmark.protocol.pictures import Ending
 from benchmark.protocol.workspace import Lab
 from benchmark.results.answers import same
-from benchmark.results.records import Cell, Cost, Outcome, Provenance, Record, Status
+from benchmark.results.records import Cell, Outcome, Provenance, Record, Status
 from benchmark.results.store import is_kept, read_record, record_path, write_record
 
 

@@ -18,17 +18,18 @@ from benchmark.artifacts.example_cache import Cache
 from benchmark.artifacts.examples import Crafted, Piece, Wanted, craft, craft_piece, is_kept
 from benchmark.artifacts.models import Model, is_spoiled, trained_model
 from benchmark.artifacts.settings import Place, Watch
-from benchmark.core.faults import contained
+from benchmark.core.errors import contained
+from benchmark.core.schema import short_hash
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.data import load, splits
-from benchmark.data.splits import Dataset, Split
+from benchmark.data.splits import EPISODES, POOL, Dataset, Split
 from benchmark.evaluation import verdicts
 from benchmark.evaluation.precision import in_precision
 from benchmark.identity import fingerprint
 from benchmark.identity.import_graph import reachable_hash
 from benchmark.plan.matrix import Plan
-from benchmark.results.records import Cell, Scored, short_hash
+from benchmark.results.records import Cell, Scored
 
 T = TypeVar("T")
 PIXELS = 64 << 20
@@ -36,8 +37,6 @@ PIXELS = 64 << 20
 STATIC = 128 << 20
 """Bytes of static examples kept in memory: a matrix of attacks shown and scored comes back to each
 of them after every attack shown."""
-POOL, EPISODES = 10, 5
-"""Shown images per class, and episodes, that are crafted at once, see `Lab.shown`."""
 
 
 class _Failed(NamedTuple):

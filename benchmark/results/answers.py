@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from benchmark.results.cells import Frozen
+from benchmark.core.schema import Frozen
 
 TOLERANCE = 1e-4
 """Of the largest logit: far above what another processor rounds, far below what matters."""

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from benchmark.core.schema import Amount, Count, Frozen, Seed
 
 Method = Literal["none", "finetune", "trust", "head", "norm", "learned"]
 Knowledge = Literal["captured", "simulated", "clean"]
 Scored = Literal["test", "validation"]
-
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-"""Of anything: a float holds it exactly, and so do sums of many."""
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Amount = Annotated[float, Field(ge=0, le=1e100)]
-"""Of anything that is measured: means and squares of many are still numbers."""
-
-
-class Frozen(BaseModel):
-    """Written once, with finite numbers, and nothing in it that nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Budget(Frozen):

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from benchmark.results.cells import Amount, Count, Frozen
+from benchmark.core.schema import Amount, Count, Effort, Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,38 +60,6 @@ class Verdicts(Frozen):
 
 def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
-
-
-class Cost(Frozen):
-    """What the cell took. Passes count images; shared work is booked on the cell that did it.
-
-    Examples that were found in the cache cost no passes: they were booked when they were crafted.
-    """
-
-    seconds: Amount = 0.0
-    forwards: Count = 0
-    backwards: Count = 0
-
-
-class Effort(Cost):
-    """What learning took, in training or in one episode of adaptation."""
-
-    images: Count = 0
-    """Labelled images learnt from, each as often as it was shown."""
-    updates: Count = 0
-    """Steps of the optimiser."""
-
-    @property
-    def passes(self) -> int:
-        """Of images through the network, forward and backward."""
-        return self.forwards + self.backwards
-
-    def __add__(self, other: Effort) -> Effort:
-        """One after the other."""
-        return Effort(**{name: getattr(self, name) + getattr(other, name) for name in EFFORT})
-
-
-EFFORT = tuple(Effort.model_fields)
 
 
 class Integrity(Frozen):

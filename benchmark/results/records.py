@@ -6,18 +6,18 @@ schema 1 carry none: they are read, and say so.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from benchmark.core.schema import Cost, Effort, Frozen
 from benchmark.results.answers import Answers
-from benchmark.results.cells import Budget, Cell, Choice, Frozen, Knowledge, Method, Scored
-from benchmark.results.outcomes import Cost, Effort, Integrity, Outcome, Share, Verdicts, fell
+from benchmark.results.cells import Budget, Cell, Choice, Knowledge, Method, Scored
+from benchmark.results.outcomes import Integrity, Outcome, Share, Verdicts, fell
 from benchmark.results.sizes import fits
 
 __all__ = [
-    "Budget", "Cell", "Choice", "Cost", "Effort", "Integrity", "Knowledge", "Method", "Outcome",
+    "Budget", "Cell", "Choice", "Integrity", "Knowledge", "Method", "Outcome",
     "Scored", "Share", "Verdicts", "fell",
 ]  # fmt: skip
 """Of `benchmark.results.cells` and `outcomes`, which records are about."""
@@ -140,10 +140,3 @@ class Record(Frozen):
         if not adapts and not (self.outcome.is_unadapted() and not any(self.outcome.moved)):
             raise ValueError("nothing adapts, yet the verdicts are not those of the trained model")
         return self
-
-
-def short_hash(*parts: object) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts' text."""
-    return hashlib.sha256(
-        "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    ).hexdigest()[:16]

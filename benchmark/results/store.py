@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from benchmark.core.errors import UsageError
+from benchmark.core.schema import short_hash
 from benchmark.results import sealing
 from benchmark.results.folders import files_below
-from benchmark.results.records import SCHEMA, Cell, Record, short_hash
+from benchmark.results.records import SCHEMA, Cell, Record
 
 LARGEST = 1 << 23
 """Bytes of a record, at most: verdicts on ImageNet in 100 episodes take a third of it."""

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmark.core.errors import UsageError
-from benchmark.results.records import Record, short_hash
+from benchmark.core.schema import short_hash
+from benchmark.results.records import Record
 
 ROWS = ("clean", "stored", "again")
 """The images as they are; attacked against the trained model; against that of the first episode."""

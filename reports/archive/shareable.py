@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from benchmark.core.schema import short_hash
 from benchmark.results.answers import Answers, same
 from benchmark.results.cells import Cell
-from benchmark.results.records import Provenance, Record, short_hash
+from benchmark.results.records import Provenance, Record
 from reports.archive.paths import bare, command, label, option, places, without
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from reports.leaderboard.chart import Chart, chart
 from reports.leaderboard.columns import several
 from reports.leaderboard.images import Album
-from reports.leaderboard.rows import Row
+from reports.leaderboard.rows import Row, of_row
 from reports.leaderboard.threats import ALL
-from reports.tidy.sources import Sourced, of_row
+from reports.tidy.sources import Sourced
 from reports.tidy.text import percent, visible
 
 

@@ -15,8 +15,8 @@ from benchmark.core.errors import UsageError
 from benchmark.results.records import Outcome
 from benchmark.results.thumbnail import LARGEST, decode, png
 from reports.archive.paths import bare
-from reports.leaderboard.rows import Row
-from reports.tidy.sources import Sourced, of_row
+from reports.leaderboard.rows import Row, of_row
+from reports.tidy.sources import Sourced
 from reports.tidy.text import visible
 
 ROOM = 1 << 20

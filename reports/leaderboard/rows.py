@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from reports.leaderboard.threats import ALL
 from reports.tidy.frame import rows
 from reports.tidy.lines import Key
+from reports.tidy.sources import Sourced
 
 ROW = ("dataset", "network", "defense", "method", "knowledge", "steps", "lr")
 
@@ -71,3 +72,14 @@ def _row(key: tuple[Any, ...], adapted: list[Any], start: list[Any]) -> Row:
     last = (adapted or start)[-1]
     dataset, network, defense = key
     return Row(dataset, network, defense, last.adaptation, last.knowledge, dict(by_threat))
+
+
+def of_row(row: Row, sources: Sequence[Sourced]) -> list[Sourced]:
+    """Those of a row, out of the records of its defense: of K = 0, and of its way to adapt."""
+    line = row.adapted
+    wanted = (line.method, line.knowledge, line.steps, line.lr)
+    return [
+        one for one in sources
+        if not (budget := one.record.cell.budget).adapts
+        or (budget.method, budget.knowledge, budget.steps, budget.lr) == wanted
+    ]  # fmt: skip

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.errors import UsageError
-from benchmark.results.records import Effort, Record, Scored
+from benchmark.core.schema import Effort
+from benchmark.results.records import Record, Scored
 from benchmark.results.store import Loaded, read_records
 from reports.archive.shareable import shareable
 from reports.archive.trust import doubts, options

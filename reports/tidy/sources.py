@@ -12,7 +12,6 @@ from benchmark.results.store import read_record, record_files
 from reports.archive.reference import SUFFIX, read_file
 from reports.archive.shareable import shareable
 from reports.archive.trust import differing, options
-from reports.leaderboard.rows import Row
 from reports.tidy.text import visible
 
 
@@ -90,17 +89,6 @@ def _evidence(one: Sourced) -> tuple[bool, int, int]:
     """As `lines.evidence`."""
     outcome = one.record.outcome
     return outcome is not None, outcome.n if outcome else 0, one.record.cell.episodes
-
-
-def of_row(row: Row, sources: Sequence[Sourced]) -> list[Sourced]:
-    """Those of a row, out of the records of its defense: of K = 0, and of its way to adapt."""
-    line = row.adapted
-    wanted = (line.method, line.knowledge, line.steps, line.lr)
-    return [
-        one for one in sources
-        if not (budget := one.record.cell.budget).adapts
-        or (budget.method, budget.knowledge, budget.steps, budget.lr) == wanted
-    ]  # fmt: skip
 
 
 def _read(place: Path) -> Iterator[Sourced]:
