@@ -7,7 +7,7 @@ its verdicts are taken again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from benchmark.core.errors import AuditError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.evaluation import verdicts
-from benchmark.evaluation.batch_size import pieces, pieces_for
+from benchmark.evaluation.batch_size import COSTLY, pieces, pieces_for
 from benchmark.evaluation.verdicts import Meter, correct
 from benchmark.identity import fingerprint
 from benchmark.identity.import_graph import reachable_hash
@@ -27,9 +27,12 @@ from benchmark.results.weights import tensor_bytes
 
 LAYOUT = 1
 """Of cache files: another number, and no older file is found."""
+RECENT = 128 << 20
+"""Bytes of examples kept in memory: a matrix of attacks shown and scored comes back to each of them
+after every attack shown."""
 
 
-class Wanted(NamedTuple):
+class AttackRequest(NamedTuple):
     """Examples to craft at full strength, against a trained model."""
 
     attack: Attack
@@ -41,111 +44,137 @@ class Wanted(NamedTuple):
     """What this is, in words, for people who look into the cache."""
 
     @property
-    def pieces(self) -> list[Tensor]:
-        """Rows (int64) that are attacked at once."""
-        return pieces_for(self.attack, self.model.searched, self.batch.images)
+    def pieces(self) -> list[AttackRequest]:
+        """Of a costly attack, the parts that are attacked, and kept, one by one; else itself."""
+        rows = pieces_for(self.attack, self.model.searched, self.batch.images)
+        if self.attack.passes < COSTLY or len(rows) == 1:
+            return [self]
+        what = self.about.get("what", "")
+        return [
+            self._replace(
+                batch=self.batch.take(some),
+                rng=self.rng.take(some),
+                about={**self.about, "what": f"{what}, piece {number} of {len(rows)}"},
+            )
+            for number, some in enumerate(rows, 1)
+        ]
 
     @property
     def may_be_kept(self) -> bool:
         """A model that answers at random is attacked every time."""
         return not any(flag.startswith("randomised") for flag in self.model.flags)
 
-
-class Piece(NamedTuple):
-    """Some of the examples, crafted elsewhere: proposals to be audited again."""
-
-    images: Tensor
-    outside: int
-    """How many of them left the budget; their originals took over."""
-    target: str
-    """`state_hash` of the model that was attacked."""
-    meter: Meter
-    """What it took."""
+    def equals(self, other: AttackRequest) -> bool:
+        """Whether another asks for the same examples."""
+        return (
+            self.about == other.about
+            and (self.model.hash, self.model.training) == (other.model.hash, other.model.training)
+            and identity(self.attack) == identity(other.attack)
+            and torch.equal(self.rng.keys, other.rng.keys)
+            and torch.equal(self.batch.images, other.batch.images)
+        )
 
 
-class Crafted(NamedTuple):
+class AdversarialExamples(NamedTuple):
     """What an attack does to the trained model: crafted once, used by every budget."""
 
     images: Tensor
     clean: Tensor
     robust: Tensor
     outside: int
+    """Proposals of a minimum-norm attack over budget; their originals took over."""
 
 
-def craft(
-    cache: Cache | None, wanted: Wanted, meter: Meter, given: Sequence[Piece] = ()
-) -> Crafted:
-    """Attack every image at full strength, or read what the same attack led to before.
+class ExampleStore:
+    """Crafts examples, or finds those that were crafted before: in memory, then in the cache."""
 
-    Passes are counted on `meter` only where something is crafted. `given`: all pieces, where
-    others have crafted them for this call.
-    """
-    clean = correct(wanted.model.network, wanted.batch)
-    if cache is None or not wanted.may_be_kept:
-        return _craft(wanted, clean, meter, given)
-    key = key_of(wanted)
-    found = cache.get(key)
-    if found is not None:
-        try:
-            return recheck(wanted, clean, found)
-        except AuditError as error:
-            cache.say(f"cached examples are not used, but made again: {error}")
-    made = _craft(wanted, clean, meter, given)
-    notes = {**wanted.about, "outside": str(made.outside)}
-    cache.put(key, Entry(made.images, made.clean, made.robust, notes))
-    return made
+    def __init__(self, cache: Cache | None) -> None:
+        self.cache = cache
+        self._recent: list[tuple[AttackRequest, AdversarialExamples]] = []
+
+    def craft(self, request: AttackRequest, meter: Meter) -> AdversarialExamples:
+        """Attack every image at full strength; passes are counted where something is crafted."""
+        known = [made for asked, made in self._recent if asked.equals(request)]
+        made = known[0] if known else self._craft(request, meter)
+        self._recent = [one for one in self._recent if one[1] is not made]
+        self._recent.append((request, made))
+        while sum(made.images.nbytes for _, made in self._recent[:-1]) > RECENT:
+            self._recent.pop(0)
+        return made
+
+    def missing(self, request: AttackRequest) -> list[int]:
+        """The pieces of a costly attack that are not in the cache, by number; else none."""
+        pieces = request.pieces
+        if self.cache is None or not request.may_be_kept or len(pieces) == 1:
+            return []
+        return [number for number, one in enumerate(pieces) if not self.cache.has(key_of(one))]
+
+    def craft_piece(self, request: AttackRequest, number: int, meter: Meter) -> None:
+        """Put one of the pieces into the cache, for whoever needs them all."""
+        piece = request.pieces[number]
+        self._find(piece, correct(piece.model.network, piece.batch), meter)
+
+    def _craft(self, request: AttackRequest, meter: Meter) -> AdversarialExamples:
+        clean = correct(request.model.network, request.batch)
+        pieces = request.pieces if self.cache and request.may_be_kept else [request]
+        if len(pieces) == 1:
+            return self._find(request, clean, meter)
+        found = [
+            self._find(piece, correct(piece.model.network, piece.batch), meter) for piece in pieces
+        ]
+        images, outside = (
+            torch.cat([one.images for one in found]),
+            sum(one.outside for one in found),
+        )
+        return _judged(request, clean, images, outside)
+
+    def _find(self, request: AttackRequest, clean: Tensor, meter: Meter) -> AdversarialExamples:
+        """From the cache where it holds them, else crafted and put there."""
+        if self.cache is None or not request.may_be_kept:
+            return _attacked(request, clean, meter)
+        key = key_of(request)
+        found = self.cache.get(key)
+        if found is not None:
+            try:
+                return recheck(request, clean, found)
+            except AuditError as error:
+                self.cache.say(f"cached examples are not used, but made again: {error}")
+        made = _attacked(request, clean, meter)
+        notes = {**request.about, "outside": str(made.outside)}
+        self.cache.put(key, Entry(made.images, made.clean, made.robust, notes))
+        return made
 
 
-def is_kept(cache: Cache | None, wanted: Wanted) -> bool:
-    """Whether the cache holds these."""
-    return cache is not None and wanted.may_be_kept and cache.has(key_of(wanted))
+def _attacked(request: AttackRequest, clean: Tensor, meter: Meter) -> AdversarialExamples:
+    attack, model, batch, rng, _ = request
+    made = verdicts.run_attack(attack, model.searched, batch, "examples", meter, rng)
+    return _judged(request, clean, made.images, int(made.outside.sum()))
 
 
-def craft_piece(wanted: Wanted, number: int) -> Piece:
-    """One of the pieces in which `craft` would attack the batch, the same bit for bit."""
-    rows, meter = wanted.pieces[number], Meter()
-    batch, rng = wanted.batch.take(rows), wanted.rng.take(rows)
-    made = verdicts.run_attack(wanted.attack, wanted.model.searched, batch, "examples", meter, rng)
-    return Piece(made.images.cpu(), int(made.outside.sum()), made.target, meter)
+def _judged(
+    request: AttackRequest, clean: Tensor, images: Tensor, outside: int
+) -> AdversarialExamples:
+    robust = clean & correct(request.model.network, Batch(images, request.batch.labels))
+    return AdversarialExamples(images, clean, robust, outside)
 
 
-def _craft(wanted: Wanted, clean: Tensor, meter: Meter, given: Sequence[Piece]) -> Crafted:
-    attack, model, batch, rng, _ = wanted
-    if given:
-        images, outside = _joined(wanted, meter, given)
-    else:
-        made = verdicts.run_attack(attack, model.searched, batch, "examples", meter, rng)
-        images, outside = made.images, int(made.outside.sum())
-    robust = clean & correct(model.network, Batch(images, batch.labels))
-    return Crafted(images, clean, robust, outside)
-
-
-def _joined(wanted: Wanted, meter: Meter, given: Sequence[Piece]) -> tuple[Tensor, int]:
-    if any(piece.target != wanted.model.hash for piece in given):
-        raise AuditError(f"examples of {wanted.attack.name} were crafted against another model")
-    for piece in given:
-        meter.add(piece.meter)
-    images = torch.cat([piece.images for piece in given])
-    return _audited_again(wanted, images), sum(piece.outside for piece in given)
-
-
-def recheck(wanted: Wanted, clean: Tensor, found: Entry) -> Crafted:
+def recheck(request: AttackRequest, clean: Tensor, found: Entry) -> AdversarialExamples:
     """What was found, audited like a fresh proposal and with fresh verdicts.
 
     Raises:
         AuditError: it breaks a rule of the attack, or verdicts are not what they were.
     """
-    images = _audited_again(wanted, found.images)
-    robust = clean & correct(wanted.model.network, Batch(images, wanted.batch.labels))
+    images = _audited_again(request, found.images)
+    robust = clean & correct(request.model.network, Batch(images, request.batch.labels))
     for expected, got in ((found.clean, clean), (found.robust, robust)):
         if not torch.equal(expected, got.cpu()):
             changed = int((expected != got.cpu()).sum())
-            raise AuditError(f"{changed} verdicts of {wanted.attack.name} are not what they were")
-    return Crafted(images, clean, robust, int(found.notes["outside"]))
+            raise AuditError(f"{changed} verdicts of {request.attack.name} are not what they were")
+    return AdversarialExamples(images, clean, robust, int(found.notes["outside"]))
 
 
-def _audited_again(wanted: Wanted, images: Tensor) -> Tensor:
-    attack, batch = wanted.attack, wanted.batch
+def _audited_again(request: AttackRequest, images: Tensor) -> Tensor:
+    attack, batch = request.attack, request.batch
     images = images.to(batch.images.device)
     if images.shape != batch.images.shape:
         raise AuditError(f"shape {tuple(images.shape)}, expected {tuple(batch.images.shape)}")
@@ -156,12 +185,12 @@ def _audited_again(wanted: Wanted, images: Tensor) -> Tensor:
     return images
 
 
-def key_of(wanted: Wanted) -> str:
+def key_of(request: AttackRequest) -> str:
     """32 hexadecimal digits of all that crafted examples depend on, by content where possible.
 
     The images, labels and random stream stand for data set, seed, episode, limit and pool size.
     """
-    attack, model, batch, rng, _ = wanted
+    attack, model, batch, rng, _ = request
     digest = hashlib.blake2b(digest_size=16)
     parts = [
         LAYOUT, rng.drawn, model.hash, model.training, model.answers, *_layers(model.searched),

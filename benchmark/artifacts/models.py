@@ -19,7 +19,7 @@ from baselines.training.warm_start import fit_from, start_of
 from benchmark.adaptation import step_sizes
 from benchmark.artifacts.locks import alone
 from benchmark.artifacts.probe_answers import answers_of
-from benchmark.artifacts.settings import Place, Watch
+from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.isolation import kept
 from benchmark.core.schema import Effort, Frozen, short_hash
@@ -62,7 +62,11 @@ class Model(NamedTuple):
 
 
 def trained_model(
-    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch
+    cell: Cell,
+    defense: Defense,
+    dataset: Dataset,
+    settings: RunSettings,
+    listener: ProgressListener,
 ) -> Model:
     """Read the model of a cell from the results folder, or train it and keep it there.
 
@@ -70,22 +74,22 @@ def trained_model(
         AuditError: training diverged, or the model's answers are not finite, or no logits.
         UsageError: weights or a model brought along are not what they should be.
     """
-    trained = _trained(cell, defense, dataset, place, watch)
+    trained = _trained(cell, defense, dataset, settings, listener)
     with kept():  # whatever it sets when it is asked
-        return _looked_at(trained, cell, defense, dataset, place)
+        return _looked_at(trained, cell, defense, dataset, settings)
 
 
 def _looked_at(
-    trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, place: Place
+    trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings
 ) -> Model:
-    few = dataset.validation.first(LOOKED_AT).batch().to(place.device)
+    few = dataset.validation.first(LOOKED_AT).batch().to(settings.device)
     model = verdicts.frozen(complete(trained.model, few))
-    model.to(place.device)
-    answers = answers_of(model, dataset, place.device)
+    model.to(settings.device)
+    answers = answers_of(model, dataset, settings.device)
     probed = probe(model, few, dataset.classes)
-    searched = in_precision(model, place.precision)
+    searched = in_precision(model, settings.precision)
     flags = [*probed.flags, *difference(searched, few)]
-    training = training_hash(cell, defense, dataset, place.device)
+    training = training_hash(cell, defense, dataset, settings.device)
     return Model(
         model, searched, trained.trained_on, verdicts.state_hash(model), training, flags,
         trained.cost, _finite(trained.probes), answers, probed.gradient,
@@ -101,17 +105,23 @@ def complete(model: nn.Module, batch: Batch) -> nn.Module:
     return model
 
 
-def _trained(cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch) -> Trained:
+def _trained(
+    cell: Cell,
+    defense: Defense,
+    dataset: Dataset,
+    settings: RunSettings,
+    listener: ProgressListener,
+) -> Trained:
     """From the folder, or trained now, what it starts from first: one lock inside the other."""
-    training = training_hash(cell, defense, dataset, place.device)
+    training = training_hash(cell, defense, dataset, settings.device)
     stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
-    path = place.results / "models" / f"{stem}-{training}.safetensors"
-    trained = _restore(path, _network(cell, dataset), watch.note)
+    path = settings.results / "models" / f"{stem}-{training}.safetensors"
+    trained = _restore(path, _network(cell, dataset), listener.note)
     if trained is None:
-        store.check_writable(place.results)  # better said now than after hours of training
-        with alone(place.results, path.stem, watch.note, f"training {cell.defense}"):
+        store.check_writable(settings.results)  # better said now than after hours of training
+        with alone(settings.results, path.stem, listener.note, f"training {cell.defense}"):
             trained = _restore(path, _network(cell, dataset))  # by now another run may have it
-            trained = trained or _train(cell, defense, dataset, place, watch, path)
+            trained = trained or _train(cell, defense, dataset, settings, listener, path)
     return trained
 
 
@@ -121,22 +131,23 @@ def _network(cell: Cell, dataset: Dataset) -> nn.Module:
 
 
 def _train(
-    cell: Cell, defense: Defense, dataset: Dataset, place: Place, watch: Watch, path: Path
-) -> Trained:
+    cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings,
+    listener: ProgressListener, path: Path,
+) -> Trained:  # fmt: skip
     """Train, and keep the model at `path`; from its snapshot, as long as that is of any use."""
     begun = path.with_suffix(".training.safetensors")
-    resumes, network = begun.is_file(), _network(cell, dataset).to(place.device)
+    resumes, network = begun.is_file(), _network(cell, dataset).to(settings.device)
     try:
-        trained = _fit(cell, defense, network, dataset, place, watch, begun)
+        trained = _fit(cell, defense, network, dataset, settings, listener, begun)
     except (AuditError, UsageError):
         raise
     except Exception as error:
         if not resumes:
             raise
         told = error if isinstance(error, Unusable) else f"{begun}: cannot go on from it ({error})"
-        watch.note(f"{told}; trained from the beginning")
+        listener.note(f"{told}; trained from the beginning")
         begun.unlink(missing_ok=True)
-        return _train(cell, defense, dataset, place, watch, path)
+        return _train(cell, defense, dataset, settings, listener, path)
     if trained.model is network:  # a model brought along stays with its owner
         _save(path, trained)
     begun.unlink(missing_ok=True)
@@ -144,11 +155,11 @@ def _train(
 
 
 def _fit(
-    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, place: Place, watch: Watch,
-    begun: Path,
+    cell: Cell, defense: Defense, network: nn.Module, dataset: Dataset, settings: RunSettings,
+    listener: ProgressListener, begun: Path,
 ) -> Trained:  # fmt: skip
     def fit(network: nn.Module) -> Trained:
-        told = watch.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        told = listener.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
         progress = Course(told, begun)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
         with defense.brought.entered() if defense.brought else kept():
@@ -157,7 +168,7 @@ def _fit(
         return trained
 
     found = start_of(defense)
-    start = found and _trained(starting(cell, found[0]), found[1], dataset, place, watch)
+    start = found and _trained(starting(cell, found[0]), found[1], dataset, settings, listener)
     return fit_from(start, network, fit)
 
 

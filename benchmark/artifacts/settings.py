@@ -1,42 +1,34 @@
-"""Where a run happens, and who is told how far it is."""
+"""All about a run that is not part of a cell: one value, from the command line to a worker."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.core.types import Attack, Progress
 from benchmark.results.records import Cell, Choice
 
 Reattack = Literal["all", "standing"]
+Executor = Literal["auto", "here", "processes", "ray"]
 
 
-class Limits(NamedTuple):
-    """What one cell may take; None is no limit."""
+class RunSettings(BaseModel):
+    """Where a run happens, how exactly it computes, and who computes."""
 
-    seconds: float | None = None
-    gigabytes: float | None = None
-    """Resident memory of the process the cell runs in, all of it, in units of 1e9 bytes."""
-    hard: bool = False
-    """Whether the process may be ended: true in a worker."""
-
-    @property
-    def are_set(self) -> bool:
-        """Whether there is any."""
-        return self.seconds is not None or self.gigabytes is not None
-
-
-class Place(NamedTuple):
-    """Where a run happens."""
-
-    results: Path
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    results: Path = Path("results")
     data_dir: Path | None = None
     download: bool = False
     device: str = "cpu"
     command: str = ""
+    """As the user typed it: for the records."""
     cache: Path | None = None
-    """Where crafted examples are kept; None keeps none."""
-    cache_limit: int = 0
+    """Where crafted examples are kept; None is `cache` in the results."""
+    no_cache: bool = False
+    """Whether none are kept."""
+    cache_limit: int = 2_000_000_000
     """Bytes."""
     precision: str = "float32"
     """Of the passes attacks make; what counts as broken is always seen in float32."""
@@ -46,12 +38,33 @@ class Place(NamedTuple):
     share a pass, but 0 of 33,000 verdicts flipped (float32, seed 0, 10 steps of finetune; MNIST, an
     adversarially trained LeNet5, K = 10, 5 attacks, n = 500 x 2 episodes; digits, `pgd_at`, K of 1
     and 5, 14 attacks, n = 200 x 5)."""
-    limits: Limits = Limits()
-    """Of each cell."""
     choices: tuple[Choice, ...] = ()
     """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
     debug: bool = False
     """Whether the traceback of a failed cell is shown."""
+    executor: Executor = "auto"
+    jobs: int | None = None
+    """Processes, or tasks of Ray at once; None is as many as there is room for."""
+    address: str | None = None
+    """Of a Ray that runs; None starts one on this machine."""
+    gpus_per_task: float | None = None
+    """Share of a GPU for each task of Ray; None chooses."""
+    threads: int | None = None
+    """Of torch, in each process; None chooses."""
+    cell_time: float | None = None
+    """Seconds that a cell may take; None is no limit."""
+    cell_memory: float | None = None
+    """Resident memory of the process a cell runs in, all of it, in units of 1e9 bytes."""
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where crafted examples are kept; None keeps none."""
+        return None if self.no_cache else self.cache or self.results / "cache"
+
+    @property
+    def limited(self) -> bool:
+        """Whether cells have a limit."""
+        return self.cell_time is not None or self.cell_memory is not None
 
     def spares(self, cell: Cell, attack: Attack) -> bool:
         """Whether what stored examples break is not attacked again.
@@ -66,14 +79,21 @@ class Place(NamedTuple):
         """The choice that a cell's adaptation comes from."""
         return next((one for one in self.choices if one.is_of(cell)), None)
 
+    def anywhere(self) -> RunSettings:
+        """The same with paths that mean the same in another working directory."""
+        paths = {name: getattr(self, name) for name in ("results", "data_dir", "cache")}
+        absolute = {name: path and path.absolute() for name, path in paths.items()}
+        return self.model_copy(update=absolute)
 
-class Watch(Protocol):
-    """Who is told how far a run is."""
+
+class ProgressListener:
+    """Is told how far a run is; this one keeps it to itself."""
 
     def training(self, what: str) -> Progress:
         """Training begins; returns where to report its share done."""
+        return lambda share: None
 
-    def cell(self, cell: Cell) -> None:
+    def begun(self, cell: Cell) -> None:
         """A cell begins."""
 
     def finished(self, cell: Cell, status: str, reason: str | None) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import RunSettings
 from benchmark.plan import cost as estimate
 from benchmark.plan.matrix import Plan
 from benchmark.results.records import Cell
@@ -47,19 +47,19 @@ class Line(NamedTuple):
     there: int
 
 
-def show(plan: Plan, place: Place, json: bool) -> None:
+def show(plan: Plan, settings: RunSettings, json: bool) -> None:
     """Print every cell as JSON; for people, every cell or the sums of those alike."""
     costs = estimate.costs(plan)
-    seconds = estimate.seconds_per_pass(plan, place.device)
+    seconds = estimate.seconds_per_pass(plan, settings.device)
     if json:
         for piece in as_json(plan.cells, costs, seconds):
             sys.stdout.write(piece)
         return
     console = Console(width=None if sys.stdout.isatty() else 1000)  # a pipe has no width
     if len(plan.cells) <= EVERY:
-        console.print(every_cell(plan.cells, costs, seconds, place.results))
+        console.print(every_cell(plan.cells, costs, seconds, settings.results))
     else:
-        lines = summary(plan.cells, costs, place.results)
+        lines = summary(plan.cells, costs, settings.results)
         console.print(summed_up(lines, seconds))
         console.print("a line sums up the cells of a defense and an attack; --json has each cell")
     console.print(estimate.total(costs, seconds))

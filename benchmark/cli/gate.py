@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 from pathlib import Path
 
@@ -54,14 +53,11 @@ def update_now(
 
 def run_suite(suite: str, folder: Path) -> None:
     """Run a suite into a results folder; what fails there is missing to whoever reads it."""
-    from benchmark.artifacts.settings import Limits
+    from benchmark.artifacts.settings import RunSettings
     from benchmark.cli import launch
-    from benchmark.execution.execute import Team
 
-    wish = launch.Wish(
-        suite, folder, None, False, "auto", "float32", Team(), None, Limits(), sys.argv[1:]
-    )
-    launch.run({}, wish, quiet=True, json=False, dry_run=False)
+    settings = RunSettings(results=folder, device="auto")
+    launch.run({}, suite, settings, quiet=True, json=False, dry_run=False)
 
 
 def _measure(results: Path | None, suite: str | None, perf: Path | None) -> Measured:

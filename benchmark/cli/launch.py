@@ -9,28 +9,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
 
-from benchmark.artifacts.settings import Limits, Place, Reattack
-from benchmark.cli.cache import LIMIT
+from benchmark.artifacts.settings import Reattack, RunSettings
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.cli.options import DEBUG
-from benchmark.cli.units import size_in_bytes
 from benchmark.core.errors import UsageError, unknown
 from benchmark.data.catalog import DATASETS
 from benchmark.evaluation.precision import check_precision
 from benchmark.execution.allocator import keep_memory
-from benchmark.execution.execute import Team, check_team, cores, fill, needs_processes, units
-from benchmark.execution.limits import check_limits
+from benchmark.execution.execute import (
+    check_executor,
+    cores,
+    execute,
+    needs_processes,
+    useful_jobs,
+)
 from benchmark.execution.processes import warm_up
-from benchmark.execution.progress import Progress, Silent
-from benchmark.execution.worker import Job
+from benchmark.execution.progress import ProgressBars, QuietProgress
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
 from benchmark.plan.request import make_request, read_suite
-from benchmark.protocol.workspace import Lab
 from benchmark.results.records import Record
 from benchmark.results.store import is_kept, read_record, record_path, sweep
 
@@ -39,80 +40,95 @@ SHARES = {1: 0.25, 3: 0.5}
 """By channels, what one task of Ray takes of a GPU if nobody says: small networks leave it idle."""
 
 
-class Wish(NamedTuple):
-    """Everything about a run that is not part of a cell."""
+def run(
+    values: Mapping[str, Any], suite: str, settings: RunSettings, *,
+    quiet: bool, json: bool, dry_run: bool,
+) -> int:  # fmt: skip
+    """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted.
 
-    suite: str
-    results: Path
-    data_dir: Path | None
-    download: bool
-    device: str
-    precision: str
-    team: Team
-    threads: int | None
-    limits: Limits
-    words: list[str]
-    cache: Path | None = None
-    """Folder of crafted examples; None is `cache` in the results folder."""
-    no_cache: bool = False
-    cache_limit: str = LIMIT
-    reattack: str = "all"
-
-
-def run(values: Mapping[str, Any], wish: Wish, *, quiet: bool, json: bool, dry_run: bool) -> int:
-    """Run the matrix; the exit code: 0 done, 1 some cells failed or were interrupted."""
-    request, suite = make_request(values), read_suite(wish.suite)
-    check(wish)
-    if needs_processes(wish.team) and not dry_run:
+    Args:
+        values: what is asked for, by field of a `Request`.
+        suite: says what is not asked for.
+        settings: as the flags say; what they leave open is chosen here.
+        quiet: no progress and no table.
+        json: the table as JSON.
+        dry_run: show the plan only.
+    """
+    request, known = make_request(values), read_suite(suite)
+    settings = check(settings)
+    if needs_processes(settings) and not dry_run:
         warm_up()  # on another core, while this one plans
     with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
-        plan = make_plan(request, suite)
-    place = place_of(wish, plan)
-    team, job = prepare(plan, place, defense_texts(request, suite), wish)
+        plan = make_plan(request, known)
+    settings = prepare(plan, settings)
     if dry_run:
-        show_plan(plan, place, json)
+        show_plan(plan, settings, json)
         return 0
-    ended = execute(plan, place, team, job, quiet)
+    ended = fill(plan, settings, defense_texts(request, known), quiet)
     if ended is None:
         return 1
-    _show_results(plan, place, json=json, quiet=quiet)
+    _show_results(plan, settings.results, json=json, quiet=quiet)
     return told_failures(ended)
 
 
-def check(wish: Wish) -> None:
-    """Raise UsageError for flags that make no sense, before anything is planned."""
-    check_team(wish.team)
-    check_limits(wish.limits)
-    check_precision(wish.precision, choose_device(wish.device))
-    if wish.reattack not in get_args(Reattack):
-        raise unknown("--reattack", wish.reattack, get_args(Reattack))
+def check(settings: RunSettings) -> RunSettings:
+    """The settings with their device and the command they came from, before anything is planned.
+
+    Raises:
+        UsageError: flags make no sense.
+    """
+    check_executor(settings)
+    if settings.no_cache and settings.cache:
+        raise UsageError("expected --cache DIR or --no-cache, got both; drop one")
+    words = sys.argv[1:]
+    found = {
+        "device": choose_device(settings.device), "debug": DEBUG in words,
+        "command": shlex.join(["python", "-m", "benchmark", *words]),
+    }  # fmt: skip
+    settings = settings.model_copy(update=found)
+    check_precision(settings.precision, settings.device)
+    if settings.reattack not in get_args(Reattack):
+        raise unknown("--reattack", settings.reattack, get_args(Reattack))
+    return settings
 
 
-def place_of(wish: Wish, plan: Plan) -> Place:
-    """Where the run happens."""
-    return Place(
-        wish.results, wish.data_dir, wish.download, choose_device(wish.device),
-        shlex.join(["python", "-m", "benchmark", *wish.words]), *choose_cache(wish),
-        precision=wish.precision, reattack=cast(Reattack, wish.reattack), limits=wish.limits,
-        choices=tuple(plan.choices.values()), debug=DEBUG in wish.words,
-    )  # fmt: skip
+def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
+    """The settings with all that depends on the plan: choices of `tune`, workers and threads.
 
-
-def prepare(plan: Plan, place: Place, texts: Sequence[str], wish: Wish) -> tuple[Team, Job]:
-    """Who computes, and what each of them is told."""
+    A second process brings more than a second thread, which on images as small as the digits
+    brings nothing: as many processes as there are cores, or as there is work for, and the cores in
+    equal shares. The driver, which trains, keeps all of them.
+    """
     keep_memory()
-    team, threads = share_cores(plan, place.device, wish.team, wish.threads)
-    return team, Job(place, tuple(texts), threads)
+    shape = DATASETS[plan.cells[0].dataset].shape
+    on_cpu = torch.device(settings.device).type == "cpu"
+    tiny = shape[1] * shape[2] < TINY and on_cpu
+    jobs, gpus, threads = settings.jobs, settings.gpus_per_task, settings.threads
+    if settings.executor == "auto" and jobs is None:
+        jobs = min(cores(), useful_jobs(plan)) if on_cpu else 1
+    if settings.executor == "ray" and gpus is None and not on_cpu:
+        gpus = SHARES[shape[0]]
+    if threads is not None or tiny:
+        torch.set_num_threads(threads or 1)
+    several = 1 if settings.executor == "ray" else max(1, cores() // (jobs or cores()))
+    found = {
+        "choices": tuple(plan.choices.values()), "jobs": jobs, "gpus_per_task": gpus,
+        "threads": threads or (1 if tiny else several),
+    }  # fmt: skip
+    return settings.model_copy(update=found)
 
 
-def execute(plan: Plan, place: Place, team: Team, job: Job, quiet: bool) -> Counter[str] | None:
-    """Fill the matrix; how cells ended, or None if somebody interrupted it."""
-    for part in ("records", "models", "cache", "report", "tuned"):
-        sweep(place.results / part)
+def fill(
+    plan: Plan, settings: RunSettings, defenses: Sequence[str], quiet: bool
+) -> Counter[str] | None:
+    """Run the matrix; how cells ended, or None if somebody interrupted it."""
+    for part in ("records", "models", "cache", "report", "tuned", "running"):
+        sweep(settings.results / part)
     try:
-        watcher = Silent() if quiet else Progress(plan, Console(stderr=True, quiet=quiet))
-        with watcher as watch, redirect_stdout(sys.stderr):
-            return fill(Lab(plan, place, watch), job, team)
+        console = Console(stderr=True, quiet=quiet)
+        progress = QuietProgress() if quiet else ProgressBars(plan, console)
+        with progress as listener, redirect_stdout(sys.stderr):
+            return execute(plan, settings, defenses, listener)
     except KeyboardInterrupt:
         print(
             "interrupted: every finished cell is kept; run the same command again to go on",
@@ -142,60 +158,27 @@ def choose_device(name: str) -> str:
     return name
 
 
-def choose_cache(wish: Wish) -> tuple[Path | None, int]:
-    """The folder for crafted examples and its limit in bytes; None where none are kept."""
-    if wish.no_cache and wish.cache:
-        raise UsageError("expected --cache DIR or --no-cache, got both; drop one")
-    limit = size_in_bytes("--cache-limit", wish.cache_limit)
-    folder = (wish.cache or wish.results / "cache").absolute()  # workers may stand elsewhere
-    return None if wish.no_cache else folder, limit
-
-
-def share_cores(plan: Plan, device: str, team: Team, threads: int | None) -> tuple[Team, int]:
-    """Set torch's threads here; the team with its number of processes, and threads for each worker.
-
-    A second process brings more than a second thread, which on images as small as the digits
-    brings nothing: as many processes as there are cores, or as there is work for, and the cores in
-    equal shares. The driver, which trains while no worker runs, keeps all of them.
-    """
-    for flag, value in (("--jobs", team.jobs), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{flag}: expected at least 1, got {value}")
-    shape = DATASETS[plan.cells[0].dataset].shape
-    on_cpu = torch.device(device).type == "cpu"
-    tiny = shape[1] * shape[2] < TINY and on_cpu
-    if team.executor == "auto" and team.jobs is None:
-        team = team._replace(jobs=min(cores(), units(plan)) if on_cpu else 1)
-    if team.executor == "ray" and team.gpus is None and not on_cpu:
-        team = team._replace(gpus=SHARES[shape[0]])
-    if threads is not None or tiny:
-        torch.set_num_threads(threads or 1)
-    several = 1 if team.executor == "ray" else max(1, cores() // (team.jobs or cores()))
-    return team, threads or (1 if tiny else several)
-
-
-def records_of(plan: Plan, place: Place) -> list[Record]:
+def records_of(plan: Plan, root: Path) -> list[Record]:
     """Those of the plan that are there."""
-    root, kept = place.results, (cell for cell in plan.cells if is_kept(place.results, cell))
-    return [read_record(record_path(root, cell)) for cell in kept]
+    return [read_record(record_path(root, cell)) for cell in plan.cells if is_kept(root, cell)]
 
 
-def _show_results(plan: Plan, place: Place, *, json: bool, quiet: bool) -> None:
+def _show_results(plan: Plan, results: Path, *, json: bool, quiet: bool) -> None:
     """Of the cells of the plan: a folder may hold very many others."""
     from reports.summary.console import print_summary
     from reports.summary.write import write_if_other
     from reports.tidy.frame import from_records, to_json_cells
 
-    frame = from_records(records_of(plan, place), here=True)
+    frame = from_records(records_of(plan, results), here=True)
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:
         print_summary(frame, Console())
-    out = place.results / "report"
+    out = results / "report"
     write_if_other(frame, out)
     talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     talk.print(
-        f"records: {place.results / 'records'}\ntables and plots: {out}\n"
-        f"of this run; of all records there: python -m benchmark report --results {place.results}",
+        f"records: {results / 'records'}\ntables and plots: {out}\n"
+        f"of this run; of all records there: python -m benchmark report --results {results}",
         markup=False,
     )

@@ -16,6 +16,7 @@ from benchmark.cli.app import App
 from benchmark.cli.cache import LIMIT
 from benchmark.cli.garbage import importing
 from benchmark.cli.options import DEBUG, numbers, words
+from benchmark.cli.units import size_in_bytes
 from benchmark.core.errors import UsageError, describe
 
 RUN_EXAMPLES = """\b
@@ -171,9 +172,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Train defenses, attack them, adapt to a few attacked images, and attack again."""
     with importing():
-        from benchmark.artifacts.settings import Limits
+        from benchmark.artifacts.settings import RunSettings
         from benchmark.cli import launch
-        from benchmark.execution.execute import Team
 
     values = {
         "defenses": defense, "attacks": attacks, "dataset": dataset, "network": network,
@@ -182,13 +182,14 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         "steps": adapt_steps, "lr": adapt_lr, "tuned": tuned,
         "methods": words("--adapt", adapt), "knowledge": words("--knowledge", knowledge),
     }  # fmt: skip
-    team = Team(executor, jobs, address, gpus_per_task)
-    limits = Limits(cell_time, cell_memory)
-    wish = launch.Wish(
-        suite, results, data_dir, download, device, precision, team, threads, limits,
-        sys.argv[1:], cache, no_cache, cache_limit, reattack,
+    settings = RunSettings.model_construct(  # what is wrong is said by `check`, by its flag
+        results=results, data_dir=data_dir, download=download, device=device,
+        cache=cache, no_cache=no_cache, cache_limit=size_in_bytes("--cache-limit", cache_limit),
+        precision=precision, reattack=reattack, executor=executor, jobs=jobs, address=address,
+        gpus_per_task=gpus_per_task, threads=threads, cell_time=cell_time, cell_memory=cell_memory,
     )  # fmt: skip
-    raise typer.Exit(launch.run(values, wish, quiet=quiet, json=json, dry_run=dry_run))
+    code = launch.run(values, suite, settings, quiet=quiet, json=json, dry_run=dry_run)
+    raise typer.Exit(code)
 
 
 @app.command(name="list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,9 +60,8 @@ def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Choose method, steps and learning rate of adaptation by robust@K, attacked again."""
     with importing():
-        from benchmark.artifacts.settings import Limits
-        from benchmark.cli import launch, tuning
-        from benchmark.execution.execute import Team
+        from benchmark.artifacts.settings import RunSettings
+        from benchmark.cli import tuning
 
     steps = grid("--steps-grid", steps_grid)
     if any(value != int(value) for value in steps):
@@ -76,9 +74,10 @@ def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         "episodes": episodes, "limit": limit, "knowledge": words("--knowledge", knowledge),
         "methods": words("--methods", methods),
     }  # fmt: skip
-    wish = launch.Wish(
-        suite, results, data_dir, download, device, "float32", Team("auto", jobs), None, Limits(),
-        sys.argv[1:],
-    )  # fmt: skip
+    settings = RunSettings(
+        results=results, data_dir=data_dir, download=download, device=device, jobs=jobs
+    )
     tried = tuning.Grid(list(map(int, steps)), grid("--lr-grid", lr_grid), max_clean_drop / 100)
-    raise typer.Exit(tuning.tune(values, tried, wish, out, quiet=quiet, json=json, dry_run=dry_run))
+    raise typer.Exit(
+        tuning.tune(values, tried, suite, settings, out, quiet=quiet, json=json, dry_run=dry_run)
+    )

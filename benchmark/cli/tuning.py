@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.artifacts.settings import RunSettings
 from benchmark.cli import launch
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.core.errors import UsageError
@@ -54,33 +55,31 @@ class Tried(NamedTuple):
     """The largest over K."""
 
 
-def tune(
-    values: Mapping[str, Any], grid: Grid, wish: launch.Wish, out: Path | None, *,
-    quiet: bool, json: bool, dry_run: bool,
+def tune(  # noqa: PLR0913 (what the command says)
+    values: Mapping[str, Any], grid: Grid, suite_name: str, settings: RunSettings,
+    out: Path | None, *, quiet: bool, json: bool, dry_run: bool,
 ) -> int:  # fmt: skip
     """Run every setting, print all of them, write the choices; the exit code."""
-    launch.check(wish)
-    request, suite = make_request(values), read_suite(wish.suite)
+    settings = launch.check(settings)
+    request, suite = make_request(values), read_suite(suite_name)
     plan = tuning_plan(request, suite, grid)
-    place = launch.place_of(wish, plan)
-    texts = defense_texts(request, suite)
-    team, job = launch.prepare(plan, place, texts, wish)
+    settings = launch.prepare(plan, settings)
     if dry_run:
-        show_plan(plan, place, json)
+        show_plan(plan, settings, json)
         return 0
     for line in [] if quiet else overlap(plan, suite):
         print(line, file=sys.stderr)
-    ended = launch.execute(plan, place, team, job, quiet)
+    ended = launch.fill(plan, settings, defense_texts(request, suite), quiet)
     if ended is None:
         return 1
-    records = launch.records_of(plan, place)
+    records = launch.records_of(plan, settings.results)
     tried = settings_tried(records)
     choices = [
         _choice(best, grid, [one for one in records if one.cell.defense == name], tried)
         for name in plan.defenses
         if (best := choose([one for one in tried if one.defense == name], grid.max_clean_drop))
     ]
-    path = out or default_path(wish.results, plan.cells[0].dataset, plan.cells[0].network)
+    path = out or default_path(settings.results, plan.cells[0].dataset, plan.cells[0].network)
     if choices:
         write_choices(path, choices)
     _show(tried, choices, path, json=json, quiet=quiet)

@@ -1,4 +1,4 @@
-"""Workers on this machine: a few processes, each with a pipe, started once and replaced on death.
+"""Workers on this machine: pools of one process each, so that a death costs one task.
 
 Where the platform has a fork server, it has imported everything before the first worker starts: a
 worker then starts in milliseconds and shares the memory of the code. Nothing there touches CUDA.
@@ -8,111 +8,94 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from multiprocessing import util
-from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, Self
+from typing import Self
 
-from benchmark.execution import worker as work
+from benchmark.core.errors import UsageError, describe
+from benchmark.data.splits import Dataset
 from benchmark.execution.scratch import scratch
-from benchmark.execution.tasks import Task
-from benchmark.execution.worker import Died, Event, Job, Packer, Parcel
-from benchmark.identity import fingerprint
+from benchmark.execution.worker import Report, work
 
 
 class _Worker:
-    """One process, the pipe to it, and the key of the parcel it was handed last."""
+    """A pool of one process, which starts with the first task."""
 
-    def __init__(self, context: BaseContext) -> None:
-        self.pipe, theirs = multiprocessing.Pipe()
-        self.key: object = None
-        self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_serve, args=(theirs,), daemon=True
-        )
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, context(), _begin)
+        self.process: BaseProcess | None = None
+
+    def submit(self, *task: object) -> Future[Report]:
+        if self.process is not None:
+            return self.pool.submit(work, *task)  # type: ignore[arg-type]
+        before = multiprocessing.active_children()
         with _uninterrupted():
-            self.process.start()
-        theirs.close()  # or its end would never be seen here
+            future = self.pool.submit(work, *task)  # type: ignore[arg-type]
+        started = [one for one in multiprocessing.active_children() if one not in before]
+        self.process = started[0] if started else None
+        return future
 
-    def end(self) -> str:
-        """How it died."""
-        self.process.join(5)
-        code = self.process.exitcode
+    def how_died(self) -> str:
+        code = None
+        if self.process is not None:
+            self.process.join(5)
+            code = self.process.exitcode
         if code is not None and code < 0:
             return f"a worker died of signal {-code} ({_signal(-code)})"
         return f"a worker died with exit code {code}"
 
+    def end(self, kill: bool) -> None:
+        if kill and self.process is not None:
+            self.process.kill()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
 
 class Processes:
-    """A backend (see `tasks.Backend`) of at most `jobs` processes."""
+    """A backend (see `benchmark.execution.execute.Backend`) of at most `slots` processes."""
 
-    def __init__(self, job: Job, jobs: int, parcel: Packer) -> None:
-        self.job, self.jobs, self.parcel = job, jobs, parcel
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
         self.idle: list[_Worker] = []
-        self.busy: dict[Connection, tuple[_Worker, Task]] = {}
-        self.context = context()
+        self.busy: dict[Future[Report], _Worker] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        workers = [*self.idle, *(worker for worker, _ in self.busy.values())]
-        for worker in workers:
-            worker.pipe.close()  # an idle one ends at that
-            if kind is not None:
-                worker.process.terminate()
-        for worker in workers:
-            worker.process.join(5)
-            worker.process.kill()
+        for worker in (*self.idle, *self.busy.values()):
+            worker.end(kill=kind is not None)
 
-    def workers(self) -> int:
-        """All processes."""
-        return self.jobs
+    def submit(
+        self, key: object, code: str, task: bytes, data: Dataset, model: bytes
+    ) -> Future[Report]:
+        """See `Backend`."""
+        worker = self.idle.pop() if self.idle else _Worker()
+        future = worker.submit(code, task, data, model)
+        self.busy[future] = worker
+        return future
 
-    def has_room(self) -> bool:
-        """Fewer tasks than workers."""
-        return len(self.busy) < self.jobs
-
-    def begin(self, task: Task) -> None:
-        """Give the task to an idle worker, with a parcel if its last one was another."""
-        worker = self.idle.pop() if self.idle else _Worker(self.context)
-        key, parcel = self.parcel(task.cell)
-        order = pickle.dumps(task.order(self.job))
-        self.busy[worker.pipe] = worker, task
-        with suppress(OSError):  # it died while idle: `wait` sees that
-            worker.pipe.send(
-                _Sent(fingerprint.code_version(), order, None if worker.key == key else parcel)
-            )
-            worker.key = key
-
-    def wait(self, seconds: float) -> list[tuple[Task, Event]]:
-        """See `tasks.Backend`."""
-        return [self._event(pipe) for pipe in wait(list(self.busy), seconds)]  # type: ignore[arg-type]
-
-    def _event(self, pipe: Connection) -> tuple[Task, Event]:
-        worker, task = self.busy[pipe]
-        try:
-            event: Event = pipe.recv()
-        except (EOFError, OSError):
-            del self.busy[pipe]
-            return task, Died(worker.end())
-        if task.ends_with(event):
-            del self.busy[pipe]
-            self.idle.append(worker)
-        return task, event
-
-
-class _Sent(NamedTuple):
-    code: str
-    order: bytes
-    parcel: Parcel | None
+    def result(self, future: Future[Report]) -> Report | str:
+        """See `Backend`."""
+        worker, error = self.busy.pop(future), future.exception()
+        if isinstance(error, BrokenProcessPool):
+            how = worker.how_died()
+            worker.end(kill=True)
+            return how
+        self.idle.append(worker)
+        if isinstance(error, KeyboardInterrupt):  # a model's: the user's reaches no worker
+            return "a worker was interrupted"
+        if error is not None:
+            raise UsageError(f"a worker cannot work: {describe(error)}")
+        return future.result()
 
 
 def context() -> BaseContext:
@@ -164,22 +147,15 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# What runs in the process.
-
-
-def _serve(pipe: Connection) -> None:
+def _begin() -> None:
+    """First in every worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     sys.stdout = sys.stderr  # standard output belongs to the parent, and to --json
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, OSError):  # the parent has nothing more to do, or is gone
-        while True:
-            sent: _Sent = pipe.recv()
-            for event in work.serve(sent.code, sent.order, lambda sent=sent: sent.parcel):  # type: ignore[misc]
-                pipe.send(event)
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers; they hold nothing that could be torn."""
+    """A killed parent cannot stop its workers; what they write is written whole."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -15,13 +15,14 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from benchmark.artifacts.settings import ProgressListener
 from benchmark.core import types
 from benchmark.plan import cost
 from benchmark.plan.matrix import Plan
 from benchmark.results.records import Cell
 
 
-class Silent:
+class QuietProgress(ProgressListener):
     """Tells of failures only."""
 
     def __init__(self) -> None:
@@ -32,13 +33,6 @@ class Silent:
 
     def __exit__(self, *_: object) -> None:
         return None
-
-    def training(self, what: str) -> types.Progress:
-        """Nothing to show."""
-        return lambda share: None
-
-    def cell(self, cell: Cell) -> None:
-        """Nothing to show."""
 
     def finished(self, cell: Cell, status: str, reason: str | None) -> None:
         """A failure is said even when quiet."""
@@ -55,7 +49,7 @@ class Silent:
         print(line, file=sys.stderr)
 
 
-class Progress(Silent):
+class ProgressBars(QuietProgress):
     """Bars: what is trained, which cell of how many, time left (weighted by what cells cost)."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
@@ -92,7 +86,7 @@ class Progress(Silent):
 
         return report
 
-    def cell(self, cell: Cell) -> None:
+    def begun(self, cell: Cell) -> None:
         """Name the cell in flight."""
         name = f"cell {self.done + 1}/{self.total} {cell.defense} {cell.attack} {cell.budget}"
         self.bars.update(self.cells, description=escape(name))

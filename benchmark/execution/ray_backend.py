@@ -1,8 +1,8 @@
 """Workers on a Ray cluster, or on a Ray started here for one run: one task per group of cells.
 
-A task streams back one event after the other, so records arrive as cells end. Retries are those of
-`sharing`, per cell: Ray's own would run a whole group again. Every machine needs this code and its
-packages in the same versions (a worker with others refuses), but no shared disk.
+Retries are those of `execute`, per cell: Ray's own would run a whole group again. Every machine
+needs this code and its packages in the same versions (a worker with others refuses), but no shared
+disk.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Self
 
-from benchmark.core.errors import UsageError
-from benchmark.execution import worker
+from benchmark.core.errors import UsageError, describe
+from benchmark.data.splits import Dataset
 from benchmark.execution.own_ray import own_ray
-from benchmark.execution.tasks import Task
-from benchmark.execution.worker import Died, Event, Job, Packer, Parcel, Refused
-from benchmark.identity.fingerprint import code_version
+from benchmark.execution.worker import Report, work
 
 ANSWER = 10.0
 """Seconds in which a cluster has to answer."""
@@ -74,22 +71,19 @@ def _ask(address: str) -> None:
 
 
 class OnRay:
-    """A backend (see `tasks.Backend`) of Ray tasks.
+    """A backend (see `benchmark.execution.execute.Backend`) of Ray tasks.
 
     Args:
         address: HOST:PORT or `auto`; None starts a Ray on this machine that ends with the run.
         jobs: tasks at once at most; None is as many as the cluster has room for.
+        threads: of each task.
         gpus: share of a GPU that each task takes, e.g. 0.25.
-        parcel: gives a key and the parcel of a cell.
     """
 
-    def __init__(
-        self, job: Job, address: str | None, jobs: int | None, gpus: float, parcel: Packer
-    ) -> None:
-        self.job, self.address, self.jobs, self.gpus = job, address, jobs, gpus
-        self.parcel = parcel
+    def __init__(self, address: str | None, jobs: int | None, threads: int, gpus: float) -> None:
+        self.address, self.jobs, self.threads, self.gpus = address, jobs, threads, gpus
         self.put = OrderedDict[object, Any]()
-        self.streams: dict[Any, Task] = {}
+        self.running: dict[Future[Report], Any] = {}
         self.stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -98,20 +92,20 @@ class OnRay:
         try:
             if not _is_started():
                 self._connect()
-            self.slots = self._slots()
+            room = self._room()
         except BaseException:
             self.stack.close()
             raise
-        options = {"num_cpus": self.job.threads, "num_gpus": self.gpus}
-        self.remote = _ray().remote(max_retries=0, num_returns="streaming", **options)(_task)
+        self.slots = self.jobs or QUEUED * room
+        self.remote = _ray().remote(max_retries=0, num_cpus=self.threads, num_gpus=self.gpus)(_task)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         ray = _ray()
         if kind is not None:
-            for stream in self.streams:
-                ray.cancel(stream, force=True)
-        self.streams.clear()
+            for reference in self.running.values():
+                ray.cancel(reference, force=True)
+        self.running.clear()
         self.put.clear()
         self.stack.close()
 
@@ -122,7 +116,7 @@ class OnRay:
         try:
             words = {} if self.address else self.stack.enter_context(own_ray())
             if not self.address:
-                words["num_cpus"] = self.jobs and self.jobs * self.job.threads
+                words["num_cpus"] = self.jobs and self.jobs * self.threads
             self.stack.callback(_disconnect)
             _ray().init(
                 self.address or "local", **words, log_to_driver=False,
@@ -135,36 +129,28 @@ class OnRay:
             hint = f"; {LOCKED}" if self.address else ""
             raise UsageError(f"cannot start or join Ray: {first[:200]}{hint}") from None
 
-    def _slots(self) -> int:
+    def _room(self) -> int:
         ray = _ray()
         found = ray.cluster_resources()
-        slots = int(found.get("CPU", 0) // self.job.threads)
+        slots = int(found.get("CPU", 0) // self.threads)
         if self.gpus:
             slots = min(slots, int(found.get("GPU", 0) / self.gpus))
         if slots < 1:
             raise UsageError(
-                f"no room on this Ray: a task needs {self.job.threads} CPUs and {self.gpus:g} GPUs,"
+                f"no room on this Ray: a task needs {self.threads} CPUs and {self.gpus:g} GPUs,"
                 f" it has {found.get('CPU', 0):g} and {found.get('GPU', 0):g} in all"
             )
         return slots
 
-    def workers(self) -> int:
-        """As many as were asked for, or as have room."""
-        return self.jobs or self.slots
-
-    def has_room(self) -> bool:
-        """As many as were asked for, or a few more than can run."""
-        return len(self.streams) < (self.jobs or QUEUED * self.slots)
-
-    def begin(self, task: Task) -> None:
-        """Submit a task; the parcel of its trained model goes into the object store once."""
-        order = pickle.dumps(task.order(self.job))
-        key, parcel = self.parcel(task.cell)
-        references = [
-            self._put((parcel.dataset.name, parcel.dataset.seed), parcel.dataset),
-            self._put(key, parcel.model),
-        ]
-        self.streams[self.remote.remote(code_version(), order, references)] = task
+    def submit(
+        self, key: object, code: str, task: bytes, data: Dataset, model: bytes
+    ) -> Future[Report]:
+        """See `Backend`; what a trained model needs goes into the object store once."""
+        references = [self._put((data.name, data.seed), data), self._put(key, model)]
+        reference = self.remote.remote(code, task, references)
+        future: Future[Report] = reference.future()
+        self.running[future] = reference
+        return future
 
     def _put(self, key: object, value: object) -> Any:
         ray = _ray()
@@ -175,35 +161,18 @@ class OnRay:
             self.put.popitem(last=False)
         return self.put[key]
 
-    def wait(self, seconds: float) -> list[tuple[Task, Event]]:
-        """See `tasks.Backend`."""
-        ray = _ray()
-        ready, _ = ray.wait(list(self.streams), num_returns=len(self.streams), timeout=0)
-        if not ready:
-            ready, _ = ray.wait(list(self.streams), num_returns=1, timeout=seconds)
-        found = [(self.streams[stream], self._event(stream)) for stream in ready]
-        return [(task, event) for task, event in found if event is not None]
-
-    def _event(self, stream: Any) -> Event | None:
-        """What the task says next; None if it has said everything."""
-        exceptions = _ray().exceptions
-        try:
-            event: Event = _ray().get(next(stream))
-            if self.streams[stream].ends_with(event):
-                del self.streams[stream]  # its room is free: nobody waits for a task that is done
-            return event
-        except StopIteration:
-            del self.streams[stream]
-            return None
-        except exceptions.RayTaskError as error:
-            if isinstance(error.cause, exceptions.TaskCancelledError):  # nobody but the cell did
-                del self.streams[stream]
-                return Died("a Ray worker was interrupted")
-            first = " ".join(str(error.cause).split())
-            return Refused(f"a Ray worker cannot work: {type(error.cause).__name__}: {first}")
-        except exceptions.RayError as error:
-            del self.streams[stream]
-            return Died(f"a Ray worker died ({type(error).__name__})")
+    def result(self, future: Future[Report]) -> Report | str:
+        """See `Backend`."""
+        del self.running[future]
+        error, exceptions = future.exception(), _ray().exceptions
+        if error is None:
+            return future.result()
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, exceptions.TaskCancelledError | KeyboardInterrupt):
+            return "a Ray worker was interrupted"  # nobody but the cell did
+        if isinstance(error, exceptions.RayTaskError):
+            raise UsageError(f"a Ray worker cannot work: {describe(cause)}")
+        return f"a Ray worker died ({type(error).__name__})"
 
 
 def _is_started() -> bool:
@@ -226,13 +195,9 @@ def _ray() -> Any:
 _last: dict[int, tuple[Any, Any]] = {}
 
 
-def _task(code: str, order: bytes, references: list[Any]) -> Iterator[Event]:
-    """`references` to the two parts of a parcel, in a list: so Ray does not fetch them itself."""
-
-    def fetch() -> Parcel:
-        return Parcel(*(_get(part, reference) for part, reference in enumerate(references)))
-
-    yield from worker.serve(code, order, fetch)
+def _task(code: str, task: bytes, references: list[Any]) -> Report:
+    """`references` to data set and model, in a list: so Ray does not fetch them itself."""
+    return work(code, task, *(_get(part, one) for part, one in enumerate(references)))
 
 
 def _get(part: int, reference: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the defender is shown (attacked support, as many clean images) and what looking takes."""
+"""What the defender is shown, attacked support and as many clean images, and what that costs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from benchmark.core.schema import Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-from benchmark.data.splits import at_stage, minibatches
+from benchmark.data.splits import (
+    EPISODES,
+    POOL,
+    Dataset,
+    at_stage,
+    minibatches,
+    support_and_query,
+)
 from benchmark.evaluation.verdicts import Meter, frozen, run_attack
-from benchmark.protocol.workspace import Lab
+from benchmark.protocol.inputs import Inputs
 from benchmark.results.records import Cell
 
 
-class Looks:
+class SupportView:
     """A defender's `Show` that notes what each look took."""
 
     def __init__(self, show: Show, meter: Meter) -> None:
@@ -50,15 +57,69 @@ class Looks:
         return sum(self.noted[1:], Effort())
 
 
-def with_effort(adapted: Sequence[Adapted], shows: Sequence[Looks]) -> list[Adapted]:
+def with_effort(adapted: Sequence[Adapted], views: Sequence[SupportView]) -> list[Adapted]:
     """The adapted models with what their defenders' looks took."""
-    pairs = zip(adapted, shows, strict=True)
-    return [one._replace(effort=show.effort) for one, show in pairs]
+    pairs = zip(adapted, views, strict=True)
+    return [one._replace(effort=view.effort) for one, view in pairs]
 
 
-def defender(
-    lab: Lab, cell: Cell, index: int, meter: Meter, stage: int = 0, start: nn.Module | None = None
-) -> Looks:
+def craft_shown(
+    draws: Sequence[tuple[Cell, int]], inputs: Inputs, meter: Meter
+) -> list[Tensor | None]:
+    """The support of each draw under attack, crafted against the trained model.
+
+    Only for defenders that captured it: None for others. The pool of an episode is crafted once for
+    all shots up to its size, and cut: its first images are the smaller supports. Its size depends
+    on the cell alone, not on what else is planned. The pools of a few episodes are attacked as one
+    batch: alone they are small ones.
+
+    Args:
+        draws: plain cells, whose attack is the one that is shown, and episodes.
+        inputs: where data, models and attacks are.
+        meter: counts the passes of the attack.
+    """
+    if draws[0][0].budget.knowledge != "captured":
+        return [None] * len(draws)
+    pools: dict[tuple[int, int], Sequence[Tensor]] = {}
+    shown: list[Tensor | None] = []
+    for cell, index in draws:
+        size, first = pool_size(cell, inputs.data), index - index % EPISODES
+        if (size, first) not in pools:
+            several = range(first, min(first + EPISODES, cell.episodes))
+            pools[size, first] = _craft_pools(cell, size, several, inputs, meter)
+        shown.append(pools[size, first][index - first][: cell.budget.shots * inputs.data.classes])
+    return shown
+
+
+def pool_size(cell: Cell, data: Dataset) -> int:
+    """Shots of the pool: the next of 10, 20, 40, ..., or all that the rarest class has."""
+    size = POOL
+    while size < cell.budget.shots:
+        size *= 2
+    rarest = int(data.validation.labels.bincount(minlength=data.classes).min())
+    return max(cell.budget.shots, min(size, rarest))
+
+
+def _craft_pools(
+    cell: Cell, size: int, several: range, inputs: Inputs, meter: Meter
+) -> Sequence[Tensor]:
+    drawn, streams = [], []
+    for episode in several:
+        split = support_and_query(inputs.data, size, cell.seed, episode, cell.limit)
+        drawn.append(split.support.batch())
+        names = ("attack", "shown", cell.attack, cell.seed, episode)
+        streams.append(Streams.named(len(drawn[-1].labels), *names))
+    pools = Batch(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+    what = f"support of episodes {several[0]} to {several[-1]}"
+    pools, rng = pools.to(inputs.settings.device), Streams.joined(streams)
+    made = inputs.examples.craft(inputs.request(cell, what, pools, rng), meter).images
+    return torch.split(made, [len(batch.labels) for batch in drawn])
+
+
+def support_view(
+    cell: Cell, index: int, inputs: Inputs, meter: Meter, captured: Tensor | None,
+    stage: int = 0, start: nn.Module | None = None,
+) -> SupportView:  # fmt: skip
     """What the defender looks at in each inner step: attacked support and as many clean images.
 
     `captured`: the support as it was attacked once, against the model that begins to adapt.
@@ -66,54 +127,67 @@ def defender(
     `clean`: the support as it is, the control that shows what the attack adds to it.
 
     Args:
-        lab: where data, models and attacks are.
         cell: a plain one: its attack is the one that is shown.
         index: of the episode.
+        inputs: where data, models and attacks are.
         meter: counts the passes of the attack.
+        captured: the attacked support, if the defender captured it.
         stage: how many attacks were shown before.
         start: the model that begins to adapt; None is the trained one.
     """
-    attack, model = lab.attack(cell), lab.model(cell).network if start is None else start
-    support = lab.support(cell, index, stage).batch().to(lab.place.device)
-    clean = clean_images(lab, cell, index, stage)
-
-    def streams(kind: str) -> Streams:
-        rows = len(support.labels)
-        return Streams.named(rows, "attack", kind, cell.attack, cell.seed, index, *at_stage(stage))
-
-    def craft(target: nn.Module, rng: Streams) -> Tensor:
-        with torch.enable_grad():
-            return run_attack(attack, lab.quick(target), support, "examples", meter, rng).images
-
-    def capture() -> Tensor:
-        if start is None:
-            return lab.shown(cell, index, meter)
-        return craft(frozen(start), streams("shown"))
-
-    captured: Tensor | None = None
-    if cell.budget.knowledge != "simulated":
-        captured = capture() if cell.budget.knowledge == "captured" else support.images
-    rng = streams("simulated")
+    support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)
+    model = inputs.trained.network if start is None else start
+    clean, rng = (
+        clean_images(cell, index, inputs, stage),
+        _streams("simulated", cell, index, support, stage),
+    )
+    fixed = support.images if cell.budget.knowledge == "clean" else captured
 
     def show(parameters: Parameters) -> Batch:
-        shown = captured
+        shown = fixed
         if shown is None:
-            shown = craft(frozen(with_parameters(model, parameters)), rng)
+            target = frozen(with_parameters(model, parameters))
+            shown = _craft(target, cell, support, inputs, meter, rng)
         rehearsed = clean()
         return Batch(
             torch.cat([shown, rehearsed.images]), torch.cat([support.labels, rehearsed.labels])
         )
 
-    return Looks(show, meter)
+    return SupportView(show, meter)
 
 
-def clean_images(lab: Lab, cell: Cell, index: int, stage: int = 0) -> Callable[[], Batch]:
+def view_of_adapted(
+    cell: Cell, index: int, inputs: Inputs, meter: Meter, stage: int, start: nn.Module
+) -> SupportView:
+    """The same for a model that has adapted before: what is captured was crafted against it."""
+    captured = None
+    if cell.budget.knowledge == "captured":
+        support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)
+        rng = _streams("shown", cell, index, support, stage)
+        captured = _craft(frozen(start), cell, support, inputs, meter, rng)
+    return support_view(cell, index, inputs, meter, captured, stage, start)
+
+
+def _streams(kind: str, cell: Cell, index: int, support: Batch, stage: int) -> Streams:
+    names = ("attack", kind, cell.attack, cell.seed, index, *at_stage(stage))
+    return Streams.named(len(support.labels), *names)
+
+
+def _craft(
+    target: nn.Module, cell: Cell, support: Batch, inputs: Inputs, meter: Meter, rng: Streams
+) -> Tensor:
+    attack, searched = inputs.attacks[cell.attack], inputs.searched(target)
+    with torch.enable_grad():
+        return run_attack(attack, searched, support, "examples", meter, rng).images
+
+
+def clean_images(cell: Cell, index: int, inputs: Inputs, stage: int = 0) -> Callable[[], Batch]:
     """Draws of clean training images, as many as are shown: every defender has those."""
-    train, size = lab.dataset(cell).train, cell.budget.shots * lab.dataset(cell).classes
+    train, size = inputs.data.train, cell.budget.shots * inputs.data.classes
     rng = stream("adapt", cell.dataset, cell.seed, index, *at_stage(stage))
 
     def draw() -> Batch:
-        return next(iter(minibatches(train, size, rng))).to(lab.place.device)
+        return next(iter(minibatches(train, size, rng))).to(inputs.settings.device)
 
     return draw
 

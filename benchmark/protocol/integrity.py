@@ -12,26 +12,27 @@ import torch
 from torch import nn
 
 from benchmark.adaptation.adapt import Adapted
-from benchmark.artifacts.models import Model, check_untouched
+from benchmark.artifacts.models import check_untouched
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.model_batch import wide
 from benchmark.evaluation.verdicts import state_hash
 from benchmark.identity import fingerprint
+from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.recording import changed_since, device_name
-from benchmark.protocol.workspace import Lab
 from benchmark.results.records import Budget, Cell, Integrity, Outcome, fell
 from benchmark.results.store import is_kept, read_record, record_path
 
 
-def look_into(lab: Lab, cell: Cell, trained: Model, adapted: Sequence[Adapted]) -> Integrity:
+def check_adaptation(cell: Cell, adapted: Sequence[Adapted], inputs: Inputs) -> Integrity:
     """What the record of a cell says of its episodes; AuditError if it may not be believed."""
+    trained = inputs.trained
     base = trained.hash, check_untouched(trained)
     if not cell.budget.adapts:
         return Integrity(buffers_moved=[0.0], base=base, shared=[0], loss_fell=None)
     return Integrity(
         buffers_moved=[check_moved(trained.hash, trained.network, one) for one in adapted],
         base=base,
-        shared=[check_unscored(lab, cell, index) for index in range(len(adapted))],
+        shared=[check_unscored(cell, index, inputs) for index in range(len(adapted))],
         loss_fell=fell([one.support_loss for one in adapted]),
     )
 
@@ -67,22 +68,22 @@ def buffers_moved(before: nn.Module, after: nn.Module) -> float:
     return max((float(change.max()) for change in apart), default=0.0)
 
 
-def check_unscored(lab: Lab, cell: Cell, episode: int) -> int:
+def check_unscored(cell: Cell, episode: int, inputs: Inputs) -> int:
     """How many images, by their place in the published data, are both shown and scored: 0.
 
     Shown are the support under every attack, and the training images that are rehearsed.
     """
-    dataset = lab.dataset(cell)
+    dataset = inputs.data
     scored = dataset.test.first(cell.limit).ids
     stages = range(len(cell.arrivals))
-    shown = [lab.support(cell, episode, stage).ids for stage in stages]
+    shown = [inputs.support(cell, episode, stage).ids for stage in stages]
     shared = int(torch.isin(scored, torch.cat([*shown, dataset.train.ids])).sum())
     if shared:
         raise AuditError(f"{shared} of {len(scored)} scored images were shown in episode {episode}")
     return shared
 
 
-def check_start(lab: Lab, cell: Cell, outcome: Outcome) -> None:
+def check_start(cell: Cell, outcome: Outcome, inputs: Inputs) -> None:
     """Where the row without adaptation is known, this one begins exactly there.
 
     Known is a record made by the same code and versions on a CPU: a GPU, or another torch, may
@@ -92,16 +93,18 @@ def check_start(lab: Lab, cell: Cell, outcome: Outcome) -> None:
         AuditError: the trained model's verdicts are other ones than in its record of 0 shots.
     """
     alone = unadapted(cell)
-    path = record_path(lab.place.results, alone)
-    if not (cell.budget.adapts and is_kept(lab.place.results, alone)):
+    path = record_path(inputs.settings.results, alone)
+    if not (cell.budget.adapts and is_kept(inputs.settings.results, alone)):
         return
     try:
         known = read_record(path)
     except UsageError:  # said where that cell is looked at
         return
     here = (fingerprint.versions(), "cpu") == (known.provenance.versions, known.provenance.device)
-    fresh = not changed_since(lab, alone, known)
-    if known.outcome is None or not (here and fresh and device_name(lab.place.device) == "cpu"):
+    fresh = not changed_since(inputs, alone, known)
+    if known.outcome is None or not (
+        here and fresh and device_name(inputs.settings.device) == "cpu"
+    ):
         return
     same = known.outcome.before == outcome.before
     if not (same and known.outcome.clean_before == outcome.clean_before):

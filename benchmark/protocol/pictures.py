@@ -12,7 +12,7 @@ from benchmark.results.records import Record
 from benchmark.results.thumbnail import encode, tiles
 
 
-class Ending(NamedTuple):
+class FinishedCell(NamedTuple):
     """What a cell leaves behind: its record, and the PNG of its picture; empty: there is none."""
 
     record: Record
@@ -37,13 +37,15 @@ def attacked_again(query: Batch, attacked: Tensor, clean: Tensor) -> Tensor:
     return seen
 
 
-def ending(record: Record, clean: Tensor, stored: Tensor, again: Tensor | None) -> Ending:
+def finished(record: Record, clean: Tensor, stored: Tensor, again: Tensor | None) -> FinishedCell:
     """A record with its picture, of the first images of each row in [0, 1]: (images, C, H, W).
 
     A model that answers at random has none: which images were attacked is not known afterwards.
     """
     count = min(tiles(clean.shape[1:]), len(clean))
     if not count or any(flag.startswith("randomised") for flag in record.flags):
-        return Ending(record)
+        return FinishedCell(record)
     rows = [row[:count] for row in (clean, stored, again) if row is not None]
-    return Ending(record, encode(record, torch.stack(rows).mul(255).round().byte().cpu().numpy()))
+    return FinishedCell(
+        record, encode(record, torch.stack(rows).mul(255).round().byte().cpu().numpy())
+    )

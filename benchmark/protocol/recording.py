@@ -2,137 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import UsageError, describe, trace
-from benchmark.core.schema import Cost
+from benchmark.core.schema import Cost, short_hash
 from benchmark.core.specs import Spec
-from benchmark.core.types import Defense
+from benchmark.core.types import Attack, Defense
 from benchmark.evaluation.verdicts import Meter
 from benchmark.identity import fingerprint
-from benchmark.protocol.pictures import Ending
-from benchmark.protocol.workspace import Lab
+from benchmark.identity.import_graph import reachable_hash
+from benchmark.protocol.inputs import Inputs
+from benchmark.protocol.pictures import FinishedCell
 from benchmark.results.answers import same
 from benchmark.results.records import Cell, Outcome, Provenance, Record, Status
 from benchmark.results.store import is_kept, read_record, record_path, write_record
 
 
-def is_finished(lab: Lab, cell: Cell) -> bool:
-    """Whether the cell's record is there and still true. Failed cells always run again."""
-    if not is_kept(lab.place.results, cell):
+def is_finished(inputs: Inputs, cell: Cell, note: Callable[[str], None]) -> bool:
+    """Whether the cell's record is there and still true; `note` is told why it is not.
+
+    Failed cells always run again.
+    """
+    if not is_kept(inputs.settings.results, cell):
         return False
     try:
-        found = read_record(record_path(lab.place.results, cell))
+        found = read_record(record_path(inputs.settings.results, cell))
     except UsageError as error:
-        lab.watch.note(str(error))
+        note(str(error))
         return False
     if found.status == "failed":
         return False
-    changed = changed_since(lab, cell, found)
+    changed = changed_since(inputs, cell, found)
     if changed:
-        check_file(lab, cell, found)
-        lab.watch.note(f"stale, run again: {cell} ({', '.join(changed)} changed)")
+        check_file(inputs, cell, found)
+        note(f"stale, run again: {cell} ({', '.join(changed)} changed)")
     return not changed
 
 
-def changed_since(lab: Lab, cell: Cell, found: Record) -> list[str]:
+def changed_since(inputs: Inputs, cell: Cell, found: Record) -> list[str]:
     """The parts in which things are not as they were for a record; none if it is still true.
 
     Records of before answers were kept are judged by what was hashed alone.
     """
-    parts = fingerprint.changed(found.fingerprint, lab.fingerprint(cell))
-    now = lab.model(cell).answers
+    parts = fingerprint.changed(found.fingerprint, fingerprint_of(inputs, cell))
+    now = inputs.trained.answers
     if found.answers is not None and (now is None or not same(found.answers, now)):
         return sorted([*parts, "answers"])
     return parts
 
 
-def check_file(lab: Lab, cell: Cell, found: Record) -> None:
+def check_file(inputs: Inputs, cell: Cell, found: Record) -> None:
     """UsageError if a record that is to be replaced is of another file, which is still there."""
-    brought, other = lab.plan.defenses[cell.defense].brought, found.provenance.defense_options
+    brought, other = inputs.defense.brought, found.provenance.defense_options
     known = Path(str(other.get("path", "")))
     if brought is None or known == brought.file or not (known.is_absolute() and known.is_file()):
         return
     raise UsageError(
-        f"{cell.defense} in {lab.place.results} is {known}, and this is {brought.file}; expected "
-        "one file under a name: give both in one run, which tells them apart, or other --results"
+        f"{cell.defense} in {inputs.settings.results} is {known}, and this is {brought.file}; "
+        "expected one file under a name: give both in one run, which tells them apart, or other "
+        "--results"
     )
 
 
-def keep(lab: Lab, cell: Cell, ending: Ending | None) -> str:
-    """Write what a cell that ended left and tell whoever watches; None was `cached`.
+def save(settings: RunSettings, cell: FinishedCell, listener: ProgressListener) -> str:
+    """Write what a finished cell leaves, and tell whoever listens; returns the status.
 
-    Returns the status. UsageError: the disk is full, or nobody may write.
+    Raises:
+        UsageError: the disk is full, or nobody may write.
     """
-    if ending is None:
-        lab.watch.finished(cell, "cached", None)
-        return "cached"
-    result = ending.record
-    write_record(lab.place.results, result, ending.picture)
-    lab.watch.finished(cell, result.status, result.reason)
-    if lab.place.debug and result.traceback:
-        lab.watch.note(result.traceback)
-    return result.status
+    made = cell.record
+    write_record(settings.results, made, cell.picture)
+    listener.finished(made.cell, made.status, made.reason)
+    if settings.debug and made.traceback:
+        listener.note(made.traceback)
+    return made.status
 
 
 def record(
-    lab: Lab, cell: Cell, status: Status, meter: Meter, *,
+    inputs: Inputs, cell: Cell, status: Status, meter: Meter, *,
     reason: str | None = None, outcome: Outcome | None = None,
 ) -> Record:  # fmt: skip
     """The record of a cell that ended `done` or `skipped`."""
-    attack, model = lab.attack(cell), lab.model(cell)
+    attack, model = inputs.attacks[cell.attack], inputs.trained
     known = model.trained_on
     found = {
         "status": status,
         "reason": reason,
         "unseen": None if known is None else attack.family not in known,
         "trained_on": None if known is None else sorted(known),
-        "query": lab.dataset(cell).test.hash,
+        "query": inputs.data.test.hash,
         "training": model.cost,
         "probes": dict(model.probes),
         "outcome": outcome,
-        "flags": [*model.flags, *chosen_on(lab, cell), *spared(lab, cell)],
+        "flags": [*model.flags, *chosen_on(inputs, cell), *spared(inputs, cell)],
         "answers": model.answers,
-        "fingerprint": lab.fingerprint(cell),
+        "fingerprint": fingerprint_of(inputs, cell),
     }
-    return Record(**(vars(_blank(lab, cell, meter)) | found))  # checked as a whole
+    blank = _blank(cell, inputs.settings, inputs.attacks, inputs.defense, meter)
+    return Record(**(vars(blank) | found))  # checked as a whole
 
 
-def chosen_on(lab: Lab, cell: Cell) -> list[str]:
+def chosen_on(inputs: Inputs, cell: Cell) -> list[str]:
     """The flag of a cell whose adaptation was chosen on its attack, or on one of its family."""
-    choice = lab.place.choice(cell)
+    choice = inputs.settings.choice(cell)
     if choice is None:
         return []
     if Spec.parse(cell.attack).name in {Spec.parse(name).name for name in choice.attacks}:
         return ["adaptation was chosen on this attack"]
-    if lab.attack(cell).family in choice.families:
+    if inputs.attacks[cell.attack].family in choice.families:
         return ["adaptation was chosen on an attack of this family"]
     return []
 
 
-def spared(lab: Lab, cell: Cell) -> list[str]:
+def spared(inputs: Inputs, cell: Cell) -> list[str]:
     """The flag of a cell in which what stored examples break was not attacked again."""
-    if not lab.place.spares(cell, lab.attack(cell)):
+    if not inputs.settings.spares(cell, inputs.attacks[cell.attack]):
         return []
     return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
 
 
-def failed_record(lab: Lab, cell: Cell, meter: Meter, error: BaseException) -> Record:
-    """The record of a cell that raised; it claims nothing but the reason."""
-    flags, reason = lab.flags(cell), describe(error)
+def failed_record(
+    cell: Cell, settings: RunSettings, attacks: Mapping[str, Attack], defense: Defense,
+    meter: Meter, error: BaseException, flags: Sequence[str] = (),
+) -> Record:  # fmt: skip
+    """The record of a cell that raised; it claims nothing but the reason.
+
+    `flags` are those of its trained model, as far as there is one.
+    """
+    reason = describe(error)
     if flags:
         names = ", ".join(flag.partition(":")[0] for flag in flags)
         reason = f"{reason}; the model is flagged: {names}"
-    told = {"reason": reason, "traceback": trace(error), "flags": flags}
-    return _blank(lab, cell, meter).model_copy(update=told)
+    told = {"reason": reason, "traceback": trace(error), "flags": [*flags]}
+    return _blank(cell, settings, attacks, defense, meter).model_copy(update=told)
 
 
-def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
-    attack, defense = lab.attack(cell), lab.plan.defenses[cell.defense]
-    shown = {name: lab.attack(cell.showing(name)) for name in cell.arrivals}
+def _blank(
+    cell: Cell, settings: RunSettings, attacks: Mapping[str, Attack], defense: Defense,
+    meter: Meter,
+) -> Record:  # fmt: skip
+    attack, shown = attacks[cell.attack], {name: attacks[name] for name in cell.arrivals}
     return Record(
         cell=cell,
         status="failed",
@@ -144,7 +158,7 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
         origin=attack.origin,
         cost=Cost(seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards),
         provenance=Provenance(
-            command=lab.place.command,
+            command=settings.command,
             attack_options=fingerprint.options_of_instance(attack),
             shown_options={
                 name: fingerprint.options_of_instance(shown[name]) for name in cell.shown
@@ -153,12 +167,35 @@ def _blank(lab: Lab, cell: Cell, meter: Meter) -> Record:
             adaptation=cell.budget.model_dump(),
             versions=fingerprint.versions(),
             commit=fingerprint.commit(),
-            device=device_name(lab.place.device),
+            device=device_name(settings.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            tuned=lab.place.choice(cell),
+            tuned=settings.choice(cell),
         ),
         fingerprint={},
     )
+
+
+def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
+    """Everything the record of a cell depends on, by part."""
+    attack, settings = inputs.attacks[cell.attack], inputs.settings
+    shown = [
+        (fingerprint.options_of_instance(one), fingerprint.source_hash(one))
+        for one in (inputs.attacks[name] for name in cell.shown)
+    ]
+    choice = settings.choice(cell)
+    return {
+        **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
+        **({"attacks shown": short_hash(*shown)} if shown else {}),
+        **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
+        "cell": short_hash(cell.model_dump_json()),
+        "attack options": short_hash(fingerprint.options_of_instance(attack)),
+        "attack code": short_hash(fingerprint.source_hash(attack), attack.origin),
+        "data": inputs.data.hash,
+        "training": inputs.trained.training,
+        "weights": inputs.trained.hash,
+        "precision": settings.precision,
+        "protocol code": reachable_hash(["benchmark.protocol.group"]),
+    }
 
 
 def _brought(defense: Defense) -> dict[str, str]:

@@ -1,0 +1,116 @@
+"""Opens what groups are evaluated with, and says which cells are a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from benchmark.artifacts.example_cache import Cache
+from benchmark.artifacts.examples import ExampleStore
+from benchmark.artifacts.models import Model, is_spoiled, trained_model
+from benchmark.artifacts.settings import ProgressListener, RunSettings
+from benchmark.core.errors import contained
+from benchmark.core.types import Attack, Defense
+from benchmark.data.load import load
+from benchmark.data.splits import Dataset, for_choosing
+from benchmark.protocol.inputs import Inputs
+from benchmark.results.records import Cell
+
+
+def trained_name(cell: Cell) -> tuple[str, str, str, int]:
+    """Equal for the cells of one trained model."""
+    return cell.dataset, cell.network, cell.defense, cell.seed
+
+
+def group_name(cell: Cell) -> str:
+    """Equal for the cells of one group: of one trained model that is first shown the same attack.
+
+    Where an attack is both shown and scored they share static examples; else the adapted models.
+    """
+    dataset, network, defense, seed = trained_name(cell)
+    name = f"{dataset}-{network}-{defense}-s{seed}-{cell.arrivals[0]}"
+    return name if cell.split == "test" else f"{name}-{cell.split}"
+
+
+def by_group(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
+    """The cells of each group, in the order in which groups begin."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(group_name(cell), []).append(cell)
+    return [tuple(group) for group in found.values()]
+
+
+class InputLoader:
+    """Reads data sets, and reads or trains models; keeps the last of each.
+
+    Whoever asks goes through the groups of one trained model after the other.
+    """
+
+    def __init__(
+        self, attacks: Mapping[str, Attack], defenses: Mapping[str, Defense],
+        settings: RunSettings, listener: ProgressListener,
+    ) -> None:  # fmt: skip
+        self.attacks, self.defenses = attacks, defenses
+        self.settings, self.listener = settings, listener
+        folder, limit = settings.cache_folder, settings.cache_limit
+        self.examples = ExampleStore(Cache(folder, limit, self._note) if folder else None)
+        self._data: tuple[object, Dataset, Dataset] | None = None
+        self._trained: tuple[object, Model | Exception] | None = None
+
+    def _note(self, line: str) -> None:
+        """To whoever listens now: a worker changes that from task to task."""
+        self.listener.note(line)
+
+    def data(self, cell: Cell) -> tuple[Dataset, Dataset]:
+        """The data set of a cell: what trains, and what the split that is scored leaves of it."""
+        key = cell.dataset, cell.seed, cell.split
+        if self._data is None or self._data[0] != key:
+            whole = self._read(cell)
+            self._data = key, whole, whole if cell.split == "test" else for_choosing(whole)
+        return self._data[1:]
+
+    def _read(self, cell: Cell) -> Dataset:
+        settings = self.settings
+        return load(cell.dataset, settings.data_dir, settings.download, cell.seed)
+
+    def inputs(self, cell: Cell) -> Inputs:
+        """Those of the group of a cell.
+
+        Raises:
+            Exception: whatever the training of its model raised, the first time and every time.
+        """
+        _, data = self.data(cell)
+        model, defense = self.model(cell), self.defenses[cell.defense]
+        return Inputs(self.settings, self.attacks, defense, data, model, self.examples)
+
+    def model(self, cell: Cell) -> Model:
+        """The trained model: read from the results folder, or trained and kept there."""
+        key = trained_name(cell)
+        if self._trained is None or self._trained[0] != key:
+            self._trained = None  # two would be in memory at a time
+            self._trained = key, self._open(cell)
+        found = self._trained[1]
+        if isinstance(found, Exception):
+            raise found.with_traceback(found.__traceback__)
+        return found
+
+    def _open(self, cell: Cell) -> Model | Exception:
+        whole, _ = self.data(cell)
+        defense = self.defenses[cell.defense]
+        try:
+            with contained():
+                return trained_model(cell, defense, whole, self.settings, self.listener)
+        except Exception as error:
+            return error
+
+    def untouched(self, inputs: Inputs, cell: Cell) -> Inputs:
+        """The same, with the model as it was where a failed cell wrote to it."""
+        try:
+            with contained():
+                spoiled = is_spoiled(inputs.trained)
+        except Exception:  # it cannot even be looked at
+            spoiled = True
+        if spoiled:
+            self._trained = None
+            return replace(inputs, trained=self.model(cell))
+        return inputs
