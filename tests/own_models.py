@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
-from benchmark.artifacts.settings import Limits, Place
-from benchmark.execution.execute import Team, fill
-from benchmark.execution.worker import Job
+from benchmark.execution.execute import execute
 from benchmark.plan.matrix import defense_texts
 from benchmark.plan.request import make_request
 from benchmark.results.records import Record
 from benchmark.results.store import record_path
-from tests.tiny_runs import SUITE, Run, lab_for, record_of, tiny_plan
+from tests.tiny_runs import SUITE, Run, prepare, record_of, tiny_plan
 
 MODEL = """
 import os, re, signal, sys, time
@@ -54,16 +53,33 @@ def own_model(folder, act: str) -> str:
     return f"{file}:Net"
 
 
+class Team(NamedTuple):
+    """Who computes."""
+
+    executor: str = "auto"
+    jobs: int | None = None
+    gpus: float | None = None
+
+
+class Limits(NamedTuple):
+    """What a cell may take."""
+
+    seconds: float | None = None
+    gigabytes: float | None = None
+
+
 def fill_with(team: Team, folder, limits: Limits | None = None, **values) -> Run:
     """Run a tiny plan with a team, as the command line would."""
-    place = Place(folder, command="test", limits=limits or Limits())
-    plan = tiny_plan(**values)
+    plan, limits = tiny_plan(**values), limits or Limits()
     names = {"defenses": "standard[epochs=2]", "attacks": "pgd_linf[steps=3]"}
     request = make_request({**names, **values})
-    lab = lab_for(plan, folder)
-    lab.place = place
-    ended = fill(lab, Job(place, tuple(defense_texts(request, SUITE))), team)
-    return Run(lab, lab.watch, ended, [record_of(folder, cell) for cell in plan.cells])
+    prepared = prepare(
+        plan, folder, executor=team.executor, jobs=team.jobs, gpus_per_task=team.gpus,
+        threads=1, no_cache=False, cell_time=limits.seconds, cell_memory=limits.gigabytes,
+    )  # fmt: skip
+    texts = defense_texts(request, SUITE)
+    ended = execute(plan, prepared.settings, texts, prepared.listener)
+    return Run(prepared, prepared.listener, ended, [record_of(folder, cell) for cell in plan.cells])
 
 
 def same(run: Run) -> list[tuple]:
@@ -79,7 +95,7 @@ def same(run: Run) -> list[tuple]:
 
 
 def _picture(run: Run, record: Record) -> bytes | None:
-    path = record_path(run.lab.place.results, record.cell).with_suffix(".png")
+    path = record_path(run.prepared.settings.results, record.cell).with_suffix(".png")
     return path.read_bytes() if path.exists() else None
 
 

@@ -12,7 +12,7 @@ from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.data.splits import draw_support, minibatches
-from benchmark.protocol import cell as runner
+from benchmark.protocol import group as runner
 from benchmark.results.records import Cell
 from benchmark.results.store import read_records, record_path
 
@@ -68,14 +68,14 @@ def test_a_sequence_scores_every_attack_after_every_arrival(sequence):
 
 
 def test_cells_that_differ_in_what_is_shown_or_scored_have_their_own_files(sequence, tmp_path):
-    cells = sequence.lab.plan.cells
+    cells = sequence.prepared.plan.cells
     chosen = [cell.model_copy(update={"split": "validation"}) for cell in cells]
     paths = {record_path(tmp_path, cell) for cell in (*cells, *chosen)}
     assert len(paths) == 2 * len(cells)
     assert all(tmp_path in path.resolve().parents for path in paths)
     evil = cells[0].model_copy(update={"shown": ("../../x", "/etc")})
     assert (tmp_path / "records") in record_path(tmp_path, evil).resolve().parents
-    assert len(read_records(sequence.lab.place.results).records) == len(cells)
+    assert len(read_records(sequence.prepared.settings.results).records) == len(cells)
     assert {str(cell) for cell in cells if cell.shown == ORDER[:2]} >= {
         "digits/small_cnn/standard[epochs=2]/s0/fgsm/k01-finetune-captured-t10-lr0.02"
         " after fgsm, fgm_l2"
@@ -128,8 +128,8 @@ def test_records_speak_of_the_scored_attack_and_say_what_was_shown(sequence):
 
 def independently(done: Run, cell: Cell, episode: int) -> list[torch.nn.Module]:
     """The models after 0, 1, 2 ... arrivals, by hand."""
-    lab, strengths = done.lab, strengths_of("digits")
-    dataset, models = lab.dataset(cell), [lab.model(cell).network]
+    prepared, strengths = done.prepared, strengths_of("digits")
+    dataset, models = prepared.dataset(cell), [prepared.model(cell).network]
     for stage, name in enumerate(cell.shown):
         attack, more = build_attack(name, strengths), ("stage", stage) if stage else ()
         rng = stream("support", "digits", 0, episode, *more)
@@ -156,9 +156,9 @@ def independently(done: Run, cell: Cell, episode: int) -> list[torch.nn.Module]:
 
 
 def verdicts_by_hand(done: Run, cell: Cell, episode: int, model, static: bool = False):
-    attack, query = build_attack(cell.attack, strengths_of("digits")), done.lab.query(cell)
+    attack, query = build_attack(cell.attack, strengths_of("digits")), done.prepared.query(cell)
     words = ("static", cell.attack, 0) if static else ("again", cell.attack, 0, episode)
-    target = done.lab.model(cell).network if static else model
+    target = done.prepared.model(cell).network if static else model
     streams = Streams.named(len(query.labels), "attack", *words)
     images = attack.perturb(target, *query, "examples", streams)
     correct = model(query.images).argmax(1) == query.labels
@@ -242,11 +242,11 @@ def test_a_model_is_adapted_once_for_all_scored_attacks(tmp_path, monkeypatch):
 
 
 def test_images_are_drawn_anew_for_each_arrival(sequence):
-    lab, cell = sequence.lab, sequence.lab.plan.cells[-1]
-    first, second = (set(lab.support(cell, 0, stage).ids.tolist()) for stage in (0, 1))
+    prepared, cell = sequence.prepared, sequence.prepared.plan.cells[-1]
+    first, second = (set(prepared.support(cell, 0, stage).ids.tolist()) for stage in (0, 1))
     assert first != second
     one = cell.model_copy(update={"budget": cell.budget.model_copy(update={"shots": 1})})
-    assert set(lab.support(one, 0, 1).ids.tolist()) < second, "one shot is inside two"
+    assert set(prepared.support(one, 0, 1).ids.tolist()) < second, "one shot is inside two"
 
 
 def test_simulated_knowledge_attacks_the_model_of_the_moment(tmp_path):
@@ -254,10 +254,10 @@ def test_simulated_knowledge_attacks_the_model_of_the_moment(tmp_path):
     done = run(plan, tmp_path)
     assert done.ended == {"done": 2}
     cell = done.records[-1].cell
-    network = done.lab.model(cell).network
+    network = done.prepared.model(cell).network
     for stage, name in enumerate(cell.shown):
         attack, more = build_attack(name, strengths_of("digits")), ("stage", stage) if stage else ()
-        support = done.lab.support(cell, 0, stage).batch()
+        support = done.prepared.support(cell, 0, stage).batch()
         streams = Streams.named(10, "attack", "simulated", name, 0, 0, *more)
         clean, start = stream("adapt", "digits", 0, 0, *more), network
 
@@ -267,7 +267,7 @@ def test_simulated_knowledge_attacks_the_model_of_the_moment(tmp_path):
             model = with_parameters(start, parameters).requires_grad_(False)
             with torch.enable_grad():
                 images = attack.perturb(model, *support, "examples", streams)
-            beside = next(iter(minibatches(done.lab.dataset(cell).train, 10, clean)))
+            beside = next(iter(minibatches(done.prepared.dataset(cell).train, 10, clean)))
             return Batch(
                 torch.cat([images, beside.images]), torch.cat([support.labels, beside.labels])
             )

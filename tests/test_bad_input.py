@@ -15,7 +15,7 @@ from baselines.networks.zoo import build_network
 from benchmark.core.seeding import stream
 from benchmark.data import load
 from benchmark.data.splits import Split
-from benchmark.protocol import cell as runner
+from benchmark.protocol import group as runner
 from benchmark.results import store
 from benchmark.results.store import read_records
 
@@ -217,7 +217,7 @@ def test_an_interrupt_is_one_line_and_the_next_run_goes_on(finished, run, monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_cell", interrupted)
+    monkeypatch.setattr(runner, "finish", interrupted)
     ended = run("--json", attacks="fgsm,uniform_noise")
     assert (ended.code, ended.out) == (1, "")
     assert ended.line.startswith("interrupted: every finished cell is kept; run the same command")

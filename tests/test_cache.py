@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import Log, record_of, tiny_plan
+from tiny_runs import prepare, record_of, tiny_plan
 
 from benchmark.artifacts import example_cache
 from benchmark.artifacts.example_cache import Cache, Entry, files
-from benchmark.artifacts.settings import Place
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.protocol.cell import run_matrix
-from benchmark.protocol.workspace import Lab
 
 GIGA = 10**9
 
@@ -27,10 +24,10 @@ def outcomes(folder, plan):
 
 def run(plan, folder, kept=None, limit=GIGA):
     """Run a plan; returns the watch and the records' passes."""
-    lab = Lab(plan, Place(folder, cache=kept, cache_limit=limit), Log())
-    run_matrix(lab)
+    prepared = prepare(plan, folder, cache=kept, cache_limit=limit, no_cache=kept is None)
+    prepared.run()
     costs = [record_of(folder, cell).cost for cell in plan.cells]
-    return lab.watch, [cost.forwards + cost.backwards for cost in costs]
+    return prepared.listener, [cost.forwards + cost.backwards for cost in costs]
 
 
 @pytest.fixture(scope="module")

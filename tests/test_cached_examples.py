@@ -14,7 +14,7 @@ from torch import nn
 from attacks.gradient import PGDLinf
 from benchmark.artifacts import examples
 from benchmark.artifacts.example_cache import Cache, files
-from benchmark.artifacts.examples import Wanted, craft, key_of
+from benchmark.artifacts.examples import AttackRequest, ExampleStore, key_of
 from benchmark.artifacts.models import Model
 from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.streams import Streams
@@ -54,7 +54,7 @@ class Situation:
         self.rng = Streams.named(12, "attack", "static", "pgd_linf", 0)
 
     def key(self):
-        return key_of(Wanted(self.attack, self.model, self.batch, self.rng, {}))
+        return key_of(AttackRequest(self.attack, self.model, self.batch, self.rng, {}))
 
 
 class OtherAttack(Nested):
@@ -151,8 +151,9 @@ def crafted(folder, situation, limit=GIGA, flags=()):
     """Craft through a cache; also what was said and how many passes it took."""
     notes, meter = [], Meter()
     model = situation.model._replace(flags=list(flags))
-    wanted = Wanted(situation.attack, model, situation.batch, Streams.named(12, "attack"), {})
-    made = craft(Cache(folder, limit, notes.append), wanted, meter)
+    rng = Streams.named(12, "attack")
+    request = AttackRequest(situation.attack, model, situation.batch, rng, {})
+    made = ExampleStore(Cache(folder, limit, notes.append)).craft(request, meter)
     return made, notes, meter.forwards
 
 

@@ -10,14 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from own_models import fill_with
-from tiny_runs import lab_for, run, tiny_plan
+from own_models import Team, fill_with
+from tiny_runs import prepare, run, tiny_plan
 
 from benchmark.artifacts import locks
 from benchmark.artifacts.locks import alone, claim
-from benchmark.execution import scheduler
-from benchmark.execution.execute import Team
-from benchmark.protocol.cell import run_matrix
+from benchmark.execution import loading, queue
 
 PLAN = {"attacks": "pgd_linf[steps=3],uniform_noise,fgsm", "shots": [0, 1]}
 TEAMS = [Team("here"), Team("processes", 1)]
@@ -34,8 +32,7 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from benchmark.execution.execute import Team
-from tests.own_models import fill_with
+from tests.own_models import Team, fill_with
 if __name__ == "__main__":
     attacks = ",".join(f"pgd_linf[steps={steps}]" for steps in range(3, 7))
     plan = {"attacks": attacks, "shots": [0, 1], "limit": 40}
@@ -109,15 +106,15 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
     assert first.ended == {"skipped": 1}
     plan = tiny_plan(**PLAN)
     theirs = [cell for cell in plan.cells if cell.attack == "pgd_linf[steps=3]"]
-    held = claim(tmp_path, scheduler.group_name(theirs[0]), print)
+    held = claim(tmp_path, loading.group_name(theirs[0]), print)
     ended = []
 
     def meanwhile(_seconds):
         if held.lock.is_locked:
-            ended.append(run_matrix(lab_for(plan, tmp_path), theirs))
             held.release()
+            ended.append(prepare(plan, tmp_path).run(theirs))
 
-    monkeypatch.setattr(scheduler.time, "sleep", meanwhile)
+    monkeypatch.setattr(queue.time, "sleep", meanwhile)
     ours = fill_with(team, tmp_path, **PLAN)
     assert ended == [{"done": 2}]
     assert ours.ended == {"cached": 2, "done": 4}
@@ -129,7 +126,7 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
 
 def test_what_a_killed_run_held_is_done_by_the_next(tmp_path):
     plan = tiny_plan(**PLAN)
-    name = scheduler.group_name(plan.cells[0])
+    name = loading.group_name(plan.cells[0])
     code = HOLDER.replace('"group"', repr(name))
     other = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path],
@@ -146,12 +143,12 @@ def test_one_run_trains_and_the_other_waits_for_it(tmp_path, monkeypatch):
     genuine, plan = locks._acquire, tiny_plan(shots=[0])
 
     def acquire(results, name, note, timeout):
-        if timeout == 0 and name.startswith("digits-small_cnn"):
+        if timeout == 0 and "pgd_linf" not in name:
             return None
         if timeout < 0:
             monkeypatch.setattr(locks, "_acquire", genuine)
-            run_matrix(lab_for(plan, tmp_path), [])
-            lab_for(plan, tmp_path).model(plan.cells[0])
+            prepare(plan, tmp_path).run([])
+            prepare(plan, tmp_path).model(plan.cells[0])
         return genuine(results, name, note, timeout)
 
     monkeypatch.setattr(locks, "_acquire", acquire)

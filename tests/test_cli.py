@@ -98,7 +98,7 @@ def test_the_same_again_is_free_and_equal(cells, main_job, monkeypatch):
     def never(*_):
         raise AssertionError("this was done already")
 
-    monkeypatch.setattr("benchmark.protocol.cell.run_cell", never)
+    monkeypatch.setattr("benchmark.protocol.group.finish", never)
     monkeypatch.setattr("baselines.training.loss_defense.train", never)
     again = main_job("--json")
     assert json.loads(again.out)["cells"] == cells

@@ -19,7 +19,7 @@ from benchmark.adaptation.adapt import Adapted
 from benchmark.contracts.defense_rules import check_defense
 from benchmark.core.types import Defense
 from benchmark.data import load, splits
-from benchmark.protocol import cell
+from benchmark.protocol import group
 from reports.tidy.aggregate import headline
 from reports.tidy.frame import from_records
 
@@ -45,7 +45,7 @@ def test_a_learning_rate_too_small_to_move_anything_fails(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "name", "fake"),
-    [(adapt, "with_parameters", untouched_copy), (cell, "adapt_all", trained_ones)],
+    [(adapt, "with_parameters", untouched_copy), (group, "adapt_all", trained_ones)],
 )
 def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module, name, fake):
     monkeypatch.setattr(module, name, fake)
@@ -59,7 +59,7 @@ def test_an_adaptation_that_changes_nothing_fails(tmp_path, monkeypatch, module,
 
 
 def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch):
-    genuine, plan = cell.survives, tiny_plan()
+    genuine, plan = group.survives, tiny_plan()
     trained = {}
 
     def keep(model, budget, shows):
@@ -69,8 +69,8 @@ def test_attacking_the_trained_model_again_is_no_reattack(tmp_path, monkeypatch)
     def static_again(attack, model, batch, meter, rng, clean):
         return genuine(attack, trained["model"], batch, meter, rng, clean)
 
-    monkeypatch.setattr(cell, "adapt_all", keep)
-    monkeypatch.setattr(cell, "survives", static_again)
+    monkeypatch.setattr(group, "adapt_all", keep)
+    monkeypatch.setattr(group, "survives", static_again)
     done = run(plan, tmp_path)
     assert done.ended == {"done": 1, "failed": 1}
     assert "another model than the adapted" in done.only(shots=1).reason

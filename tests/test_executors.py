@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from own_models import FINE, FINE_FAILED, KILL, SIX, fill_with, own_model, same, statuses
-from tiny_runs import lab_for, tiny_plan
+from own_models import FINE, FINE_FAILED, KILL, SIX, Team, fill_with, own_model, same, statuses
+from tiny_runs import prepare, tiny_plan
 
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import RunSettings
 from benchmark.core.errors import UsageError
 from benchmark.execution import execute, worker
-from benchmark.execution.execute import Team
-from benchmark.execution.tasks import Group
-from benchmark.protocol.workspace import Lab
+from benchmark.execution.queue import GroupQueue
 
 HERE, TWO = Team("here"), Team("processes", 2)
 MATRIX = {"attacks": "pgd_linf[steps=3],uniform_noise,tifgsm", "shots": [0, 1], "seeds": [0, 1]}
@@ -76,7 +74,7 @@ def test_a_failed_cell_runs_again_next_time(tmp_path):
 
 def test_a_worker_with_other_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "benchmark.identity.fingerprint.code_version", lambda: "code 0, torch 1, Python 2"
+        "benchmark.execution.driver.code_version", lambda: "code 0, torch 1, Python 2"
     )
     with pytest.raises(UsageError, match=r"expected code 0, torch 1, Python 2, got code \w{12}, "):
         fill_with(TWO, tmp_path)
@@ -91,8 +89,8 @@ def test_a_model_that_nobody_can_pickle_is_made_by_the_worker(tmp_path):
         "    return Local()\n"
     )
     plan = {"defenses": f"{file}:Net", "attacks": "fgsm,uniform_noise", "shots": [0]}
-    lab = lab_for(tiny_plan(**plan), tmp_path)
-    assert worker.pack(None, lab.model(lab.plan.cells[0])).model == b""
+    prepared = prepare(tiny_plan(**plan), tmp_path)
+    assert worker.pack(prepared.model(prepared.plan.cells[0])) == b""
     single = fill_with(HERE, tmp_path / "one", **plan)
     assert same(fill_with(TWO, tmp_path / "two", **plan)) == same(single)
 
@@ -104,29 +102,13 @@ def test_training_that_fails_is_tried_once_and_said_by_every_cell(tmp_path):
     assert all("logits are not finite" in record.reason for record in run.records)
 
 
-def test_the_most_expensive_group_is_first():
-    plan = tiny_plan("uniform_noise[draws=1],pgd_linf[steps=9],fgsm", shots=[0, 1])
-    lab = Lab(plan, Place(None), None)
-    groups = execute.in_order(lab, plan.cells)
-    assert [group[0].attack.partition("[")[0] for group in groups] == [
-        "pgd_linf", "fgsm", "uniform_noise",
+def test_the_most_expensive_group_is_first(tmp_path):
+    plan = tiny_plan("uniform_noise[draws=1],pgd_linf[steps=9],fgsm", shots=[0, 1], seeds=[0, 1])
+    groups = GroupQueue(plan, prepare(plan, tmp_path).loader, by_cost=True).open
+    assert [(cells[0].seed, cells[0].attack.partition("[")[0]) for cells in groups] == [
+        (seed, attack) for seed in (0, 1) for attack in ("pgd_linf", "fgsm", "uniform_noise")
     ]  # fmt: skip
-    assert [len(group) for group in groups] == [2, 2, 2]
-
-
-def test_few_trained_models_are_held_at_once(monkeypatch):
-    monkeypatch.setattr(execute, "TOGETHER", 2)
-    plan = tiny_plan("fgsm,pgd_linf[steps=9]", shots=[0], seeds=[0, 1, 2, 3])
-    order = execute.in_order(Lab(plan, Place(None), None), plan.cells)
-    assert [group[0].seed for group in order] == [0, 1, 0, 1, 2, 3, 2, 3]
-
-
-def test_a_worker_is_given_the_cell_that_killed_the_last_one_alone():
-    cells = tiny_plan(shots=[0, 1, 2]).cells
-    group = Group(cells, cells, None)
-    assert group.asked == cells
-    group.alone = True
-    assert group.asked == cells[:1]
+    assert [len(cells) for cells in groups] == [2] * 6
 
 
 def test_workers_compute_with_their_share_of_the_cores(tmp_path):
@@ -142,8 +124,8 @@ def test_workers_compute_with_their_share_of_the_cores(tmp_path):
 
 def test_paths_mean_the_same_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = Place(Path("results"), Path("data"), cache=Path("cache"))
-    job = worker.anywhere(worker.Job(place, ("standard[epochs=1]", "mine.py:Net[width=2]")))
-    assert job.place[:2] == (tmp_path / "results", tmp_path / "data")
-    assert job.place.cache == tmp_path / "cache"
-    assert job.defenses == ("standard[epochs=1]", f"{tmp_path}/mine.py:Net[width=2]")
+    settings = RunSettings(data_dir=Path("data"), cache=Path("cache")).anywhere()
+    assert (settings.results, settings.data_dir) == (tmp_path / "results", tmp_path / "data")
+    assert settings.cache_folder == tmp_path / "cache"
+    assert worker.anywhere("standard[epochs=1]") == "standard[epochs=1]"
+    assert worker.anywhere("mine.py:Net[width=2]") == f"{tmp_path}/mine.py:Net[width=2]"

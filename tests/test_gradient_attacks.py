@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from attack_tasks import dealt
-from tiny_runs import lab_for, tiny_plan
+from tiny_runs import prepare, tiny_plan
 
 from attacks.build import build_attack
 from attacks.gradient import FGML2, PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin, margin_loss
@@ -150,8 +150,10 @@ def test_more_restarts_break_no_fewer():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     plan = tiny_plan(defenses="standard[epochs=8]", shots=[0])
-    lab = lab_for(plan, tmp_path_factory.mktemp("trained"))
-    return lab.model(plan.cells[0]).network, lab.dataset(plan.cells[0]).test.first(200).batch()
+    prepared = prepare(plan, tmp_path_factory.mktemp("trained"))
+    return prepared.model(plan.cells[0]).network, prepared.dataset(plan.cells[0]).test.first(
+        200
+    ).batch()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny_runs import run, tiny_plan
 from torch import nn
 
 from baselines.build import GivenModel
-from benchmark.protocol import cell as runner
+from benchmark.protocol import group as runner
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ class Convolution(HeadFirst):
 def test_the_head_adapts_wherever_it_is_registered(kind, knowledge, net, tmp_path, monkeypatch):
     moved = []
 
-    def look(lab, cell, trained, adapted):
+    def look(cell, adapted, inputs):
         moved.extend(set(one.parameters) for one in adapted)
-        return genuine(lab, cell, trained, adapted)
+        return genuine(cell, adapted, inputs)
 
-    genuine = runner.look_into
-    monkeypatch.setattr(runner, "look_into", look)
+    genuine = runner.check_adaptation
+    monkeypatch.setattr(runner, "check_adaptation", look)
     with torch.no_grad():
         model = kind(net)
     outcomes(model, tmp_path, "fgsm", methods=["head"], shots=[1], knowledge=[knowledge])

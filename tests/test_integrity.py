@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_runs import lab_for, run, table, tiny_plan
+from tiny_runs import prepare, run, table, tiny_plan
 from torch import nn
 
 from benchmark.adaptation import adapt
@@ -13,9 +13,10 @@ from benchmark.core.errors import UsageError
 from benchmark.core.schema import Effort
 from benchmark.data import load, splits
 from benchmark.evaluation.verdicts import state_hash
-from benchmark.protocol import cell as runner
+from benchmark.execution.loading import InputLoader
+from benchmark.protocol import group as runner
 from benchmark.protocol import integrity
-from benchmark.protocol import workspace as lab
+from benchmark.protocol.defender import craft_shown, support_view
 from benchmark.protocol.integrity import buffers_moved
 from benchmark.results.records import Integrity, Record, Verdicts, fell
 from benchmark.results.store import record_path, write_record
@@ -32,7 +33,7 @@ def test_every_record_notes_what_was_checked(done):
         found, cell = record.outcome.integrity, record.cell
         assert found.buffers_moved == [0.0] * cell.episodes
         assert found.shared == [0] * cell.episodes
-        model = done.lab.model(cell)
+        model = done.prepared.model(cell)
         assert found.base == (model.hash, state_hash(model.network))
     zero, one, two = (record.outcome for record in done.records)
     assert zero.integrity.loss_fell is None
@@ -85,11 +86,15 @@ def test_in_a_sequence_all_arrivals_are_paid_for(tmp_path):
 
 def test_clean_knowledge_shows_the_images_as_they_are(tmp_path):
     plan = tiny_plan(shots=[2], knowledge=["captured", "clean"])
-    lab = lab_for(plan, tmp_path)
+    prepared = prepare(plan, tmp_path)
     captured, clean = sorted(plan.cells, key=lambda cell: cell.budget.knowledge)
     meter = runner.Meter()
-    support = lab.support(clean, 0).batch()
-    looks = [runner.defender(lab, cell, 0, meter)({}) for cell in (captured, clean)]
+    support = prepared.support(clean, 0).batch()
+    looks = []
+    for cell in (captured, clean):
+        inputs = prepared.inputs(cell)
+        (shown,) = craft_shown([(cell, 0)], inputs, meter)
+        looks.append(support_view(cell, 0, inputs, meter, shown)({}))
     assert torch.equal(looks[1].images[:20], support.images)
     assert not torch.equal(looks[0].images[:20], support.images)
     assert torch.equal(looks[0].labels, looks[1].labels)
@@ -172,7 +177,7 @@ def test_scored_images_that_were_shown_fail_the_cell(tmp_path, monkeypatch, leak
     else:
         leaky = load.load("digits", None, False, 0)
         object.__setattr__(leaky, "train", splits.join([leaky.train, leaky.test.first(3)]))
-        monkeypatch.setattr(lab.Lab, "_load", lambda *_: leaky)
+        monkeypatch.setattr(InputLoader, "_read", lambda *_: leaky)
     done = run(tiny_plan(limit=397), tmp_path)
     assert done.ended == {"done": 1, "failed": 1}
     assert "scored images were shown in episode 0" in done.only(shots=1).reason
@@ -219,14 +224,16 @@ def test_a_row_of_0_shots_made_elsewhere_is_no_reference(tmp_path, other):
 def test_a_stale_row_of_0_shots_is_no_reference(tmp_path):
     plan = tiny_plan(shots=[1])
     (zero,) = tiny_plan(shots=[0]).cells
-    lab = lab_for(plan, tmp_path)
+    prepared = prepare(plan, tmp_path)
     (one,) = run(plan, tmp_path).records
     assert integrity.unadapted(one.cell) == zero
     outcome = one.outcome.model_copy(update={"integrity": None})
     spoiled = outcome.model_copy(update={"before": flipped(outcome.before)})
     stale = one.model_copy(update={"cell": zero, "outcome": spoiled})
     write_record(tmp_path, stale)
-    integrity.check_start(lab, one.cell, outcome)  # its fingerprint is of another cell
+    integrity.check_start(
+        one.cell, outcome, prepared.inputs(one.cell)
+    )  # its fingerprint is of another cell
 
 
 # Records that contradict themselves are not read.
@@ -286,7 +293,7 @@ def test_a_class_without_images_to_show_is_refused_in_one_line(tmp_path, monkeyp
     whole = load.load("digits", None, False, 0)
     kept = (whole.validation.labels != 3).nonzero().flatten()
     object.__setattr__(whole, "validation", whole.validation.take(kept))
-    monkeypatch.setattr(lab.Lab, "_load", lambda *_: whole)
+    monkeypatch.setattr(InputLoader, "_read", lambda *_: whole)
     with pytest.raises(UsageError, match="class 3 has no images to draw from; expected at least 1"):
         run(tiny_plan(shots=[1]), tmp_path)
     assert run(tiny_plan(shots=[0]), tmp_path).ended == {"done": 1}, "nothing is shown there"

@@ -2,118 +2,97 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-import time
 
 import pytest
-from own_models import FINE, FINE_FAILED, SIX, fill_with, own_model, statuses
+from own_models import FINE, FINE_FAILED, SIX, Limits, Team, fill_with, own_model, statuses
 
-from benchmark.artifacts.settings import Limits
-from benchmark.core.errors import OverLimit, UsageError
+from benchmark.artifacts.settings import RunSettings
+from benchmark.core.errors import UsageError
 from benchmark.execution import limits
-from benchmark.execution.execute import Team
 from benchmark.execution.limits import check_limits, limited, resident
 
 TEAMS = [Team("here"), Team("processes", 1)]
 ENDLESS = "while {when}: pass"
 
 
-def spin(seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+# The guard itself: in a process that it may end.
 
+GUARDED = """
+import re, sys, time
+from benchmark.artifacts.settings import RunSettings
+from benchmark.execution.limits import limited, resident
 
-# The guard itself.
-
-
-def test_what_takes_too_long_is_stopped():
-    begin = time.monotonic()
-    with pytest.raises(OverLimit, match=r"^over its time limit of 0.2 s$"), limited(Limits(0.2)):
-        spin(60)
-    assert time.monotonic() - begin < 30
-
-
-def test_what_is_in_time_is_left_alone():
-    for _ in range(20):
-        with limited(Limits(30.0, resident() + 5)):
-            spin(0.01)
-    time.sleep(2 * limits.PERIOD)  # nothing arrives late
-
-
-TRACED = """
-import sys
-from benchmark.core.errors import OverLimit
-from benchmark.execution.limits import Limits, limited
-
-try:
-    with limited(Limits({seconds})):
-        while {busy}:
-            pass
-except OverLimit:
-    pass
-sys.settrace(lambda *_: None)
-(lambda: None)()
+settings = RunSettings(cell_time={seconds}, cell_memory={gigabytes})
+with limited(settings, lambda why: print(why, flush=True)):
+    print("begun", flush=True)
+    {body}
+time.sleep(0.2)  # nothing arrives late
+print("ended")
 """
 
 
-@pytest.mark.parametrize(("seconds", "busy"), [(30.0, False), (0.1, True)])
-def test_a_debugger_or_pyautoattack_may_trace_what_comes_after(seconds, busy):
-    """What a guard leaves behind in the interpreter must not hang CPython 3.11 under a trace."""
-    program = TRACED.format(seconds=seconds, busy=busy)
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+def guarded(body, seconds=None, gigabytes=None):
+    """What a process says that does `body` within limits, and its exit code."""
+    program = GUARDED.format(body=body, seconds=seconds, gigabytes=gigabytes)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    return done.stdout.splitlines(), done.returncode
 
 
-def test_an_error_of_the_cell_stays_what_it_is():
-    with pytest.raises(ZeroDivisionError), limited(Limits(30.0)):
-        _ = 1 / 0
+@pytest.mark.parametrize("body", ["while True: pass", "time.sleep(1000)"])
+def test_what_takes_too_long_ends_its_process_and_says_why(body):
+    assert guarded(body, seconds=0.2) == (["begun", "over its time limit of 0.2 s"], 1)
+
+
+def test_where_no_python_code_runs_the_process_ends_without_a_word():
+    said, code = guarded("re.match('(a|a)*b', 40 * 'a')", seconds=0.2)
+    assert (said, code) == (["begun"], 1)
 
 
 def test_code_that_catches_everything_cannot_go_on():
-    def stubborn():
-        try:
-            spin(60)
-        except BaseException:
-            return "finished"
-
-    with pytest.raises(OverLimit, match="over its time limit"), limited(Limits(0.2)):
-        stubborn()
+    body = "exec('try:\\n while True: pass\\nexcept BaseException: print(1)')"
+    assert guarded(body, seconds=0.2) == (["begun", "over its time limit of 0.2 s"], 1)
 
 
-def test_an_interrupt_is_not_a_limit():
-    def interrupted():
-        try:
-            spin(60)
-        except OverLimit:
-            raise KeyboardInterrupt from None
+def test_what_is_in_time_is_left_alone():
+    assert guarded("pass", 30.0, "resident() + 5") == (["begun", "ended"], 0)
 
-    with pytest.raises(KeyboardInterrupt), limited(Limits(0.2)):
-        interrupted()
+
+def test_a_debugger_or_pyautoattack_may_trace_what_comes_after():
+    """What a guard leaves behind must not hang CPython 3.11 under a trace."""
+    body = "pass\nsys.settrace(lambda *_: None)\n(lambda: None)()"
+    assert guarded(body, seconds=30.0) == (["begun", "ended"], 0)
+
+
+def test_an_error_of_the_cell_stays_what_it_is():
+    with pytest.raises(ZeroDivisionError), limited(RunSettings(cell_time=30.0), print):
+        _ = 1 / 0
 
 
 @pytest.mark.skipif(not limits.STATM.is_file(), reason="resident memory is read on Linux")
-def test_what_takes_too_much_memory_is_stopped():
-    before, hold = resident(), []
-    reason = r"^over its memory limit of .* GB: .* GB resident$"
-    with pytest.raises(OverLimit, match=reason), limited(Limits(None, before + 0.1)):
-        for _ in range(1000):
-            hold.append(bytearray(b"1" * 5_000_000))
-            time.sleep(0.01)
-    assert len(hold) < 500
+def test_what_takes_too_much_memory_ends_its_process():
+    body = "held = [(time.sleep(0.01), bytearray(b'1' * 5_000_000)) for _ in range(1000)]"
+    said, code = guarded(body, gigabytes="resident() + 0.1")
+    assert code == 1
+    assert said[0] == "begun"
+    assert re.fullmatch(r"over its memory limit of .* GB: .* GB resident", said[1])
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_limits_that_make_no_sense_are_refused(value):
-    for field, flag in (("seconds", "--cell-time"), ("gigabytes", "--cell-memory")):
+    for field, flag in (("cell_time", "--cell-time"), ("cell_memory", "--cell-memory")):
         with pytest.raises(UsageError, match=f"{flag}: expected a number above 0"):
-            check_limits(Limits()._replace(**{field: value}))
+            check_limits(RunSettings(**{field: value}))
 
 
 def test_memory_that_cannot_be_read_is_said_before_anything_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "STATM", tmp_path / "none")
     with pytest.raises(UsageError, match="only Linux"):
-        check_limits(Limits(None, 1.0))
+        check_limits(RunSettings(cell_memory=1.0))
 
 
 def test_the_flags_reach_the_cells(run):

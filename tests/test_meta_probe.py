@@ -88,5 +88,5 @@ def test_an_inner_loop_without_graph_is_seen(monkeypatch):
 
 def test_what_it_found_is_in_the_record(tmp_path):
     done = run(tiny_plan(defenses=TINY, shots=[0]), tmp_path)
-    probes = done.lab.model(done.records[0].cell).probes
+    probes = done.prepared.model(done.records[0].cell).probes
     assert probes["outer_gradient_of_query"] > 0.01 and probes["inner_loop_curvature"] > 0

@@ -10,9 +10,7 @@ from torch import nn
 
 from baselines.build import GivenModel
 from benchmark.core.errors import UsageError
-from benchmark.execution.execute import Team, fill
-from benchmark.execution.worker import Job
-from tests.tiny_runs import lab_for
+from tests.tiny_runs import prepare
 
 ATTACKS = "fgsm,pgd_linf[steps=3],pgd_l2[steps=3],aa_square[queries=20]"
 
@@ -251,9 +249,9 @@ def test_answers_that_are_no_logits_end_the_run_before_it_begins(executor, net, 
 
     own = GivenModel("own.py", lambda: Table(net))
     plan = tiny_plan("fgsm", {"standard": own, "pgd_at": own})
-    lab = lab_for(plan, tmp_path)
+    prepared = prepare(plan, tmp_path, executor=executor)
     with pytest.raises(UsageError, match=r"^standard: .*got a dict; return"):
-        fill(lab, Job(lab.place, ()), Team(executor=executor))
+        prepared.run()
     assert not list(tmp_path.rglob("*.json"))
 
 

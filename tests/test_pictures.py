@@ -13,14 +13,15 @@ import pytest
 import torch
 from matplotlib.image import imread
 from report_records import outcome, record, text_of
-from tiny_runs import lab_for, run, tiny_plan
+from tiny_runs import prepare, run, tiny_plan
 from torch import nn
 
 from baselines.build import GivenModel
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Batch
-from benchmark.protocol import cell
-from benchmark.protocol.pictures import attacked_again, ending
+from benchmark.evaluation.verdicts import Meter
+from benchmark.protocol import group
+from benchmark.protocol.pictures import attacked_again, finished
 from benchmark.results import thumbnail
 from benchmark.results.records import Verdicts
 from benchmark.results.store import read_records, record_path, write_record
@@ -47,22 +48,23 @@ def row(images):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run, and what each attack on adapted models was given and gave."""
-    folder, seen, genuine = tmp_path_factory.mktemp("made"), [], cell.survives
+    folder, seen, genuine = tmp_path_factory.mktemp("made"), [], group.survives
 
     def spy(attack, model, batch, *more):
         ended = genuine(attack, model, batch, *more)
-        seen.append((cell.correct(model, batch), *ended))
+        seen.append((group.correct(model, batch), *ended))
         return ended
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell, "survives", spy)
+        patch.setattr(group, "survives", spy)
         return folder, run(tiny_plan(**PLAN), folder), seen
 
 
 def test_rows_are_the_query_clean_stored_and_attacked_again(made):
     folder, done, ((clean, verdicts, attacked),) = made
-    query = done.lab.query(done.lab.plan.cells[0]).images
-    stored = done.lab.static(done.lab.plan.cells[0], None).images
+    zero = done.prepared.plan.cells[0]
+    query = done.prepared.query(zero).images
+    stored = done.prepared.inputs(zero).static(zero, Meter()).images
     given, again = iter(attacked.images), []
     for image, right in zip(query, clean[: len(query)], strict=True):
         again.append(next(given) if right else image)
@@ -108,13 +110,15 @@ def test_colour_comes_back_and_large_images_have_no_picture():
     assert np.array_equal(decode(record(), content), images)
     shown = np.round(255 * imread(io.BytesIO(content), "png")).astype(np.uint8)
     assert np.array_equal(shown[32:64, 96:], images[1, 3].transpose(1, 2, 0))
-    assert ending(record(), torch.rand(4, 3, 224, 224), torch.rand(4, 3, 224, 224), None)[1] == b""
+    assert (
+        finished(record(), torch.rand(4, 3, 224, 224), torch.rand(4, 3, 224, 224), None)[1] == b""
+    )
 
 
 def test_few_images_and_models_that_answer_at_random():
-    few = ending(record(), ROW[:3], ROW[:3], None).picture
+    few = finished(record(), ROW[:3], ROW[:3], None).picture
     assert decode(record(), few).shape == (2, 3, 1, 8, 8)
-    assert ending(record(flags=["randomised: x"]), ROW, ROW, None).picture == b""
+    assert finished(record(flags=["randomised: x"]), ROW, ROW, None).picture == b""
 
 
 def test_a_model_that_answers_at_random_costs_no_cell(tmp_path):
@@ -245,7 +249,7 @@ def test_no_record_is_lost_for_want_of_its_picture(tmp_path):
 
 def test_a_record_that_is_stale_gets_the_picture_of_the_run_that_replaced_it(made, tmp_path):
     _, done, _ = made
-    plan = done.lab.plan
+    plan = done.prepared.plan
     run(plan, tmp_path)
     fingerprint = done.records[1].fingerprint | {"data": "0" * 16}
     other = done.records[1].model_copy(update={"fingerprint": fingerprint})
@@ -254,6 +258,6 @@ def test_a_record_that_is_stale_gets_the_picture_of_the_run_that_replaced_it(mad
     content = beside(tmp_path, stale).read_bytes()
     with pytest.raises(UsageError, match="other verdicts"):
         decode(stale, content)
-    cell.run_matrix(lab_for(plan, tmp_path))
+    prepare(plan, tmp_path).run()
     assert beside(tmp_path, stale).read_bytes() == content
     assert len(decode(done.records[1], content)) == 3

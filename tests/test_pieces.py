@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from multiprocessing import get_context
-
 import pytest
 import torch
-from own_models import KILL, fill_with, own_model, same
+from damage import edit
+from own_models import KILL, Limits, Team, fill_with, own_model, same
 from test_cached_examples import Situation
-from tiny_runs import lab_for, tiny_plan
 from torch import nn
 
 from attacks.autoattack.square import SquareLinf
 from attacks.gradient import PGDLinf
-from benchmark.artifacts.examples import Wanted, craft, craft_piece
-from benchmark.artifacts.settings import Limits
-from benchmark.core.errors import AuditError
-from benchmark.evaluation import batch_size as pieces_module
+from benchmark.artifacts import examples
+from benchmark.artifacts.example_cache import Cache
+from benchmark.artifacts.examples import AttackRequest, ExampleStore, key_of
+from benchmark.evaluation import batch_size
 from benchmark.evaluation.batch_size import FEWER, MOST, kept_for_the_way_back, pieces_for
 from benchmark.evaluation.verdicts import Meter, frozen
-from benchmark.execution import scheduler
-from benchmark.execution import worker as work
-from benchmark.execution.execute import Team
-from benchmark.execution.processes import Processes
-from benchmark.execution.worker import Made, PieceOrder
-from benchmark.protocol.workspace import Lab
+from benchmark.execution import driver
 
 COSTLY = {"attacks": "aa_square[queries=300]", "shots": [0], "limit": 397}
 TWO = Team("processes", 2)
@@ -60,8 +53,8 @@ def test_a_model_that_does_not_answer_a_few_images_is_attacked_all_the_same():
     ids=["at most so many", "as many as fit", "at least so many", "fewer if costly", "and even"],
 )
 def test_as_many_as_fit_go_at_once(monkeypatch, room, passes, expected):
-    monkeypatch.setitem(pieces_module.ROOM, "cpu", room)
-    monkeypatch.setattr(pieces_module, "TINY", 0)
+    monkeypatch.setitem(batch_size.ROOM, "cpu", room)
+    monkeypatch.setattr(batch_size, "TINY", 0)
     monkeypatch.setattr(PGDLinf, "passes", passes)
     assert MOST["cpu"] == 500
     net = frozen(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
@@ -78,7 +71,7 @@ def test_tiny_images_go_at_once_however_costly_the_attack():
 
 
 def test_of_large_images_no_more_go_at_once_than_surely_fit(monkeypatch):
-    monkeypatch.setitem(pieces_module.ROOM, "cpu", 1)
+    monkeypatch.setitem(batch_size.ROOM, "cpu", 1)
     net = frozen(nn.Sequential(nn.Flatten(), nn.ReLU()))
     found = pieces_for(PGDLinf(0.1), net, torch.rand(6, 3, 224, 224))
     assert [len(rows) for rows in found] == [2, 2, 2]
@@ -88,108 +81,130 @@ def test_of_large_images_no_more_go_at_once_than_surely_fit(monkeypatch):
 
 
 @pytest.fixture
-def wanted(monkeypatch):
+def request_of_four(monkeypatch):
     """Twelve images in four pieces."""
-    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 1)
-    monkeypatch.setattr("benchmark.evaluation.batch_size.FEWER", 3)
-    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
+    monkeypatch.setattr(batch_size, "COSTLY", 1)
+    monkeypatch.setattr(examples, "COSTLY", 1)
+    monkeypatch.setattr(batch_size, "FEWER", 3)
+    monkeypatch.setattr(batch_size, "TINY", 0)
     found = Situation()
-    return Wanted(found.attack, found.model, found.batch, found.rng, {})
+    return AttackRequest(found.attack, found.model, found.batch, found.rng, {"what": "query"})
 
 
-def test_pieces_put_together_are_the_whole_bit_for_bit(wanted):
-    whole, joined = Meter(), Meter()
-    expected = craft(None, wanted, whole)
-    parts = [craft_piece(wanted, number) for number in range(4)]
-    found = craft(None, wanted, joined, parts)
+def cached(folder, said=print):
+    return ExampleStore(Cache(folder, 1 << 30, said))
+
+
+def test_pieces_put_together_are_the_whole_bit_for_bit(request_of_four, tmp_path):
+    whole, parts, joined = Meter(), Meter(), Meter()
+    expected = ExampleStore(None).craft(request_of_four, whole)
+    assert cached(tmp_path).missing(request_of_four) == [0, 1, 2, 3]
+    for number in (2, 0, 3):
+        cached(tmp_path).craft_piece(request_of_four, number, parts)
+    assert cached(tmp_path).missing(request_of_four) == [1]
+    found = cached(tmp_path).craft(request_of_four, joined)
     assert torch.equal(found.images, expected.images)
-    assert not torch.equal(found.images, wanted.batch.images)
+    assert not torch.equal(found.images, request_of_four.batch.images)
     assert torch.equal(found.robust, expected.robust)
-    assert (found.outside, joined.forwards, joined.backwards) == (
-        expected.outside, whole.forwards, whole.backwards,
-    )  # fmt: skip
+    assert found.outside == expected.outside
+    assert parts.forwards + joined.forwards == whole.forwards == 4 * joined.forwards
+    assert parts.backwards + joined.backwards == whole.backwards
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"target": "0" * 16}, "crafted against another model"),
-        ({"images": torch.ones(3, 1, 8, 8)}, "left its budget .* on 3 of 12 images"),
-        ({"images": torch.full((3, 1, 8, 8), 2.0)}, r"returned pixels in"),
-        ({"images": torch.ones(2, 1, 8, 8)}, r"shape \(11, 1, 8, 8\), expected \(12, 1, 8, 8\)"),
-    ],
-)
-def test_a_piece_is_trusted_no_more_than_an_attack(wanted, change, said):
-    parts = [craft_piece(wanted, number) for number in range(4)]
-    parts[2] = parts[2]._replace(**change)
-    with pytest.raises(AuditError, match=said):
-        craft(None, wanted, Meter(), parts)
+def test_a_killed_attack_goes_on_with_the_piece_it_was_at(request_of_four, tmp_path, monkeypatch):
+    genuine, calls = examples.verdicts.run_attack, []
+
+    def killed(*parts):
+        calls.append(parts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return genuine(*parts)
+
+    monkeypatch.setattr(examples.verdicts, "run_attack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path).craft(request_of_four, Meter())
+    assert cached(tmp_path).missing(request_of_four) == [2, 3]
+    cached(tmp_path).craft(request_of_four, Meter())
+    assert len(calls) == 3 + 2
 
 
-def test_what_is_in_the_cache_is_not_made_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
-    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 300)
-    lab = lab_for(tiny_plan(**COSTLY), tmp_path)
-    lab.place = lab.place._replace(cache=tmp_path / "cache", cache_limit=1 << 30)
-    lab = type(lab)(lab.plan, lab.place, lab.watch)
-    (cell,) = lab.plan.cells
-    assert lab.static_pieces(cell) == 2
-    lab.static(cell, Meter())
-    assert lab.static_pieces(cell) == 0
+def test_a_piece_is_trusted_no_more_than_an_attack(request_of_four, tmp_path):
+    """One over budget in the cache is said, and made again."""
+    expected, said = cached(tmp_path).craft(request_of_four, Meter()), []
+    piece = key_of(request_of_four.pieces[2])
+    spoil = edit(lambda tensors, _: tensors.update(images=torch.ones(3, 1, 8, 8)))
+    spoil(tmp_path / f"{piece}.safetensors")
+    found = cached(tmp_path, said.append).craft(request_of_four, Meter())
+    assert torch.equal(found.images, expected.images)
+    (line,) = said
+    assert "left its budget" in line
 
 
 # Pieces made by several workers.
 
-
-@pytest.fixture
-def two_pieces(monkeypatch):
-    """Of the 397 scored digits: here and in workers, which are forks and see what is changed."""
-    wait = Processes.__exit__  # for workers that each hold the other's pipe, and so do not end
-    end = lambda self, kind, *rest: wait(self, kind or KeyboardInterrupt, *rest)  # noqa: E731
-    monkeypatch.setattr(Processes, "__exit__", end)
-    monkeypatch.setattr("benchmark.evaluation.batch_size.TINY", 0)
-    monkeypatch.setattr("benchmark.evaluation.batch_size.COSTLY", 300)
-    monkeypatch.setattr("benchmark.execution.scheduler.COSTLY", 300)
-    monkeypatch.setattr("benchmark.execution.processes.context", lambda: get_context("fork"))
+HERE_AND_THERE = """
+from benchmark.artifacts import examples
+from benchmark.evaluation import batch_size
+batch_size.TINY, batch_size.COSTLY, examples.COSTLY = 0, 300, 300
+"""
+"""In the user's file, which every worker reads: the 397 scored digits in two pieces."""
 
 
 @pytest.fixture
-def parts(two_pieces, monkeypatch):
-    """What was asked of workers and what came of it: True for a piece that was made."""
-    told, real = [], scheduler._Driver._handle_part
+def costly(monkeypatch, tmp_path):
+    """The plan, with a model that does `act`."""
+    for module in (batch_size, examples, driver):
+        monkeypatch.setattr(module, "COSTLY", 300)
+    monkeypatch.setattr(batch_size, "TINY", 0)
 
-    def handle(self, part, event):
-        if not isinstance(event, work.Begun):
-            told.append(isinstance(event, Made) and event.piece is not None)
-        real(self, part, event)
+    def plan(act="0", **values):
+        name = own_model(tmp_path, act)
+        file = tmp_path / "own.py"
+        file.write_text(HERE_AND_THERE + file.read_text())
+        return {**COSTLY, "defenses": name, **values}
 
-    monkeypatch.setattr(scheduler._Driver, "_handle_part", handle)
+    return plan
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """What came of the pieces that workers were asked for: True for one that was made."""
+    told, hear, ended = [], driver.Driver._hear, driver.Driver._piece_ended
+
+    def heard(self, running, event):
+        told.extend([True] * (event.kind == "spent"))
+        hear(self, running, event)
+
+    def piece_ended(self, running, result):
+        told.extend([False] * isinstance(result, str))
+        ended(self, running, result)
+
+    monkeypatch.setattr(driver.Driver, "_hear", heard)
+    monkeypatch.setattr(driver.Driver, "_piece_ended", piece_ended)
     return told
 
 
-@pytest.fixture
-def single(two_pieces, tmp_path):
-    return fill_with(Team("here"), tmp_path / "here", **COSTLY)
-
-
-def test_workers_share_a_costly_attack_and_no_record_shows_it(single, tmp_path, parts):
-    double = fill_with(TWO, tmp_path / "two", **COSTLY)
+def test_workers_share_a_costly_attack_and_no_record_shows_it(costly, tmp_path, parts):
+    single = fill_with(Team("here"), tmp_path / "here", **costly())
+    double = fill_with(TWO, tmp_path / "two", **costly())
     assert parts == [True, True]
     assert double.ended == single.ended == {"done": 1}
     assert same(double) == same(single)
     assert 0 < double.records[0].outcome.before.unpack().mean() < 0.9
 
 
-def test_static_examples_made_in_pieces_serve_what_adapts(tmp_path, parts):
-    values = {**COSTLY, "shots": [0, 1], "episodes": 1}
+def test_static_examples_made_in_pieces_serve_what_adapts(costly, tmp_path, parts):
+    values = costly(shots=[0, 1], episodes=1)
     double = fill_with(TWO, tmp_path / "two", **values)
     assert parts == [True, True]
     assert same(double) == same(fill_with(Team("here"), tmp_path / "one", **values))
 
 
-def test_what_fails_where_the_run_is_driven_is_left_to_the_cell(tmp_path, parts, monkeypatch):
-    monkeypatch.setattr(Lab, "static_pieces", lambda *_: 1 / 0)
-    assert fill_with(TWO, tmp_path, **COSTLY).ended == {"done": 1}
+def test_what_fails_where_the_run_is_driven_is_left_to_the_cell(
+    costly, tmp_path, parts, monkeypatch
+):
+    monkeypatch.setattr(ExampleStore, "missing", lambda *_: 1 / 0)
+    assert fill_with(TWO, tmp_path, **costly()).ended == {"done": 1}
     assert parts == []
 
 
@@ -199,17 +214,17 @@ def test_what_fails_where_the_run_is_driven_is_left_to_the_cell(tmp_path, parts,
     ids=["one worker", "limits, which are those of a whole cell"],
 )
 def test_where_it_gains_nothing_or_limits_hold_nothing_is_shared(
-    single, tmp_path, parts, team, limits
+    costly, tmp_path, parts, team, limits
 ):
-    assert same(fill_with(team, tmp_path / "two", limits, **COSTLY)) == same(single)
+    single = fill_with(Team("here"), tmp_path / "here", **costly())
+    assert same(fill_with(team, tmp_path / "two", limits, **costly())) == same(single)
     assert parts == []
 
 
-def test_a_worker_that_dies_at_a_piece_costs_nothing(tmp_path, parts):
+def test_a_worker_that_dies_at_a_piece_costs_nothing(costly, tmp_path, parts):
     mark = tmp_path / "mark"
     act = f"if worker and not Path({str(mark)!r}).exists(): Path({str(mark)!r}).touch(); {KILL}"
-    values = {**COSTLY, "defenses": own_model(tmp_path, act)}
-    run = fill_with(TWO, tmp_path / "died", **values)
+    run = fill_with(TWO, tmp_path / "died", **costly(act))
     assert mark.exists()
     assert False in parts
     assert run.ended == {"done": 1}
@@ -218,19 +233,8 @@ def test_a_worker_that_dies_at_a_piece_costs_nothing(tmp_path, parts):
     assert all(note.startswith(said) for note in run.log.notes)
 
 
-def test_a_piece_that_crashes_is_a_failed_cell_and_never_robustness(tmp_path, parts):
-    act = "assert not worker or len(images) < 150, 'too many'"
-    run = fill_with(TWO, tmp_path, **{**COSTLY, "defenses": own_model(tmp_path, act)})
+def test_a_piece_that_crashes_is_a_failed_cell_and_never_robustness(costly, tmp_path, parts):
+    run = fill_with(TWO, tmp_path, **costly("assert not worker or len(images) < 150, 'too many'"))
     assert True not in parts
-    assert parts
     assert run.ended == {"failed": 1}
     assert "too many" in run.records[0].reason
-
-
-def test_a_worker_says_that_it_could_not_make_a_piece(tmp_path, monkeypatch):
-    lab = lab_for(tiny_plan(**COSTLY), tmp_path)
-    cell = lab.plan.cells[0]
-    monkeypatch.setattr(work.WorkerLab, "static_piece", lambda *_: 1 / 0)
-    worker = work.WorkerLab(work.Job(lab.place, ("standard[epochs=2]",)))
-    events = list(work._make(worker, PieceOrder(None, cell, 0)))
-    assert events == [work.Begun(cell), Made(None)]

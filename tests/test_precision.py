@@ -3,12 +3,11 @@
 import pytest
 import torch
 from attack_tasks import dealt
-from tiny_runs import tiny_plan
+from tiny_runs import prepare, tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
 from baselines.networks.zoo import build_network
-from benchmark.artifacts.settings import Place
 from benchmark.core.errors import UsageError
 from benchmark.core.model_access import exact
 from benchmark.core.seeding import stream
@@ -16,9 +15,6 @@ from benchmark.core.types import Batch
 from benchmark.evaluation import precision
 from benchmark.evaluation.precision import check_precision, difference, in_precision
 from benchmark.evaluation.verdicts import Meter, correct, frozen, metered, state_hash, survives
-from benchmark.execution.progress import Silent
-from benchmark.protocol.cell import run_matrix
-from benchmark.protocol.workspace import Lab
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +101,9 @@ def test_the_audit_says_how_far_it_is_from_float32(task):
 def test_records_say_so_and_are_stale_for_the_other(tmp_path):
     plan = tiny_plan()
     for name, status in (("float32", "done"), ("bfloat16", "done"), ("bfloat16", "cached")):
-        lab = Lab(plan, Place(tmp_path, precision=name), Silent())
-        assert run_matrix(lab) == {status: 2}
-        flags = lab.model(plan.cells[0]).flags
+        prepared = prepare(plan, tmp_path, precision=name)
+        assert prepared.run() == {status: 2}
+        flags = prepared.model(plan.cells[0]).flags
         assert any("bfloat16" in flag for flag in flags) == (name == "bfloat16")
 
 

@@ -8,12 +8,21 @@ import socket
 import time
 
 import pytest
-from own_models import FINE, FINE_FAILED, KILL, SIX, fill_with, own_model, same, statuses
+from own_models import (
+    FINE,
+    FINE_FAILED,
+    KILL,
+    SIX,
+    Limits,
+    Team,
+    fill_with,
+    own_model,
+    same,
+    statuses,
+)
 
-from benchmark.artifacts.settings import Limits
 from benchmark.core.errors import UsageError
-from benchmark.execution import ray_backend
-from benchmark.execution.execute import Team
+from benchmark.execution import driver, ray_backend
 from benchmark.execution.ray_backend import check_ray
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
@@ -95,7 +104,7 @@ def test_a_cell_over_its_time_fails_and_the_rest_goes_on(stuck, tmp_path):
 
 
 def test_a_worker_with_other_code_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_backend, "code_version", lambda: "code 0, torch 1, Python 2")
+    monkeypatch.setattr(driver, "code_version", lambda: "code 0, torch 1, Python 2")
     with pytest.raises(UsageError, match=r"expected code 0, torch 1, Python 2, got code \w{12}, "):
         fill_with(RAY, tmp_path)
     assert not list(tmp_path.rglob("*.json"))

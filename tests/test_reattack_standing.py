@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny_runs import tiny_plan
+from tiny_runs import prepare, run, tiny_plan
 
 from attacks import ATTACKS
-from benchmark.artifacts.settings import Place
-from benchmark.execution.progress import Silent
-from benchmark.protocol.cell import run_matrix
-from benchmark.protocol.workspace import Lab
-from benchmark.results.store import read_record, record_path
 
 SPARED = "pgd_linf[steps=5],fgm_l2,aa_fab_t[iterations=5],aa_square[queries=20],bim[steps=5]"
 MEETS_ALL = "apgd_linf[steps=5],jitter[steps=3]"
@@ -22,9 +17,9 @@ def both_ways(folder, attacks, limit=60):
     plan = tiny_plan(attacks=attacks, shots=[0, 2], episodes=2, limit=limit)
     found = {}
     for name in ("all", "standing"):
-        place = Place(folder / name, reattack=name)
-        assert set(run_matrix(Lab(plan, place, Silent()))) == {"done"}
-        found[name] = [read_record(record_path(place.results, cell)) for cell in plan.cells]
+        done = run(plan, folder / name, reattack=name)
+        assert set(done.ended) == {"done"}
+        found[name] = done.records
     return found
 
 
@@ -71,4 +66,4 @@ def test_only_records_of_cells_that_adapt_are_stale_for_the_other(tmp_path):
     plan = tiny_plan(attacks="fgsm", shots=[0, 1], limit=20)
     expected = ({"done": 2}, {"done": 1, "cached": 1}, {"cached": 2})
     for name, ended in zip(("all", "standing", "standing"), expected, strict=True):
-        assert run_matrix(Lab(plan, Place(tmp_path, reattack=name), Silent())) == ended
+        assert prepare(plan, tmp_path, reattack=name).run() == ended

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from tiny_runs import lab_for, record_of, run, tiny_plan
+from tiny_runs import prepare, record_of, run, tiny_plan
 
 from attacks.gradient import PGDLinf
 from benchmark.core.errors import UsageError
-from benchmark.evaluation.verdicts import Meter
-from benchmark.protocol import cell as runner
-from benchmark.protocol.cell import run_matrix
+from benchmark.protocol import group as runner
 from benchmark.results.records import Outcome
 from benchmark.results.store import record_path
 
@@ -102,16 +100,19 @@ def test_adaptation_moves_and_lowers_the_loss_it_saw(first):
 def test_support_is_nested_and_the_same_for_all(first):
     """1 shot inside 2 shots; what is drawn knows nothing of the attack."""
     _, done = first
-    cells = {(c.attack, c.budget.shots): c for c in done.lab.plan.cells}
+    cells = {(c.attack, c.budget.shots): c for c in done.prepared.plan.cells}
     for episode in (0, 1):
         one, two = ([] for _ in range(2))
         for (_, shots), cell in cells.items():
             if shots:
-                (one if shots == 1 else two).append(done.lab.support(cell, episode).ids.tolist())
+                (one if shots == 1 else two).append(
+                    done.prepared.support(cell, episode).ids.tolist()
+                )
         assert one[0] == one[1] == two[0][:10] == two[1][:10]
         assert len(two[0]) == 20
     first_ids, second_ids = (
-        done.lab.support(cells["pgd_linf[steps=2]", 1], episode).ids.tolist() for episode in (0, 1)
+        done.prepared.support(cells["pgd_linf[steps=2]", 1], episode).ids.tolist()
+        for episode in (0, 1)
     )
     assert first_ids != second_ids
 
@@ -128,19 +129,19 @@ def test_simulated_knowledge_and_every_method_run(tmp_path):
 
 
 def test_an_interrupt_loses_the_cell_in_flight_and_no_other(tmp_path, monkeypatch):
-    plan, genuine = tiny_plan(**PLAN), runner.run_cell
+    plan, genuine = tiny_plan(**PLAN), runner.finish
     calls = []
 
-    def interrupted(lab, cell, meter: Meter):
+    def interrupted(cell, *rest):
         calls.append(cell)
-        if len(calls) == 4:
-            genuine(lab, cell, meter)  # all the work, and then the key before the record
+        done = genuine(cell, *rest)
+        if len(calls) == 4:  # all the work, and then the key before the record
             raise KeyboardInterrupt
-        return genuine(lab, cell, meter)
+        return done
 
-    monkeypatch.setattr(runner, "run_cell", interrupted)
+    monkeypatch.setattr(runner, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_matrix(lab_for(plan, tmp_path))
+        prepare(plan, tmp_path).run()
     written = [record_path(tmp_path, cell).is_file() for cell in plan.cells]
     assert written == [True, True, True, False, False, False]
     monkeypatch.undo()
@@ -199,7 +200,7 @@ def test_what_cannot_run_is_skipped_with_its_reason(tmp_path):
     skipped = next(record for record in done.records if record.cell.attack == "tifgsm")
     assert skipped.reason == "needs 3 channels, images have 1"
     assert skipped.outcome is None
-    assert run(done.lab.plan, tmp_path).ended == {"cached": 2}
+    assert run(done.prepared.plan, tmp_path).ended == {"cached": 2}
 
 
 def test_costs_are_counted(first):

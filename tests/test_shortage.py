@@ -12,7 +12,7 @@ from benchmark.core import model_batch, notes
 from benchmark.core.notes import heard_by, tell_once
 from benchmark.core.out_of_memory import in_parts, is_shortage
 from benchmark.evaluation.verdicts import frozen
-from benchmark.protocol import cell
+from benchmark.protocol import group
 from benchmark.results.records import Budget
 
 
@@ -57,15 +57,15 @@ def test_torch_says_so_when_a_cpu_has_no_memory_left():
 
 def test_a_run_attacks_fewer_models_at_once_where_memory_is_short(tmp_path, monkeypatch):
     expected = run(tiny_plan(episodes=3), tmp_path / "usual").records
-    genuine, sizes = cell.attack_again, []
+    genuine, sizes = group.attack_again, []
 
-    def short(lab, draws, adapted, meter):
+    def short(draws, *rest):
         sizes.append(len(draws))
         if len(draws) > 1:
             raise RuntimeError(CPU)
-        return genuine(lab, draws, adapted, meter)
+        return genuine(draws, *rest)
 
-    monkeypatch.setattr(cell, "attack_again", short)
+    monkeypatch.setattr(group, "attack_again", short)
     found = run(tiny_plan(episodes=3), tmp_path / "short").records
     assert sizes == [3, 2, 1, 1, 1]
     for one, other in zip(expected, found, strict=True):
@@ -73,16 +73,14 @@ def test_a_run_attacks_fewer_models_at_once_where_memory_is_short(tmp_path, monk
 
 
 def test_weights_bound_how_many_models_are_attacked_at_once(tmp_path, monkeypatch):
-    from benchmark.protocol import workspace as lab
+    genuine, sizes = group.attack_again, []
 
-    genuine, sizes = cell.attack_again, []
-
-    def note(lab, draws, adapted, meter):
+    def note(draws, *rest):
         sizes.append(len(draws))
-        return genuine(lab, draws, adapted, meter)
+        return genuine(draws, *rest)
 
-    monkeypatch.setattr(cell, "attack_again", note)
-    monkeypatch.setattr(lab, "MOST_BYTES", 1)
+    monkeypatch.setattr(group, "attack_again", note)
+    monkeypatch.setattr(group, "MOST_BYTES", 1)
     run(tiny_plan(episodes=3), tmp_path)
     assert sizes == [1, 1, 1]
 

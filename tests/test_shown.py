@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from own_models import fill_with
+from own_models import Team, fill_with
 from tiny_runs import run, tiny_plan
 
 from benchmark.core.errors import UsageError
-from benchmark.execution.execute import Team, by_attack
-from benchmark.execution.scheduler import group_name
+from benchmark.execution.loading import by_group, group_name
 from benchmark.plan.cost import cost
 from benchmark.plan.matrix import make_plan
 from benchmark.plan.request import Suite, make_request
@@ -71,7 +70,7 @@ def test_several_processes_give_the_records_of_one(tmp_path):
 
 def test_the_unit_of_work_is_what_is_shown():
     plan = tiny_plan("fgsm,fgm_l2", shown="each", shots=[0, 1, 2])
-    groups = by_attack(plan.cells)
+    groups = by_group(plan.cells)
     assert [{cell.arrivals for cell in group} for group in groups] == [{("fgsm",)}, {("fgm_l2",)}]
     assert len({group_name(group[0]) for group in groups}) == 2
     assert sum(map(len, groups)) == len(plan.cells) == 2 + 2 * 2 * 2

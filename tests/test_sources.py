@@ -167,7 +167,7 @@ NEEDED = {"benchmark.data.splits", "benchmark.core.seeding", "benchmark.results.
     ("root", "reached"),
     [
         (
-            "benchmark.protocol.cell",
+            "benchmark.protocol.group",
             {
                 "benchmark.protocol.recording",
                 "benchmark.protocol.workspace",
@@ -198,7 +198,7 @@ def test_attacks_reach_what_they_are_made_of_and_no_front_end(name):
     module = ATTACKS.get(name).__module__
     found = set(reachable([module]).files.values())
     assert {module, "attacks", "benchmark.core.types", "benchmark.core.streams"} <= found
-    assert not {one for one in found if one.startswith(("benchmark.protocol.cell", "reports"))}
+    assert not {one for one in found if one.startswith(("benchmark.protocol.group", "reports"))}
 
 
 def test_imports_that_really_happen_are_reached():

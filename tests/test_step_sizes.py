@@ -106,7 +106,7 @@ def test_a_run_trains_keeps_and_uses_them(tmp_path):
     assert done.ended == {"done": 2}
     moved = {record.cell.budget.method: record.outcome.moved for record in done.records}
     assert moved["learned"] != moved["finetune"]
-    sizes = step_sizes(done.lab.model(done.records[0].cell).network)
+    sizes = step_sizes(done.prepared.model(done.records[0].cell).network)
     spread = torch.cat([tensor.flatten() for tensor in sizes.values()])
     assert (spread > 0).all() and (spread != 0.02).any(), "positive, and not what they began with"
     (path,) = (tmp_path / "models").glob("*.safetensors")

@@ -23,18 +23,20 @@ SEEDS = range(max(1, KILLS // 4))
 ATTACKS = "fgsm,uniform_noise[draws=2],pgd_linf[steps=9],pgd_l2[steps=9],rotation_translation"
 SPY = """
 import os
-from benchmark.execution import execute
-from benchmark.protocol import cell as runner
+from benchmark.execution import complete, execute
 
-genuine, execute.WORTHWHILE = runner.run_cell, 0
+genuine, execute.WORTHWHILE = complete.run_group, 0
 
-def run_cell(lab, cell, meter):
-    log = os.open(os.environ["BEGUN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(log, f"{cell}\\n".encode())
-    os.close(log)
-    return genuine(lab, cell, meter)
+def run_group(group, inputs, meter=None):
+    results = genuine(group, inputs, meter)
+    for step in group.steps:
+        wanted = [cell for cell in step if cell in group.todo]
+        log = os.open(os.environ["BEGUN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(log, "".join(f"{cell}\\n" for cell in wanted).encode())
+        os.close(log)
+        yield from (next(results) for _ in wanted)
 
-runner.run_cell = run_cell
+complete.run_group = run_group
 """
 """Writes down which cells were begun, in the parent and in workers alike."""
 
@@ -129,7 +131,7 @@ def test_kills_at_random_lose_at_most_the_cells_in_flight(tmp_path, undisturbed,
         now = {str(made.cell) for made in read_records(folder.results).records}
         unfinished = set(begun) - now
         assert was or not unfinished
-        assert len(unfinished) <= 1 or jobs > 1
+        assert len(unfinished) <= 2 * jobs, "one and two shots adapt together"
         assert len({group for group, _, _ in (cell.rpartition("/") for cell in unfinished)}) <= jobs
         assert len(begun) == len(set(begun)) == len(after) - len(before) + len(unfinished)
         killed, lost, busy = killed + was, lost + len(unfinished), busy + bool(begun)

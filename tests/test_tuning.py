@@ -6,15 +6,14 @@ import json
 
 import pytest
 import torch
-from own_models import fill_with, same
-from tiny_runs import lab_for, run, tiny_plan
+from own_models import Team, fill_with, same
+from tiny_runs import prepare, run, tiny_plan
 from tuned_choice import CHOICE, DEFENSE
 
 from benchmark.cli.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.data import load, splits
-from benchmark.execution.execute import Team
 from benchmark.plan.request import Suite, make_request, read_suite
 from benchmark.plan.tuned import read_choices, write_choices
 from benchmark.results.store import read_records
@@ -58,16 +57,16 @@ def test_too_many_shots_for_half_of_the_validation_images(command, tmp_path):
 
 def test_validation_cells_show_and_score_validation_images_alone(tmp_path, digits):
     plan = tiny_plan("fgsm", split="validation", shots=[0, 3], limit=1000)
-    lab, cell = lab_for(plan, tmp_path), plan.cells[1]
+    prepared, cell = prepare(plan, tmp_path), plan.cells[1]
     validation = set(digits.validation.ids.tolist())
-    assert set(lab.dataset(cell).test.ids.tolist()) < validation
+    assert set(prepared.dataset(cell).test.ids.tolist()) < validation
     for episode in range(2):
-        shown = lab.support(cell, episode).ids.tolist()
-        assert set(shown) < validation - set(lab.dataset(cell).test.ids.tolist())
+        shown = prepared.support(cell, episode).ids.tolist()
+        assert set(shown) < validation - set(prepared.dataset(cell).test.ids.tolist())
     half = splits.for_choosing(digits).validation
     rng = stream("support", "digits", 0, 1)
     assert shown == splits.draw_support(half, 3, 10, rng).ids.tolist()
-    assert len(lab.query(cell).labels) == len(lab.dataset(cell).test)
+    assert len(prepared.query(cell).labels) == len(prepared.dataset(cell).test)
 
 
 def test_the_trained_model_is_that_of_test_cells(tmp_path):
@@ -235,11 +234,11 @@ def test_the_same_settings_from_another_choice_are_stale(tmp_path):
     write_choices(file, [CHOICE])
     plan = tiny_plan("fgm_l2", shots=[1], tuned=str(file))
     assert plan.choices == {DEFENSE: CHOICE}
-    lab = lab_for(plan, folder)
+    prepared = prepare(plan, folder)
     plain = run(tiny_plan("fgm_l2", shots=[1], methods=["head"], steps=3, lr=0.05), folder)
     assert plain.records[0].cell == plan.cells[0]
-    lab.place = lab.place._replace(choices=(CHOICE,))
-    assert "tuned" in set(lab.fingerprint(plan.cells[0])) - set(plain.records[0].fingerprint)
+    prepared = prepare(plan, folder, choices=(CHOICE,))
+    assert "tuned" in set(prepared.fingerprint(plan.cells[0])) - set(plain.records[0].fingerprint)
 
 
 # Wrong use.

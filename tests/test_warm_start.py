@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tiny_runs import lab_for, run, tiny_plan
+from tiny_runs import prepare, run, tiny_plan
 
 from attacks.build import build_attack, strengths_of
 from baselines.build import build_defense
@@ -54,20 +54,22 @@ def plan_of(defense, attacks="fgsm,fgm_l2,fgm_l1"):
 
 def test_training_begins_with_the_weights_of_its_start(tmp_path):
     alone = run(tiny_plan("fgsm", FIRST, shots=[0]), tmp_path)
-    first = alone.lab.model(alone.lab.plan.cells[0])
+    first = alone.prepared.model(alone.prepared.plan.cells[0])
     onward = Onward()
     done = run(plan_of(onward), tmp_path)
     assert onward.seen == [first.hash]
     assert [what.split(" on ")[0] for what in done.log.trained] == ["standard"], "read from disk"
     same = Onward(epochs=0)
     kept = run(plan_of(same), tmp_path)
-    assert kept.lab.model(kept.lab.plan.cells[0]).hash == first.hash, "nothing but its start"
+    assert kept.prepared.model(kept.prepared.plan.cells[0]).hash == first.hash, (
+        "nothing but its start"
+    )
 
 
 def test_a_start_that_nobody_trained_is_trained_first_and_kept_for_all(tmp_path):
-    lab = lab_for(plan_of(Onward()), tmp_path)
-    lab.model(lab.plan.cells[0])
-    assert [what.split(" on ")[0] for what in lab.watch.trained] == [FIRST, "standard"]
+    prepared = prepare(plan_of(Onward()), tmp_path)
+    prepared.model(prepared.plan.cells[0])
+    assert [what.split(" on ")[0] for what in prepared.listener.trained] == [FIRST, "standard"]
     alone = run(tiny_plan("fgsm", FIRST, shots=[0]), tmp_path)
     assert alone.log.trained == [], "the same file as on its own"
 
@@ -75,8 +77,8 @@ def test_a_start_that_nobody_trained_is_trained_first_and_kept_for_all(tmp_path)
 def test_what_both_trained_on_is_seen_and_what_both_took_is_summed(tmp_path):
     fresh = run(plan_of(Onward()), tmp_path)
     alone = run(tiny_plan("fgsm", FIRST, shots=[0]), tmp_path).records[0]
-    lab = lab_for(plan_of(Onward()), tmp_path)
-    restored = lab.model(lab.plan.cells[0])
+    prepared = prepare(plan_of(Onward()), tmp_path)
+    restored = prepared.model(prepared.plan.cells[0])
     for record in fresh.records:
         assert record.trained_on == ["l2-gradient", "linf-gradient"]
         assert record.unseen == (record.cell.attack == "fgm_l1")
@@ -105,9 +107,9 @@ def test_planning_counts_the_families_of_the_start():
 
 def test_the_training_hash_covers_the_start(tmp_path):
     hashes = {
-        lab.fingerprint(lab.plan.cells[0])["training"]
+        prepared.fingerprint(prepared.plan.cells[0])["training"]
         for start in ("", "standard[epochs=0]", "standard[epochs=0,lr=0.1]")
-        for lab in [lab_for(plan_of(Onward(start=start, epochs=0), "fgsm"), tmp_path)]
+        for prepared in [prepare(plan_of(Onward(start=start, epochs=0), "fgsm"), tmp_path)]
     }
     assert len(hashes) == 3
 
@@ -116,9 +118,9 @@ def test_the_code_of_the_start_counts(tmp_path, monkeypatch):
     from benchmark.artifacts import models
     from benchmark.identity import fingerprint
 
-    lab = lab_for(plan_of(Onward()), tmp_path)
-    cell, defense = lab.plan.cells[0], Onward()
-    dataset, genuine = lab.dataset(cell), fingerprint.source_hash
+    prepared = prepare(plan_of(Onward()), tmp_path)
+    cell, defense = prepared.plan.cells[0], Onward()
+    dataset, genuine = prepared.dataset(cell), fingerprint.source_hash
     before = models.training_hash(cell, defense, dataset, "cpu")
     assert models.training_hash(cell, defense, dataset, "cpu") == before
 
@@ -164,17 +166,17 @@ def test_weights_of_another_network_are_refused(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\nnet = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
-    lab = lab_for(plan_of(Onward(start=f"{tmp_path}/mine.py:net"), "fgsm"), tmp_path)
+    prepared = prepare(plan_of(Onward(start=f"{tmp_path}/mine.py:net"), "fgsm"), tmp_path)
     with pytest.raises(UsageError, match="the weights do not fit"):
-        lab.model(lab.plan.cells[0])
+        prepared.model(prepared.plan.cells[0])
 
 
 def test_learned_step_sizes_stay_with_the_model_they_were_learned_for(tmp_path):
     start = "meta_adv[meta_sgd=true,iterations=1,warmup_epochs=0,tasks=1,attack_steps=1]"
-    lab = lab_for(plan_of(Onward(start=start), "fgsm"), tmp_path)
-    network = lab.model(lab.plan.cells[0]).network
+    prepared = prepare(plan_of(Onward(start=start), "fgsm"), tmp_path)
+    network = prepared.model(prepared.plan.cells[0]).network
     assert step_sizes(network) == {}
-    first = lab_for(tiny_plan("fgsm", start, shots=[0]), tmp_path)
+    first = prepare(tiny_plan("fgsm", start, shots=[0]), tmp_path)
     assert step_sizes(first.model(first.plan.cells[0]).network)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import ProgressListener, RunSettings
+from benchmark.execution.execute import execute
+from benchmark.execution.loading import InputLoader
 from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import Suite, make_request
-from benchmark.protocol.cell import run_matrix
-from benchmark.protocol.workspace import Lab
+from benchmark.protocol.recording import fingerprint_of
 from benchmark.results.records import Cell, Record
 from benchmark.results.store import read_record, record_path
 
@@ -18,8 +19,8 @@ ATTACK = "pgd_linf[steps=3]"
 SUITE = Suite(description="tiny", dataset="digits", shots=[0, 1], episodes=2, limit=40)
 
 
-class Log:
-    """A watch that writes down what it is told."""
+class Log(ProgressListener):
+    """Writes down what it is told."""
 
     def __init__(self):
         self.trained, self.ended, self.notes = [], [], []
@@ -28,9 +29,6 @@ class Log:
         self.trained.append(what)
         return lambda share: None
 
-    def cell(self, cell):
-        """Nothing to write down."""
-
     def finished(self, cell, status, reason):
         self.ended.append((str(cell), status, reason))
 
@@ -38,10 +36,42 @@ class Log:
         self.notes.append(line)
 
 
+class Prepared(NamedTuple):
+    """A plan and where it runs, opened as far as a test asks."""
+
+    plan: Plan
+    settings: RunSettings
+    listener: Log
+    loader: InputLoader
+
+    def run(self, cells=None):
+        """Run it, or some of its cells; how they ended."""
+        some = self.plan if cells is None else self.plan.model_copy(update={"cells": cells})
+        return execute(some, self.settings, (), self.listener)
+
+    def inputs(self, cell):
+        return self.loader.inputs(cell)
+
+    def model(self, cell):
+        return self.loader.model(cell)
+
+    def dataset(self, cell):
+        return self.loader.data(cell)[1]
+
+    def support(self, cell, episode, stage=0):
+        return self.inputs(cell).support(cell, episode, stage)
+
+    def query(self, cell):
+        return self.inputs(cell).query(cell.limit)
+
+    def fingerprint(self, cell):
+        return fingerprint_of(self.inputs(cell), cell)
+
+
 class Run(NamedTuple):
     """What came of one run: records in the order of the plan, None where there is none."""
 
-    lab: Lab
+    prepared: Prepared
     log: Log
     ended: Counter[str]
     records: list[Record | None]
@@ -73,15 +103,20 @@ def tiny_plan(attacks=None, defenses=None, **values) -> Plan:
     )
 
 
-def lab_for(plan: Plan, folder) -> Lab:
-    return Lab(plan, Place(folder, command="test"), Log())
+def prepare(plan: Plan, folder, **settings) -> Prepared:
+    """In this process and without a cache, unless `settings` say otherwise."""
+    values = {"no_cache": True, "executor": "here", **settings}
+    found = RunSettings(results=folder, command="test", **values)
+    log = Log()
+    loader = InputLoader(plan.attacks, plan.defenses, found, log)
+    return Prepared(plan, found, log, loader)
 
 
-def run(plan: Plan, folder) -> Run:
+def run(plan: Plan, folder, **settings) -> Run:
     """Run a plan to its end."""
-    lab = lab_for(plan, folder)
-    ended = run_matrix(lab)
-    return Run(lab, lab.watch, ended, [record_of(folder, cell) for cell in plan.cells])
+    prepared = prepare(plan, folder, **settings)
+    ended = prepared.run()
+    return Run(prepared, prepared.listener, ended, [record_of(folder, cell) for cell in plan.cells])
 
 
 def record_of(folder, cell: Cell) -> Record | None:

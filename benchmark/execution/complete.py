@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from benchmark.core.errors import UsageError, contained
 from benchmark.core.isolation import kept
@@ -41,8 +42,8 @@ def complete_group(
     Raises:
         UsageError: nothing that follows could do better; the user has to act.
     """
-    results, steps = run_group(group, inputs, meter), group.steps
-    todo = set(group.todo)
+    steps, todo = group.steps, set(group.todo)
+    results: Iterator[FinishedCell] | None = run_group(group, inputs, meter)
     while todo:
         step = next(cells for cells in steps if todo & set(cells))
         begun = [cell for cell in step if cell in todo]
@@ -50,15 +51,16 @@ def complete_group(
         begin = time.monotonic()
         try:
             with limit(), contained(), kept(), heard_by(loader.listener.note):
+                if results is None:  # an iterator that raised is at its end
+                    inputs = replace(inputs, trained=loader.model(begun[0]))
+                    results = run_group(group._replace(todo=frozenset(todo)), inputs)
                 finished = [next(results)]
         except UsageError:
             raise
         except Exception as error:
-            meter = Meter(seconds=time.monotonic() - begin)
-            finished = [_failed(cell, inputs, meter, error) for cell in begun]
-            inputs = loader.untouched(inputs, begun[0])
-            rest = frozenset(todo.difference(begun))  # an iterator that raised is at its end
-            results = run_group(group._replace(todo=rest), inputs)
+            spent, results = Meter(seconds=time.monotonic() - begin), None
+            finished = [_failed(cell, inputs, spent, error) for cell in begun]
+            loader.drop_spoiled()
         for one in finished:
             todo.remove(one.record.cell)
             save(one)

@@ -21,6 +21,7 @@ from benchmark.plan.cost import cost
 from benchmark.plan.matrix import Plan
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.protocol.recording import save
+from benchmark.results.records import Cell
 
 EXECUTORS = ("auto", "here", "processes", "ray")
 MOST = 8
@@ -119,7 +120,9 @@ def _check_brought(plan: Plan, loader: InputLoader) -> None:
 
     Whatever else is wrong with one is said in the records of its cells.
     """
-    firsts = {trained_name(cell): cell for cell in reversed(plan.cells)}
+    firsts: dict[object, Cell] = {}
+    for cell in plan.cells:
+        firsts.setdefault(trained_name(cell), cell)
     for cell in firsts.values():
         if not plan.defenses[cell.defense].trains:
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from benchmark.artifacts.example_cache import Cache
 from benchmark.artifacts.examples import ExampleStore
@@ -103,14 +102,13 @@ class InputLoader:
         except Exception as error:
             return error
 
-    def untouched(self, inputs: Inputs, cell: Cell) -> Inputs:
-        """The same, with the model as it was where a failed cell wrote to it."""
+    def drop_spoiled(self) -> None:
+        """Forget a trained model that a failed cell wrote to: who asks next gets it as it was."""
+        found = self._trained and self._trained[1]
         try:
             with contained():
-                spoiled = is_spoiled(inputs.trained)
+                spoiled = isinstance(found, Model) and is_spoiled(found)
         except Exception:  # it cannot even be looked at
             spoiled = True
         if spoiled:
             self._trained = None
-            return replace(inputs, trained=self.model(cell))
-        return inputs

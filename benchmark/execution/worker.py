@@ -32,7 +32,7 @@ from benchmark.execution.loading import InputLoader
 from benchmark.identity.fingerprint import code_version
 from benchmark.protocol.group import Group
 from benchmark.protocol.pictures import FinishedCell
-from benchmark.protocol.recording import save
+from benchmark.protocol.recording import record, save
 from benchmark.results.records import Cell
 
 
@@ -103,6 +103,9 @@ def work(code: str, task: bytes, data: Dataset, model: bytes) -> Report:
             keep = partial(save, opened.settings, listener=journal) if shared else finished.append
             limit = partial(limited, opened.settings, journal.over)
             inputs, meter = loader.inputs(opened.group.cells[0]), Meter(*opened.spent)
+            record(
+                inputs, opened.group.cells[0], "skipped", meter, reason="not begun"
+            )  # what a process finds out once is no cell's
             complete_group(opened.group, inputs, loader, keep, limit, meter)
         return Report("", journal.events, finished)
     except UsageError as error:

@@ -19,19 +19,17 @@ from pgd_contenders import CASES, Work, survivors, task
 from racing import THREADS
 
 from attacks.autoattack.autoattack import AutoAttackLinf
-from benchmark.artifacts.example_cache import read
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import RunSettings
 from benchmark.core.streams import Streams
 from benchmark.evaluation.precision import in_precision
 from benchmark.evaluation.verdicts import Meter, correct, frozen, survives
 from benchmark.execution.allocator import keep_memory
-from benchmark.execution.execute import Team, fill
+from benchmark.execution.execute import execute
+from benchmark.execution.loading import InputLoader
 from benchmark.execution.processes import warm_up
-from benchmark.execution.progress import Silent
-from benchmark.execution.worker import Job
+from benchmark.execution.progress import QuietProgress
 from benchmark.plan.matrix import make_plan
 from benchmark.plan.request import Suite, make_request
-from benchmark.protocol.workspace import Lab
 from benchmark.results.store import read_record, record_path
 
 
@@ -68,24 +66,23 @@ def reattack_command(
         "attacks": f"aa_linf[eps={facts.eps},iterations={iterations},queries={queries}]",
     }  # fmt: skip
     plan = make_plan(make_request(wanted), Suite(description="", dataset=facts.dataset, shots=[0]))
-    place = Place(
-        folder, Path(os.environ["REATTACK_DATA"]), cache=folder / "cache", cache_limit=1 << 30,
-        precision=precision,
+    settings = RunSettings(
+        results=folder, data_dir=Path(os.environ["REATTACK_DATA"]), precision=precision,
+        executor="processes", jobs=THREADS, threads=1,
     )  # fmt: skip
     warm_up()  # the command line does that while it plans
     keep_memory()
-    lab = Lab(plan, place, Silent())
     (cell,) = plan.cells
-    model, batch = lab.model(cell).network, lab.query(cell)
+    inputs = InputLoader(plan.attacks, plan.defenses, settings, QuietProgress()).inputs(cell)
+    model, batch = inputs.trained.network, inputs.query(cell.limit)
 
     def work() -> list[list[int]]:
-        fill(lab, Job(place, (checkpoint,)), Team("processes", THREADS))
+        execute(plan, settings, (checkpoint,), QuietProgress())
         outcome = read_record(record_path(folder, cell)).outcome
         assert outcome is not None
         stands = torch.from_numpy(outcome.before.unpack()[0]).bool()
-        (file,) = (folder / "cache").glob("*.safetensors")
-        images = read(file).images
-        threat = lab.attack(cell).threat
+        images = inputs.static(cell, Meter()).images
+        threat = inputs.attacks[cell.attack].threat
         wrong = model(images).argmax(dim=1) != batch.labels
         unproven = ~stands & ~(wrong & threat.inside(batch.images, images))
         return [stands.nonzero().flatten().tolist(), unproven.nonzero().flatten().tolist()]

@@ -20,14 +20,16 @@ from racing import THREADS, run_lap
 from torch.nn.functional import cross_entropy
 
 from baselines.networks.zoo import build_network
-from benchmark.artifacts.settings import Place
+from benchmark.artifacts.settings import RunSettings
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
 from benchmark.data.splits import support_and_query
-from benchmark.execution.progress import Silent
-from benchmark.plan.matrix import make_plan
+from benchmark.execution.execute import execute
+from benchmark.execution.loading import InputLoader
+from benchmark.execution.progress import QuietProgress
+from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import Suite, make_request
-from benchmark.protocol.workspace import Lab
+from benchmark.protocol.inputs import Inputs
 from benchmark.results.store import read_record, record_path
 
 SHOTS = [0, 1, 5, 10]
@@ -51,7 +53,9 @@ def plain(network: str, trained: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-def lab(defense: str, episodes: str, n: str, folder: str, models: str, **options: Any) -> Lab:
+def prepare(
+    defense: str, episodes: str, n: str, folder: str, models: str, reattack: str = "all"
+) -> tuple[Plan, RunSettings]:
     """The plan, with the trained model (made once, kept in `models`) in place."""
     suite = Suite(description="", dataset="mnist", shots=SHOTS, episodes=int(episodes))
     wanted = {
@@ -64,35 +68,39 @@ def lab(defense: str, episodes: str, n: str, folder: str, models: str, **options
     if not (place / "models").exists():
         (place / "models").symlink_to(Path(models).resolve())
     plan = make_plan(make_request(wanted), suite)
-    data = Path(os.environ["REATTACK_DATA"])
-    made = Lab(plan, Place(place, data, **options), Silent())
-    made.model(plan.cells[0])
-    return made
+    settings = RunSettings(
+        results=place, data_dir=Path(os.environ["REATTACK_DATA"]), no_cache=True, threads=1,
+        executor="here" if THREADS == 1 else "processes", jobs=THREADS, reattack=reattack,
+    )  # fmt: skip
+    inputs_of(plan, settings)
+    return plan, settings
 
 
-def reattack(defense: str, episodes: str, n: str, folder: str, models: str, **options: Any) -> Work:
-    """Ours, as the command line runs it: a process for each core, records written and all.
+def inputs_of(plan: Plan, settings: RunSettings) -> Inputs:
+    """What its cells are evaluated with."""
+    loader = InputLoader(plan.attacks, plan.defenses, settings, QuietProgress())
+    return loader.inputs(plan.cells[0])
 
-    `options` are those of `Place`.
-    """
+
+def reattack(
+    defense: str, episodes: str, n: str, folder: str, models: str, reattack: str = "all"
+) -> Work:
+    """Ours, as the command line runs it: a process for each core, records written and all."""
     from benchmark.execution.allocator import keep_memory
-    from benchmark.execution.execute import Team, fill
     from benchmark.execution.processes import warm_up
-    from benchmark.execution.worker import Job
 
     if THREADS > 1:
         warm_up()  # the command line does that while it plans
     keep_memory()
     shutil.rmtree(folder + "/ours", ignore_errors=True)
-    prepared = lab(defense, episodes, n, folder + "/ours", models, **options)
-    team = Team("here") if THREADS == 1 else Team("processes", THREADS)
+    plan, settings = prepare(defense, episodes, n, folder + "/ours", models, reattack)
 
     def work() -> Any:
-        ended = fill(prepared, Job(prepared.place, (defense,)), team)
+        ended = execute(plan, settings, (defense,), QuietProgress())
         assert set(ended) == {"done"}, ended
         found = {}
-        for cell in prepared.plan.cells:
-            outcome = read_record(record_path(prepared.place.results, cell)).outcome
+        for cell in plan.cells:
+            outcome = read_record(record_path(settings.results, cell)).outcome
             assert outcome is not None
             robust = outcome.static.unpack() & outcome.reattacked.unpack()
             found[f"{cell.attack} {cell.budget.shots}"] = robust.astype(int).tolist()
@@ -105,10 +113,10 @@ def script(defense: str, episodes: str, n: str, folder: str, models: str) -> Wor
     """deepcopy, a loop of SGD, and torchattacks on each adapted model."""
     import torchattacks as ta
 
-    prepared = lab(defense, episodes, n, folder + "/script", models)
-    cell = prepared.plan.cells[0]
-    dataset, query = prepared.dataset(cell), prepared.query(cell)
-    trained = plain(cell.network, prepared.model(cell).network)
+    plan, settings = prepare(defense, episodes, n, folder + "/script", models)
+    cell, inputs = plan.cells[0], inputs_of(plan, settings)
+    dataset, query = inputs.data, inputs.query(cell.limit)
+    trained = plain(cell.network, inputs.trained.network)
     linf, l2 = EPS["linf"], EPS["l2"]
     attacks = {
         ATTACKS[0]: lambda m: ta.FGSM(m, linf),

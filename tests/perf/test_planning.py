@@ -19,13 +19,10 @@ from racing import FRESH
 from torch import Tensor
 
 from attacks.noise import UniformNoise
-from benchmark.artifacts.settings import Place
 from benchmark.plan.cost import costs
 from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import make_request, read_suite
-from benchmark.protocol.cell import run_matrix
-from benchmark.protocol.workspace import Lab
-from tests.tiny_runs import Log
+from tests.tiny_runs import prepare
 
 PLANNED = 100_000
 CHILD = """
@@ -119,11 +116,10 @@ def cheap_plan(n=50) -> Plan:
     return plan.model_copy(update={"attacks": free})
 
 
-def lab_of(plan, folder, cached):
-    cache = folder / "cache" if cached else None
-    lab = Lab(plan, Place(folder, cache=cache, cache_limit=10**9), Log())
-    lab.model(plan.cells[0])
-    return lab
+def prepared_of(plan, folder, cached):
+    prepared = prepare(plan, folder, no_cache=not cached)
+    prepared.model(plan.cells[0])
+    return prepared
 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cache", "no cache"])
@@ -134,11 +130,11 @@ def test_overhead_of_a_cell_that_is_run(benchmark, tmp_path, cached):
     took = []
 
     def fresh():
-        return (lab_of(plan, next(folders), cached),), {}
+        return (prepared_of(plan, next(folders), cached),), {}
 
-    def timed(lab):
+    def timed(prepared):
         begin = time.process_time()
-        ended = run_matrix(lab)
+        ended = prepared.run()
         took.append((time.process_time() - begin) / len(plan.cells))
         assert ended == {"done": len(plan.cells)}
 
@@ -151,9 +147,9 @@ def test_overhead_of_a_cell_that_is_run(benchmark, tmp_path, cached):
 def test_overhead_of_a_cell_that_is_done(benchmark, tmp_path):
     """Under 1 ms."""
     plan = cheap_plan()
-    run_matrix(lab_of(plan, tmp_path, False))
-    lab = lab_of(plan, tmp_path, False)
-    ended = benchmark(run_matrix, lab)
+    prepared = prepared_of(plan, tmp_path, False)
+    prepared.run()
+    ended = benchmark(prepared.run)
     assert ended == {"cached": len(plan.cells)}
     benchmark.extra_info["ms_per_cell"] = benchmark.stats.stats.min / len(plan.cells) * 1e3
     assert benchmark.stats.stats.min / len(plan.cells) < 1e-3

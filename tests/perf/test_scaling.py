@@ -13,8 +13,8 @@ import time
 
 import pytest
 import torch
+from own_models import Team
 
-from benchmark.execution.execute import Team
 from tests.own_models import fill_with
 
 ROUNDS = 3
