@@ -102,7 +102,7 @@ class Ended(NamedTuple):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs `python -m benchmark` in this process: `command("list attacks")`, or word by word."""
-    from benchmark.cli import run as cli
+    from benchmark.cli import app as cli
 
     def call(*words):
         if len(words) == 1:

@@ -209,7 +209,7 @@ def test_no_module_imports_itself():
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("benchmark.cli", "torch pandas matplotlib torchattacks numpy scipy sklearn"),
+        ("benchmark.cli.app", "torch pandas matplotlib torchattacks numpy scipy sklearn"),
         ("benchmark.results.records", "torch pandas"),
         ("benchmark.results.store", "torch pandas"),
         ("reports.tidy.frame", "torch matplotlib"),

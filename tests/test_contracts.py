@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from attacks import ATTACKS
 from baselines import DEFENSES
-from benchmark.cli.run import app
+from benchmark.cli.app import app
 from benchmark.contracts import attack_rules, defense_rules
 from benchmark.contracts.defense_probe import network_for
 from benchmark.contracts.suite import of_attack, of_defense

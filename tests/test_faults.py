@@ -153,7 +153,7 @@ def test_a_mistake_of_ours_is_one_line_and_debug_says_more(command, monkeypatch,
     def fails(*_, **__):
         raise LookupError("odd\x1b[2J")
 
-    monkeypatch.setattr("benchmark.cli.list.show", fails)
+    monkeypatch.setattr("benchmark.cli.listing.show", fails)
     monkeypatch.setattr("reports.summary.write.write_report", fails)
     monkeypatch.setattr("benchmark.cli.gate.make_rules", fails)
     command(words).refused("LookupError: odd\\u001b[2J (test_faults.py:", "--debug says more")

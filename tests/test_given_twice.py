@@ -4,7 +4,7 @@ import pytest
 import typer.main
 from report_records import record
 
-from benchmark.cli import run as cli
+from benchmark.cli import app as cli
 from benchmark.results.store import write_record
 
 

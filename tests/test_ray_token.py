@@ -14,8 +14,7 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.execution import ray_backend
-from benchmark.execution.own_ray import LOOPBACK
-from benchmark.execution.ray_backend import check_ray
+from benchmark.execution.ray_backend import LOOPBACK, check_ray
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 pytestmark = [pytest.mark.slow, pytest.mark.extra]

@@ -15,7 +15,7 @@ import sound_passes
 import sound_reference
 import sound_weights
 
-from benchmark.cli import run as cli
+from benchmark.cli import app as cli
 from benchmark.data import load
 from benchmark.results.store import read_records
 

@@ -7,6 +7,6 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line; the entry point `reattack`, and `python -m benchmark`."""
-    from benchmark.cli.run import main
+    from benchmark.cli.app import main
 
     main()

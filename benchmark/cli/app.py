@@ -1,35 +1,110 @@
-"""Commands that take no flag twice in silence: of two values, click would keep the last."""
+"""The command line: its commands, and what becomes of what goes wrong. Heavy imports wait."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
-from typer.models import CommandFunctionType
 
-from benchmark.core.errors import UsageError
+from benchmark.cli import cache, check, report, run, tune
+from benchmark.cli.options import DEBUG, App, Json, importing
+from benchmark.core.errors import UsageError, describe
+
+app = App(
+    name="reattack",
+    help="Robustness after few-shot adaptation, with the adapted model attacked again.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.add_typer(cache.app, name="cache")
+app.command(epilog=run.EXAMPLES)(run.run)
+app.command()(report.report)
+app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
+app.command()(report.reference)
+app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
+app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=tune.EXAMPLES)(tune.tune)
+
+WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
+"""What typer raises for a flag or a command it does not know: the UsageError of its click."""
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 
 
-class Once(TyperCommand):
-    """A command whose flags are given once, but for those that take a list."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As ever; UsageError for a flag with two values, whichever they are."""
-        order: list[Any] = self.make_parser(ctx).parse_args(args=[*args])[-1]
-        for flag, times in Counter(order).items():
-            if times > 1 and not (flag.multiple or flag.is_flag):
-                raise UsageError(f"{flag.opts[0]} is given {times} times; keep one")
-        return super().parse_args(ctx, args)
+@app.callback()
+def everywhere(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of what fails.")] = False,
+) -> None:
+    """Robustness after few-shot adaptation, with the adapted model attacked again."""
 
 
-class App(typer.Typer):
-    """A typer all of whose commands are such."""
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="attacks, defenses, datasets, networks or suites.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what there is by name, what it needs, and what is unavailable and why."""
+    from benchmark.cli import listing
 
-    def command(  # type: ignore[override]  # of its many parameters, those that we use
-        self, name: str | None = None, *, epilog: str | None = None
-    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        """As `typer.Typer.command`."""
-        return super().command(name, cls=Once, epilog=epilog)
+    listing.show(what, data_dir, json)
+
+
+@app.command()
+def contract(
+    attack: Annotated[str | None, typer.Option(help="An attack, options in brackets.")] = None,
+    defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
+) -> None:
+    """Check that an attack or a defense keeps the rules every one of them must keep."""
+    with importing():
+        from benchmark.contracts import suite as contracts
+
+    if (attack is None) == (defense is None):
+        raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
+    checks = contracts.of_attack(attack) if attack else contracts.of_defense(str(defense))
+    failed = 0
+    for rule in checks:
+        typer.echo(str(rule))
+        failed += rule.status == "failed"
+    raise typer.Exit(1 if failed else 0)
+
+
+def _say(line: str, code: int) -> int:
+    shown = (c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(line.split()))
+    typer.echo("".join(shown), err=True)
+    return code
+
+
+def _check_text(word: str) -> None:
+    """Names go into records, and those are text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!a} is not UTF-8; rename what it names") from None
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    A mistake of ours is one line too; with --debug it is the traceback.
+    """
+    words = sorted(sys.argv[1:], key=lambda word: word != DEBUG)  # it may stand anywhere
+    try:
+        for word in sys.argv:
+            _check_text(word)
+        code = app(words or ["--help"], standalone_mode=False)
+    except UsageError as error:
+        code = _say(f"error: {error}", 2)
+    except WRONG_WORDS as error:
+        code = _say(f"error: {error.format_message()} (see --help)", 2)
+    except typer.Abort:  # what older versions of typer make of Ctrl-C
+        code = INTERRUPTED
+    except Exception as error:
+        if DEBUG in words:
+            raise
+        code = _say(f"error: this should not happen: {describe(error)}; --debug says more", 2)
+    sys.exit(_say("interrupted", 1) if code == INTERRUPTED else code)

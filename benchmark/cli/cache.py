@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.app import App
-from benchmark.cli.units import show_size, show_time, size_in_bytes, time_in_seconds
+from benchmark.cli.options import (
+    LIMIT,
+    App,
+    Json,
+    Results,
+    show_size,
+    show_time,
+    size_in_bytes,
+    time_in_seconds,
+)
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +38,6 @@ Examples:
 \b
 Exit code: 0 well, 1 something was corrupt (verify), 2 wrong use.
 """
-LIMIT = "2GB"
-"""What `run` and `prune` keep where nobody says how much."""
 SHOWN = 40
 """Lines of `ls`; --json has them all."""
 
@@ -44,8 +50,6 @@ app = App(
 Folder = Annotated[
     Path | None, typer.Option("--cache", help="The cache folder. [`cache` in the results]")
 ]
-Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 @app.command(epilog=EXAMPLES)

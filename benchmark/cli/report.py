@@ -1,14 +1,18 @@
-"""`leaderboard` and `reference`: pages made of records, and records in one file."""
+"""`report`, `leaderboard`, `reference` and `compare`: what is made of records."""
 
 from __future__ import annotations
 
+import json as json_module
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-EXAMPLES = """\b
+from benchmark.cli.options import Json, Results
+
+LEADERBOARD_EXAMPLES = """\b
 Examples:
   python -m benchmark leaderboard --results results --out board
   python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
@@ -16,10 +20,42 @@ Examples:
   python -m benchmark leaderboard --results theirs --submission theirs.json --out board
 """
 
+COMPARE_EXAMPLES = """\b
+Examples:
+  python -m benchmark compare standard pgd_at
+  python -m benchmark compare 'pgd_at[epochs=8]' meta_adv --results DIR --out DIR
+  python -m benchmark compare results-before results-after --json
+
+\b
+Exit code: 0 compared, 2 no two cells pair, or wrong use.
+"""
+
 Places = Annotated[
     list[Path],
     typer.Option("--results", help="Results folder, or a file made by `reference`; repeatable."),
 ]
+
+
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+    equal_training: Annotated[
+        str | None,
+        typer.Option(help="Only defenses trained with as many passes as this one: pgd_at:10%."),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="Defenses that differ in these options only are one row: attacks."),
+    ] = None,
+) -> None:
+    """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
+    from reports.summary.write import write_report
+
+    files = write_report(results, out, equal_training, join)
+    for problem in files.problems:
+        typer.echo(problem, err=True)
+    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
+        typer.echo(str(path))
 
 
 def leaderboard(
@@ -70,3 +106,35 @@ def reference(
 
     sources = gather(results)
     typer.echo(f"{write_file((one.record for one in sources), out)}: {len(sources)} records")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A defense as tables name it, or a results folder.")],
+    b: Annotated[str, typer.Argument(help="Likewise; positive differences are in its favour.")],
+    results: Annotated[
+        Path, typer.Option("--results", help="Folder of records where A and B are defenses.")
+    ] = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.csv, .json and the figures.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Differences with intervals, odds, and exact paired tests corrected over all cells."""
+    from reports.comparison.table import as_json, write_comparison
+    from reports.comparison.table import compare as compared
+
+    found = compared(a, b, results)
+    if json:
+        typer.echo(json_module.dumps(as_json(found), allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from reports.comparison.console import print_comparison
+
+        wide = None if sys.stdout.isatty() else 200  # a pipe has no width
+        print_comparison(found, Console(highlight=False, width=wide))
+    if out is not None:
+        from reports.comparison.plot import write_figures
+
+        for path in [*write_comparison(found, out), *write_figures(found, out)]:
+            typer.echo(str(path), err=True)

@@ -1,25 +1,15 @@
-"""The command line: run, list, report, leaderboard, compare, check ... Heavy imports wait."""
+"""`run`: train defenses, attack them, adapt to a few attacked images, and attack again."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from benchmark.cli import cache as cache_commands
-from benchmark.cli import check as check_command
-from benchmark.cli import compare, tune
-from benchmark.cli import report as board_commands
-from benchmark.cli.app import App
-from benchmark.cli.cache import LIMIT
-from benchmark.cli.garbage import importing
-from benchmark.cli.options import DEBUG, numbers, words
-from benchmark.cli.units import size_in_bytes
-from benchmark.core.errors import UsageError, describe
+from benchmark.cli.options import LIMIT, Json, Results, importing, numbers, size_in_bytes, words
 
-RUN_EXAMPLES = """\b
+EXAMPLES = """\b
 Examples:
   python -m benchmark run --defense meta_adv --attacks all
   python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,square' --shots 0,10
@@ -36,36 +26,7 @@ Exit code: 0 all done (or skipped with a reason), 1 some cells failed or
 interrupted, 2 wrong use. With --debug, failed cells show their traceback.
 """
 
-app = App(
-    name="reattack",
-    help="Robustness after few-shot adaptation, with the adapted model attacked again.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-app.add_typer(cache_commands.app, name="cache")
-app.command(epilog=tune.EXAMPLES)(tune.tune)
-app.command(epilog=compare.EXAMPLES)(compare.compare)
-app.command(epilog=check_command.EXAMPLES)(check_command.check)
-
-WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
-"""What typer raises for a flag or a command it does not know: the UsageError of its click."""
-INTERRUPTED = 130
-"""What typer makes of Ctrl-C."""
-
-Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-
-
-@app.callback()
-def everywhere(
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of what fails.")] = False,
-) -> None:
-    """Robustness after few-shot adaptation, with the adapted model attacked again."""
-
-
-@app.command(epilog=RUN_EXAMPLES)
 def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     defense: Annotated[
         str | None,
@@ -190,98 +151,3 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     )  # fmt: skip
     code = launch.run(values, suite, settings, quiet=quiet, json=json, dry_run=dry_run)
     raise typer.Exit(code)
-
-
-@app.command(name="list")
-def list_(
-    what: Annotated[str, typer.Argument(help="attacks, defenses, datasets, networks or suites.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
-    json: Json = False,
-) -> None:
-    """Show what there is by name, what it needs, and what is unavailable and why."""
-    from benchmark.cli import list as listing
-
-    listing.show(what, data_dir, json)
-
-
-@app.command()
-def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
-    equal_training: Annotated[
-        str | None,
-        typer.Option(help="Only defenses trained with as many passes as this one: pgd_at:10%."),
-    ] = None,
-    join: Annotated[
-        str | None,
-        typer.Option(help="Defenses that differ in these options only are one row: attacks."),
-    ] = None,
-) -> None:
-    """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
-    from reports.summary.write import write_report
-
-    files = write_report(results, out, equal_training, join)
-    for problem in files.problems:
-        typer.echo(problem, err=True)
-    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
-        typer.echo(str(path))
-
-
-app.command(epilog=board_commands.EXAMPLES)(board_commands.leaderboard)
-app.command()(board_commands.reference)
-
-
-@app.command()
-def contract(
-    attack: Annotated[str | None, typer.Option(help="An attack, options in brackets.")] = None,
-    defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
-) -> None:
-    """Check that an attack or a defense keeps the rules every one of them must keep."""
-    with importing():
-        from benchmark.contracts import suite as contracts
-
-    if (attack is None) == (defense is None):
-        raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
-    checks = contracts.of_attack(attack) if attack else contracts.of_defense(str(defense))
-    failed = 0
-    for check in checks:
-        typer.echo(str(check))
-        failed += check.status == "failed"
-    raise typer.Exit(1 if failed else 0)
-
-
-def _say(line: str, code: int) -> int:
-    shown = (c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(line.split()))
-    typer.echo("".join(shown), err=True)
-    return code
-
-
-def _check_text(word: str) -> None:
-    """Names go into records, and those are text."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{word!a} is not UTF-8; rename what it names") from None
-
-
-def main() -> NoReturn:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2.
-
-    A mistake of ours is one line too; with --debug it is the traceback.
-    """
-    words = sorted(sys.argv[1:], key=lambda word: word != DEBUG)  # it may stand anywhere
-    try:
-        for word in sys.argv:
-            _check_text(word)
-        code = app(words or ["--help"], standalone_mode=False)
-    except UsageError as error:
-        code = _say(f"error: {error}", 2)
-    except WRONG_WORDS as error:
-        code = _say(f"error: {error.format_message()} (see --help)", 2)
-    except typer.Abort:  # what older versions of typer make of Ctrl-C
-        code = INTERRUPTED
-    except Exception as error:
-        if DEBUG in words:
-            raise
-        code = _say(f"error: this should not happen: {describe(error)}; --debug says more", 2)
-    sys.exit(_say("interrupted", 1) if code == INTERRUPTED else code)

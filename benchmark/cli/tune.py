@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.cache import Json, Results
-from benchmark.cli.garbage import importing
-from benchmark.cli.options import grid, numbers, words
+from benchmark.cli.options import Json, Results, grid, importing, numbers, words
 from benchmark.core.errors import UsageError
 
 EXAMPLES = """\b

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark.cli.garbage import uncollected
 from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
@@ -20,7 +19,6 @@ from reports.tidy.sources import gather
 from reports.tidy.text import adaptations
 
 
-@uncollected()
 def write_leaderboard(
     places: Sequence[Path],
     out: Path,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from benchmark.cli.garbage import uncollected
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
 from reports.leaderboard.table import costed
@@ -30,7 +29,6 @@ class ReportFiles(NamedTuple):
     problems: list[str]
 
 
-@uncollected()
 def write_report(
     directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None
 ) -> ReportFiles:
@@ -55,7 +53,6 @@ def write_report(
     return _write(frame, out, left_out, loaded.problems)
 
 
-@uncollected()
 def write_if_other(frame: pd.DataFrame, out: Path) -> None:
     """Write the report of a tidy frame, unless the one in `out` is of the very same numbers.
 

@@ -51,7 +51,7 @@ def dry_run(folder, *words):
     seeds = ",".join(map(str, range(-(-PLANNED // per_seed))))
     argv = ["reattack", "run", "--seeds", seeds, "--shots", "0,1,5,10", "--dry-run", *words]
     return (
-        f"sys.argv = {[*argv, '--results', str(folder)]!r}\nfrom benchmark.cli import run as cli\n"
+        f"sys.argv = {[*argv, '--results', str(folder)]!r}\nfrom benchmark.cli import app as cli\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
     )
 

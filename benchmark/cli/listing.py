@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.garbage import importing
+from benchmark.cli.options import importing
 from benchmark.core.errors import unknown
 
 if TYPE_CHECKING:
