@@ -147,3 +147,9 @@ def finished(run, finished_once, tmp_path):
     yield results
     assert path.read_bytes() == before
     assert not list(results.rglob("*.tmp"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-golden", action="store_true", help="write tests/golden.json anew (test_golden)"
+    )

@@ -1,1 +1,4 @@
 """Networks by name, published ones included."""
+
+VERSION = 1
+"""Another number when results change: then what depends on it is made again."""

@@ -22,7 +22,6 @@ from benchmark.evaluation import verdicts
 from benchmark.evaluation.batch_size import COSTLY, pieces, pieces_for
 from benchmark.evaluation.verdicts import Meter, correct
 from benchmark.identity import fingerprint
-from benchmark.identity.import_graph import reachable_hash
 from benchmark.results.weights import tensor_bytes
 
 LAYOUT = 1
@@ -220,9 +219,8 @@ def _layers(network: nn.Module) -> Iterator[str]:
 
 def _code(attack: Attack, network: nn.Module) -> str:
     """Of the attack, of every layer, and of the audit, with all that each imports."""
-    kinds = {type(attack), *map(type, network.modules())}
-    modules = {parent.__module__ for kind in kinds for parent in kind.__mro__}
-    return reachable_hash({"benchmark.evaluation.verdicts", *attack.modules, *modules})
+    layers = set().union(*map(fingerprint.modules_of, network.modules()))
+    return fingerprint.identity(attack, "benchmark.evaluation.verdicts", *layers)
 
 
 def _numerics(images: Tensor) -> tuple[object, ...]:

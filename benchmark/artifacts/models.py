@@ -35,6 +35,8 @@ from benchmark.results.answers import Answers
 from benchmark.results.records import Cell
 from benchmark.results.weights import read_weights, write_weights
 
+NEEDED = ("baselines.networks.zoo", "benchmark.data.splits", "benchmark.core.seeding")
+"""What every training depends on, whatever a defense imports."""
 LOOKED_AT = 100
 """Validation images on which a new model is looked at."""
 
@@ -240,9 +242,9 @@ def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -
     return short_hash(
         cell.defense, cell.network, cell.seed, torch.device(device).type,
         fingerprint.options_of_instance(defense),
-        *map(repr, used), *map(fingerprint.source_hash, used),
+        *map(repr, used), *map(fingerprint.identity, used),
         dataset.hash, defense.content(), defense.brought and defense.brought.code, begun,
-        fingerprint.source_hash(defense, "benchmark.artifacts.models"),
+        fingerprint.identity(defense, *(NEEDED if defense.trains else ())),
     )  # fmt: skip
 
 

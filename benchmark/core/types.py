@@ -110,6 +110,8 @@ class Attack(ABC):
     family: ClassVar[Family]
     norm: ClassVar[str]
     """Also the table of strengths.toml that fills options nobody gave."""
+    version: ClassVar[int] = 1
+    """Another number when what the attack does has changed: then its records are made again."""
     origin: ClassVar[str] = "reattack"
     minimum_norm: ClassVar[bool] = False
     """Whether it seeks the smallest perturbation, however large: judged by `threat`, not failed."""
@@ -196,6 +198,8 @@ class Defense(ABC):
     """One column of the matrix. Subclasses are frozen dataclasses whose fields are the options."""
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Another number when what `fit` does has changed: then its models are trained again."""
     trains: ClassVar[bool] = True
     """False for models that were trained elsewhere: they are looked at before anything runs."""
     start: str = ""

@@ -197,8 +197,8 @@ def _ray() -> Any:
     return ray
 
 
-# A Ray of one run alone: it takes in who has this run's random token, and listens on loopback. The
-# token is in the environment of its processes: who may read that could as well run code as this user.
+# A Ray of one run alone: it takes in who has this run's random token, and listens on loopback.
+# The token is in the environment of its processes: who may read that could run code as this user.
 
 
 @contextmanager

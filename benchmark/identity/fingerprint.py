@@ -12,16 +12,40 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark.identity.import_graph import reachable_hash
+from benchmark.core.schema import short_hash
+from benchmark.core.types import Attack, Defense
+from benchmark.identity.import_graph import reachable, reachable_hash
 from benchmark.identity.module_finder import OURS, ROOT
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "pyautoattack", "numpy")
 
 
-def source_hash(component: object, *roots: str) -> str:
-    """Hash of all code that the classes of a component, and the modules `roots`, can reach."""
+OUTSIDE = ("benchmark.artifacts.",)
+"""Training is part of a model's identity, not of the protocol's."""
+PROTOCOL = ("benchmark.protocol.group", "benchmark.protocol.defender")
+
+
+def identity(component: Attack | Defense, *roots: str) -> str:
+    """Hash of which component it is: name, declared version, and those of all that it reaches.
+
+    The code of a user's component counts as well, and of an adapter the version of its library.
+    """
+    return short_hash(
+        component.name, component.version, getattr(component, "origin", ""),
+        reachable_hash({*modules_of(component), *roots}),
+    )  # fmt: skip
+
+
+def modules_of(component: object) -> set[str]:
+    """Where its classes are, and what it needs beyond our own."""
     names = {parent.__module__ for parent in type(component).__mro__} - {"builtins", "abc"}
-    return reachable_hash(names | set(roots))
+    return names | set(getattr(component, "modules", ()))
+
+
+def declared(modules: Iterable[str]) -> dict[str, str]:
+    """The versions of the shared parts that modules and the protocol reach, for a record."""
+    reach = reachable((*sorted(modules), *PROTOCOL), OUTSIDE)
+    return {f"{name} version": str(number) for name, number in reach.versions.items()}
 
 
 def options_of_instance(component: Any) -> dict[str, Any]:

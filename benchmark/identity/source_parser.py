@@ -1,4 +1,4 @@
-"""What a Python file says: a hash of its code, and what it imports."""
+"""What a Python file says: what it imports, the versions it declares, and a hash of its code."""
 
 from __future__ import annotations
 
@@ -20,17 +20,54 @@ class Imported(NamedTuple):
     level: int = 0
 
 
+class Parsed(NamedTuple):
+    """A file of Python."""
+
+    imports: tuple[Imported, ...] = ()
+    versions: tuple[tuple[str, int], ...] = ()
+    """`VERSION = 2` of the module, named "", and `version: ClassVar[int] = 2` of its classes."""
+
+
 @lru_cache(maxsize=2048)  # by content: a file that was edited since is another one
-def parsed(content: bytes) -> tuple[str, tuple[Imported, ...]]:
-    """Hash of the code, and its imports; of the bytes, and none, if it is no Python."""
+def parsed(content: bytes) -> Parsed:
+    """What a file imports and declares; nothing if it is no Python."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content)
-        found = tuple(dict.fromkeys(_imports(tree)))
-        return short_hash(_code(tree)), found
+        tree = _tree(content)
+        return Parsed(tuple(dict.fromkeys(_imports(tree))), tuple(_versions(tree)))
     except Exception:  # no syntax, no text, or nested too deeply
-        return hashlib.sha256(content).hexdigest()[:16], ()
+        return Parsed()
+
+
+@lru_cache(maxsize=2048)
+def code_of(content: bytes) -> str:
+    """Hash of code without comments, layout and docstrings; of the bytes if it is no Python."""
+    try:
+        return short_hash(_code(_tree(content)))
+    except Exception:
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _tree(content: bytes) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(content)
+
+
+def _versions(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    yield from (("", number) for name, number in _numbers(tree.body) if name == "VERSION")
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            numbers = _numbers(node.body)
+            yield from ((node.name, number) for name, number in numbers if name == "version")
+
+
+def _numbers(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:
+    """Names to which a body assigns whole numbers."""
+    for node in body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and isinstance(node.value.value, int):
+                yield target.id, node.value.value
 
 
 def _code(tree: ast.AST) -> str:

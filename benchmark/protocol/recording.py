@@ -15,12 +15,13 @@ from benchmark.core.specs import Spec
 from benchmark.core.types import Attack, Defense
 from benchmark.evaluation.verdicts import Meter
 from benchmark.identity import fingerprint
-from benchmark.identity.import_graph import reachable_hash
 from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.results.answers import same
 from benchmark.results.records import Cell, Outcome, Provenance, Record, Status
 from benchmark.results.store import is_kept, read_record, record_path, write_record
+
+OLDER = "made before components declared their versions"
 
 
 def is_finished(inputs: Inputs, cell: Cell, note: Callable[[str], None]) -> bool:
@@ -40,7 +41,9 @@ def is_finished(inputs: Inputs, cell: Cell, note: Callable[[str], None]) -> bool
     changed = changed_since(inputs, cell, found)
     if changed:
         check_file(inputs, cell, found)
-        note(f"stale, run again: {cell} ({', '.join(changed)} changed)")
+        declares = "attack version" in found.fingerprint
+        parts = f"{', '.join(changed)} changed" if declares else OLDER
+        note(f"stale, run again: {cell} ({parts})")
     return not changed
 
 
@@ -178,10 +181,9 @@ def _blank(
 def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     """Everything the record of a cell depends on, by part."""
     attack, settings = inputs.attacks[cell.attack], inputs.settings
-    shown = [
-        (fingerprint.options_of_instance(one), fingerprint.source_hash(one))
-        for one in (inputs.attacks[name] for name in cell.shown)
-    ]
+    others = [inputs.attacks[name] for name in cell.shown]
+    shown = [(fingerprint.options_of_instance(one), fingerprint.identity(one)) for one in others]
+    parts = (attack, *others, inputs.defense)
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
@@ -189,12 +191,14 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
         **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
         "cell": short_hash(cell.model_dump_json()),
         "attack options": short_hash(fingerprint.options_of_instance(attack)),
-        "attack code": short_hash(fingerprint.source_hash(attack), attack.origin),
+        "attack": fingerprint.identity(attack),
+        "attack version": str(attack.version),
         "data": inputs.data.hash,
         "training": inputs.trained.training,
         "weights": inputs.trained.hash,
         "precision": settings.precision,
-        "protocol code": reachable_hash(["benchmark.protocol.group"]),
+        "training version": str(inputs.defense.version),
+        **fingerprint.declared(frozenset().union(*map(fingerprint.modules_of, parts))),
     }
 
 
