@@ -12,7 +12,6 @@ from tiny_runs import tiny_plan
 from torch import nn
 
 from attacks.gradient import PGDLinf
-from benchmark.artifacts import examples
 from benchmark.artifacts.example_cache import Cache, files
 from benchmark.artifacts.examples import AttackRequest, ExampleStore, key_of
 from benchmark.artifacts.models import Model
@@ -124,14 +123,14 @@ def test_other_versions_or_code_make_another_key(monkeypatch):
         patch.setattr(fingerprint, "versions", lambda: {"torch": "0.1"})
         assert Situation().key() != before
     with monkeypatch.context() as patch:
-        patch.setattr(examples, "reachable_hash", lambda modules: "other code")
+        patch.setattr(fingerprint, "reachable_hash", lambda modules: "other versions")
         assert Situation().key() != before
     assert Situation().key() == before
 
 
 def test_the_code_in_a_key_is_that_of_attack_layers_and_audit(monkeypatch):
     asked = []
-    monkeypatch.setattr(examples, "reachable_hash", lambda modules: asked.append(modules) or "")
+    monkeypatch.setattr(fingerprint, "reachable_hash", lambda modules: asked.append(modules) or "")
     situation = Situation()
     other_layer(situation)
     situation.key()

@@ -48,7 +48,7 @@ def test_a_damaged_baseline(check, baseline, good, tmp_path, damage):
     ("damage", "said"),
     [
         (lambda text: text[:400], "not a readable record"),
-        (lambda text: text.replace('"schema_version": 2', '"schema_version": 3'), "upgrade"),
+        (lambda text: text.replace('"schema_version": 3', '"schema_version": 4'), "upgrade"),
         (lambda text: text.replace('"n": 1000', '"n": 1001'), "not what was written"),
     ],
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
 from attacks.gradient import PGDLinf
-from benchmark.identity.fingerprint import changed, options_of_instance, source_hash, versions
-from benchmark.identity.import_graph import code_hash, reachable_hash
+from benchmark.identity.fingerprint import changed, identity, options_of_instance, versions
+from benchmark.identity.import_graph import code_hash
 
 CODE = '''
 """A module."""
@@ -73,13 +74,25 @@ def test_code_changes_the_hash(hash_of, old, new):
     assert hash_of(CODE) != hash_of(CODE.replace(old, new))
 
 
-def test_a_component_is_what_its_classes_can_reach():
-    modules = {"attacks.gradient", "benchmark.core.types"}
-    assert source_hash(PGDLinf(0.1)) == reachable_hash(modules)
-    assert source_hash(PGDLinf(0.1), "attacks.autoattack.fab") == reachable_hash(
-        modules | {"attacks.autoattack.fab"}
-    )
-    assert source_hash(PGDLinf(0.1)) != source_hash(PGDLinf(0.1), "attacks.autoattack.fab")
+@dataclass(frozen=True)
+class Newer(PGDLinf):
+    version: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class Elsewhere(PGDLinf):
+    origin: ClassVar[str] = "a library 2.0"
+
+
+def test_a_component_is_its_name_its_version_and_what_it_reaches(monkeypatch):
+    known = identity(PGDLinf(0.1))
+    assert identity(PGDLinf(0.2, steps=3)) == known, "options are told apart elsewhere"
+    monkeypatch.setattr(PGDLinf, "version", 2)
+    assert identity(PGDLinf(0.1)) != known
+    monkeypatch.undo()
+    assert identity(PGDLinf(0.1)) == known
+    assert identity(PGDLinf(0.1), "attacks.autoattack.fab") != known
+    assert identity(Elsewhere(0.1)) != identity(Newer(0.1)) != known
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ def spoil(results, change):
 
 
 def test_a_newer_schema(results, refused):
-    path = spoil(results, lambda text: text.replace('"schema_version": 2', '"schema_version": 3'))
-    refused(str(path), "written by schema 3", "upgrade", places=[results])
+    path = spoil(results, lambda text: text.replace('"schema_version": 3', '"schema_version": 4'))
+    refused(str(path), "written by schema 4", "upgrade", places=[results])
 
 
 def test_a_truncated_record(results, refused):

@@ -107,7 +107,7 @@ def test_records_of_schema_1_are_read_and_marked(tmp_path, made):
 def test_records_of_schema_1_stay_so_when_they_are_packed(tmp_path, made):
     """Whoever packs them does not vouch for what nobody can check."""
     path = write_file([old(made[0]), made[1]], tmp_path / "x.records.gz")
-    assert sorted(one.schema_version for one in read_file(path)) == [1, 2]
+    assert sorted(one.schema_version for one in read_file(path)) == [1, 3]
 
 
 @pytest.mark.parametrize("fault", ["static on 10 images", "robust, not clean", "fewer episodes"])

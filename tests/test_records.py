@@ -96,7 +96,7 @@ def test_verdicts_of_another_length_are_refused(bits, message):
         ({"status": "skipped", "outcome": None, "reason": ""}, "must say why"),
         ({"status": "lost"}, "Input should be 'done', 'skipped' or 'failed'"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
-        ({"schema_version": 3}, "Input should be 1 or 2"),
+        ({"schema_version": 4}, "Input should be 1, 2 or 3"),
     ],
 )
 def test_a_record_says_one_thing(changes, message):

@@ -14,6 +14,7 @@ from attacks import ATTACKS
 from benchmark.identity import import_graph
 from benchmark.identity.import_graph import code_hash, follow, places_for, reachable, reachable_hash
 from benchmark.identity.module_finder import owners
+from benchmark.identity.source_parser import parsed
 
 FILES = {
     "mine.py": "import helper\n\ndef f():\n    from parts import one\n    return one, helper\n",
@@ -152,7 +153,7 @@ def test_neighbours_of_what_pip_installed_are_nobodys_package(tmp_path):
 
 @pytest.mark.parametrize("package", ["torch", "numpy", "json", "sys", "builtins", "no_such_thing"])
 def test_what_is_installed_is_not_followed(package):
-    assert reachable([package, f"{package}.inner"]).files == {}
+    assert reachable((package, f"{package}.inner")).files == {}
 
 
 def test_distributions_are_found_by_their_modules(tmp_path):
@@ -160,45 +161,37 @@ def test_distributions_are_found_by_their_modules(tmp_path):
     assert set(reach_of(tmp_path).installed) == {"sklearn", "PIL"}
 
 
-NEEDED = {"benchmark.data.splits", "benchmark.core.seeding", "benchmark.results.cells"}
+PARTS = {"benchmark.core", "benchmark.data", "benchmark.adaptation", "benchmark.evaluation"}
 
 
 @pytest.mark.parametrize(
-    ("root", "reached"),
+    ("root", "parts"),
     [
-        (
-            "benchmark.protocol.group",
-            {
-                "benchmark.protocol.recording",
-                "benchmark.protocol.workspace",
-                "benchmark.adaptation.adapt",
-            },
-        ),
-        (
-            "benchmark.artifacts.models",
-            {"baselines.networks.zoo", "baselines.training.warm_start", "attacks.build"},
-        ),
-        (
-            "baselines.meta_adv",
-            {"baselines.training.loop", "baselines.meta.tasks", "baselines.training.attack_pool"},
-        ),
-        ("baselines.pgd_at", {"baselines.training.loop", "baselines.training.snapshot"}),
+        ("benchmark.protocol.group", PARTS | {"benchmark.protocol"}),
+        ("baselines.meta_adv", PARTS | {"baselines.training", "baselines.meta"}),
+        ("attacks.spatial", {"benchmark.core", "attacks.engine"}),
+        ("attacks.libraries.torchattacks_gradient", {"benchmark.core", "attacks.libraries"}),
     ],
 )
-def test_protocol_and_training_reach_what_they_need(root, reached):
-    found = set(reachable([root]).files.values())
-    assert NEEDED | reached <= found
-    unrelated = {"attacks.gradient", "attacks.patch", "baselines.trades", "benchmark.cli"}
-    assert not unrelated & found
-    assert not {name for name in found if name.startswith("reports")}
+def test_shared_parts_are_reached(root, parts):
+    found = reachable((root,))
+    assert parts <= found.versions.keys()
+    assert found.code == "", "of ours the versions count, not the code"
+    assert not {name for name in found.files.values() if name.startswith("reports")}
+
+
+def test_the_protocol_does_not_depend_on_how_models_are_trained():
+    found = reachable(("benchmark.protocol.group",), ("benchmark.artifacts.",)).versions
+    assert not {name for name in found if name.startswith("baselines")}
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_attacks_reach_what_they_are_made_of_and_no_front_end(name):
     module = ATTACKS.get(name).__module__
-    found = set(reachable([module]).files.values())
-    assert {module, "attacks", "benchmark.core.types", "benchmark.core.streams"} <= found
-    assert not {one for one in found if one.startswith(("benchmark.protocol.group", "reports"))}
+    found = reachable((module,))
+    assert {module, "attacks", "benchmark.core.types"} <= set(found.files.values())
+    assert found.versions["benchmark.core"] >= 1
+    assert not {one for one in found.versions if one.startswith(("benchmark.protocol", "reports"))}
 
 
 def test_imports_that_really_happen_are_reached():
@@ -206,7 +199,18 @@ def test_imports_that_really_happen_are_reached():
     code = "import sys, attacks.autoattack.autoattack; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.partition(".")[0] in import_graph.OURS}
-    assert loaded <= set(reachable(["attacks.autoattack.autoattack"]).files.values())
+    assert loaded <= set(reachable(("attacks.autoattack.autoattack",)).files.values())
+
+
+def test_a_name_of_ours_that_is_gone_is_an_error():
+    """A list of names somewhere would otherwise go on hashing nothing."""
+    with pytest.raises(ModuleNotFoundError, match=r"attacks\.fab"):
+        reachable(("attacks.fab",))
+
+
+def test_versions_are_read_and_not_imported(tmp_path):
+    text = "VERSION = 3\nclass A:\n    version: ClassVar[int] = 2\nclass B:\n    other = 1\n"
+    assert parsed(text.encode()).versions == (("", 3), ("A", 2))
 
 
 def test_order_and_repetition_do_not_matter():

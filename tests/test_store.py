@@ -132,7 +132,7 @@ def spoil(path, change):
         (lambda path: path.write_text(""), "not a readable record"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a readable record"),
         (lambda path: path.write_text("[1, 2]"), "not a valid record"),
-        (lambda path: spoil(path, lambda c: c.update(schema_version=3)), "written by schema 3.*up"),
+        (lambda path: spoil(path, lambda c: c.update(schema_version=4)), "written by schema 4.*up"),
         (lambda path: spoil(path, lambda c: c.pop("threat")), r"not a valid record \(threat: Fie"),
         (lambda path: spoil(path, lambda c: c.update(extra=1)), r"not a valid record \(extra"),
         (lambda path: spoil(path, lambda c: c["outcome"]["static"].update(n=99)), "verdicts hold"),
@@ -208,7 +208,7 @@ def test_weights_without_a_hash_are_refused(tmp_path):
 def test_reading_records_needs_no_torch():
     code = "import sys, benchmark.results.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert store.SCHEMA == 2
+    assert store.SCHEMA == 3
 
 
 def test_a_sweep_takes_what_a_kill_left_long_ago_and_nothing_else(tmp_path):

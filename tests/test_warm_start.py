@@ -120,15 +120,14 @@ def test_the_code_of_the_start_counts(tmp_path, monkeypatch):
 
     prepared = prepare(plan_of(Onward()), tmp_path)
     cell, defense = prepared.plan.cells[0], Onward()
-    dataset, genuine = prepared.dataset(cell), fingerprint.source_hash
+    dataset, genuine = prepared.dataset(cell), fingerprint.identity
     before = models.training_hash(cell, defense, dataset, "cpu")
     assert models.training_hash(cell, defense, dataset, "cpu") == before
 
     def edited(component, *modules):
-        name = getattr(component, "name", "")
-        return "edited" if name == "pgd_at" else genuine(component, *modules)
+        return "edited" if component.name == "pgd_at" else genuine(component, *modules)
 
-    monkeypatch.setattr(fingerprint, "source_hash", edited)
+    monkeypatch.setattr(fingerprint, "identity", edited)
     assert models.training_hash(cell, defense, dataset, "cpu") != before
 
 

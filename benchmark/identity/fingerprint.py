@@ -39,7 +39,7 @@ def identity(component: Attack | Defense, *roots: str) -> str:
 def modules_of(component: object) -> set[str]:
     """Where its classes are, and what it needs beyond our own."""
     names = {parent.__module__ for parent in type(component).__mro__} - {"builtins", "abc"}
-    return names | set(getattr(component, "modules", ()))
+    return names | set(component.modules if isinstance(component, Attack) else ())
 
 
 def declared(modules: Iterable[str]) -> dict[str, str]:

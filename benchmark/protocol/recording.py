@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.artifacts.models import NEEDED
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import UsageError, describe, trace
 from benchmark.core.schema import Cost, short_hash
@@ -184,6 +185,8 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     others = [inputs.attacks[name] for name in cell.shown]
     shown = [(fingerprint.options_of_instance(one), fingerprint.identity(one)) for one in others]
     parts = (attack, *others, inputs.defense)
+    modules = set(NEEDED if inputs.defense.trains else ())
+    modules.update(*map(fingerprint.modules_of, parts))
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
@@ -198,7 +201,7 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
         "weights": inputs.trained.hash,
         "precision": settings.precision,
         "training version": str(inputs.defense.version),
-        **fingerprint.declared(frozenset().union(*map(fingerprint.modules_of, parts))),
+        **fingerprint.declared(modules),
     }
 
 

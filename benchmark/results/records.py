@@ -1,4 +1,4 @@
-"""What one finished cell says: schema 2, one JSON file a cell, validated on write and on read.
+"""What one finished cell says: schema 3, one JSON file a cell, validated on write and on read.
 
 In its file a record carries the hash of its content (`benchmark.results.sealing`). Records of
 schema 1 carry none: they are read, and say so.
@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 """Of `benchmark.results.cells` and `outcomes`, which records are about."""
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 DEEPEST = 20
 """Of options within options."""
 UNCHECKED = "unchecked: written before records carried a hash of their content"
@@ -68,7 +68,7 @@ class Provenance(Frozen):
 class Record(Frozen):
     """What a finished cell says. Status `done` has an outcome; the others have a reason instead."""
 
-    schema_version: Literal[1, 2] = SCHEMA
+    schema_version: Literal[1, 2, 3] = SCHEMA
     cell: Cell
     status: Status
     reason: str | None = None
