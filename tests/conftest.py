@@ -151,5 +151,7 @@ def finished(run, finished_once, tmp_path):
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--write-golden", action="store_true", help="write tests/golden.json anew (test_golden)"
+        "--write-golden",
+        action="store_true",
+        help="write the values of tests/identity/test_golden.py anew",
     )

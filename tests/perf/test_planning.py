@@ -16,13 +16,13 @@ from typing import ClassVar
 
 import pytest
 from racing import FRESH
+from tiny_runs import prepare
 from torch import Tensor
 
 from attacks.noise import UniformNoise
 from benchmark.plan.cost import costs
 from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import make_request, read_suite
-from tests.tiny_runs import prepare
 
 PLANNED = 100_000
 CHILD = """

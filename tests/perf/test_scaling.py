@@ -13,9 +13,7 @@ import time
 
 import pytest
 import torch
-from own_models import Team
-
-from tests.own_models import fill_with
+from own_models import Team, fill_with
 
 ROUNDS = 3
 HERE, TWO, RAY = Team("here"), Team("processes", 2), Team("ray", 2)
