@@ -19,7 +19,8 @@ from attacks.engine.geometry import project, random_start
 from attacks.engine.search import own_loss
 from attacks.gradient import PGDLinf
 from baselines import DEFENSES
-from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal

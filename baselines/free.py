@@ -20,7 +20,8 @@ from torch.nn.functional import cross_entropy
 from attacks.build import build_attack
 from attacks.gradient import FGSMLinf
 from baselines import DEFENSES
-from baselines.training.loop import Ledger, Loss, Schedule
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss, Schedule
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 

@@ -24,8 +24,9 @@ from baselines.meta.loop import meta_test, meta_train
 from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import attacks_of
 from baselines.meta.tasks import construct_adv_task_set
-from baselines.training.course import Course
-from baselines.training.loop import RAMP, Ledger, Loss, Schedule, classification_loss, train
+from baselines.training.ledger import Ledger
+from baselines.training.loop import RAMP, Loss, Schedule, classification_loss, train
+from baselines.training.resumable_progress import ResumableProgress
 from benchmark.adaptation.adapt import inner_update
 from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
 from benchmark.data.splits import Split
@@ -54,13 +55,13 @@ class MetaAdv(MetaSettings, Defense):
     ) -> Trained:  # fmt: skip
         """See `Defense.fit`. `progress` counts both parts, half each."""
         ledger, attacks = Ledger(), self.training_attacks(strengths)
-        course = Course.of(progress)
-        later = course.part("meta-training", 0.0 if self.start else 0.5)
+        resumable = ResumableProgress.of(progress)
+        later = resumable.part("meta-training", 0.0 if self.start else 0.5)
         if not self.start and later.last() is None:
             budget = self.passes // 2
             warmup = Schedule(self.warmup_epochs, self.warmup_lr, passes=budget, ramp=RAMP)
             loss = self.warmup_loss(attacks, ledger, rng)
-            first = course.part("warm-up", 0.0, 0.5)
+            first = resumable.part("warm-up", 0.0, 0.5)
             train(network, train_split, loss, warmup, ledger, first, rng)
         meta_train(network, train_split, attacks, self, ledger, later, rng)
         return ledger.trained(network)

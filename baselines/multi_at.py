@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from baselines import DEFENSES
 from baselines.training.attack_pool import POOL, pool
-from baselines.training.loop import Ledger, Loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from attacks.build import build_attack
 from baselines import DEFENSES
-from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from baselines import DEFENSES
-from baselines.training.loop import Ledger, Loss, classification_loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
 
 

@@ -23,7 +23,8 @@ from attacks.build import build_attack
 from attacks.engine.geometry import project
 from attacks.gradient import PGDLinf
 from baselines import DEFENSES
-from baselines.training.loop import Ledger, Loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal

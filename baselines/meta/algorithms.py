@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task, attack_each, by_attack
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.adaptation.adapt import MOST_BYTES, Rate, ShowAll, inner_loops
 from benchmark.adaptation.parameters import last_linear
 from benchmark.core.errors import AuditError

@@ -17,8 +17,9 @@ from baselines.meta.probe import meta_gradient_probe
 from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import check_pool, fixed_pool, images_of
 from baselines.meta.tasks import construct_adv_task_set
-from baselines.training.course import Course
-from baselines.training.loop import Ledger, clock, fall_along_cosine
+from baselines.training.ledger import Ledger
+from baselines.training.loop import clock, fall_along_cosine
+from baselines.training.resumable_progress import ResumableProgress
 from baselines.training.snapshot import State, keep, restore
 from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.step_sizes import attach
@@ -47,7 +48,7 @@ def meta_train(
     """
     model.eval()
     check_pool(data, _classes(model, data), settings)
-    learner, course = Learner.of(model, settings, ledger), Course.of(progress)
+    learner, resumable = Learner.of(model, settings, ledger), ResumableProgress.of(progress)
     optimizer = _optimizer(learner)
     gradient = compiled_gradient(learner) if settings.compiled else partial(outer_gradient, learner)
     pool = fixed_pool(model, data, attacks, settings, ledger, rng)
@@ -56,13 +57,13 @@ def meta_train(
     fresh: dict[str, Any] = {
         "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates],
     }  # fmt: skip
-    notes = restore(course, state, fresh)
+    notes = restore(resumable, state, fresh)
     done = clock(ledger, settings.iterations, notes["passes"], notes["since"])
     if done() == 0:
         ledger.probes |= meta_gradient_probe(model, data, attacks, settings)
     while done() < 1:
         fall_along_cosine(optimizer, done())
-        with timed(ledger.meter), diverging(course, state, notes):
+        with timed(ledger.meter), diverging(resumable, state, notes):
             if settings.pool == "fixed":
                 chosen = torch.randperm(len(pool), generator=rng)[: settings.tasks]
                 tasks = [pool[place] for place in chosen.tolist()]
@@ -73,9 +74,9 @@ def meta_train(
             optimizer.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
         notes["iterations"] += 1
-        if course.due():
-            keep(course, state, notes)
-        course(min(done(), 1.0))
+        if resumable.due():
+            keep(resumable, state, notes)
+        resumable(min(done(), 1.0))
     attach(model, learner.step_sizes())
 
 
@@ -89,7 +90,9 @@ def _optimizer(learner: Learner) -> torch.optim.Adam:
 
 
 @contextmanager
-def diverging(course: Course, state: State, notes: Mapping[str, Any]) -> Iterator[None]:
+def diverging(
+    resumable: ResumableProgress, state: State, notes: Mapping[str, Any]
+) -> Iterator[None]:
     """Where a step fails, leave on disk what was there before it, and say where."""
     before = state.rng.get_state()
     try:
@@ -97,9 +100,9 @@ def diverging(course: Course, state: State, notes: Mapping[str, Any]) -> Iterato
     except AuditError as error:
         state.rng.set_state(before)
         if all(bool(tensor.isfinite().all()) for tensor in state.model.parameters()):
-            keep(course, state, notes)
-        kept = course.file is not None and course.file.is_file()
-        where = f"the last finite weights are in {course.file}" if kept else "nothing is kept"
+            keep(resumable, state, notes)
+        kept = resumable.file is not None and resumable.file.is_file()
+        where = f"the last finite weights are in {resumable.file}" if kept else "nothing is kept"
         raise AuditError(
             f"training diverged at meta-iteration {notes['iterations'] + 1}: {error}; "
             f"{where}; try a lower learning rate"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from baselines.meta.algorithms import Learner, adapted_to, outer_gradient
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task, construct_adv_task_set
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
 from benchmark.core.types import Attack

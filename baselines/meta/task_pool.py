@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task, construct_adv_task_set
 from baselines.training.attack_pool import check_family, pool
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import number, options_of

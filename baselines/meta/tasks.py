@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.meta.settings import MetaSettings
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.adaptation.adapt import with_parameters
 from benchmark.core.model_batch import Parameters, Stacked, unstack
 from benchmark.core.streams import Streams

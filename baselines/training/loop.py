@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from baselines.training.course import Course
+from baselines.training.ledger import Ledger
+from baselines.training.resumable_progress import ResumableProgress
 from baselines.training.snapshot import State, keep, restore
 from benchmark.core.errors import AuditError
-from benchmark.core.schema import Effort
-from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Progress, Trained
+from benchmark.core.types import Batch, Progress
 from benchmark.data.splits import Split, minibatches
-from benchmark.evaluation.verdicts import Meter, metered
+from benchmark.evaluation.verdicts import metered
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """The scalar to minimise, given the model in train mode and a batch."""
@@ -46,67 +45,6 @@ class Schedule:
     MNIST with initial weights learns to call everything a one."""
 
 
-@dataclass
-class Ledger:
-    """What training used: families of attacks, passes and labelled images, updates."""
-
-    families: set[str] = field(default_factory=set)
-    meter: Meter = field(default_factory=Meter)
-    images: int = 0
-    updates: int = 0
-    probes: dict[str, float | None] = field(default_factory=dict)
-    """Numbers for the record that are no cost."""
-    strength: float = 1.0
-    """Share of their size that attacks have by now."""
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    """What a loss remembers from batch to batch, by name: kept in snapshots."""
-
-    @property
-    def passes(self) -> int:
-        """Of images so far, forward and backward."""
-        return self.meter.forwards + self.meter.backwards
-
-    @property
-    def cost(self) -> Effort:
-        """All of it so far."""
-        meter = self.meter
-        return Effort(
-            seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards,
-            images=self.images, updates=self.updates,
-        )  # fmt: skip
-
-    def update(self, images: int) -> None:
-        """Book one step of the optimiser on so many labelled images."""
-        self.images += images
-        self.updates += 1
-
-    def uses(self, *attacks: Attack) -> None:
-        """Book the families of attacks that the loss makes by itself, or that it may draw."""
-        self.families.update(attack.family for attack in attacks)
-
-    def perturb(
-        self, attack: Attack, model: nn.Module, batch: Batch, rng: torch.Generator | Streams
-    ) -> Batch:
-        """Attack a batch that is trained on; `model` comes back in its mode.
-
-        The way to an attacked image in training: `trained_on` cannot drift from the truth.
-        """
-        self.uses(attack)
-        attack = weakened(attack, self.strength)
-        training = model.training
-        model.eval()
-        try:
-            dealt = rng if isinstance(rng, Streams) else Streams.dealt(rng, len(batch.labels))
-            images = attack.perturb(model, batch.images, batch.labels, "examples", dealt)
-        finally:
-            model.train(training)
-        return Batch(images.detach(), batch.labels)
-
-    def trained(self, model: nn.Module) -> Trained:
-        """The finished model with what the ledger holds."""
-        return Trained(model.eval(), frozenset(self.families), self.cost, dict(self.probes))
-
-
 def train(
     model: nn.Module, data: Split, loss: Loss, schedule: Schedule, ledger: Ledger,
     progress: Progress, rng: torch.Generator,
@@ -114,7 +52,7 @@ def train(
     """Minimise `loss` on `data` for as long as the schedule says; leaves the model in train mode.
 
     A budget of passes ends with the first update that reaches it: less than one batch over. Where
-    `progress` is a `Course`, a killed training goes on after the last epoch that was kept.
+    `progress` is a `ResumableProgress`, a killed training goes on after the last epoch kept.
 
     Raises:
         AuditError: the loss is not finite; says at which epoch.
@@ -122,9 +60,9 @@ def train(
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
     epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
-    course, state = Course.of(progress), State(model, optimizer, ledger, rng)
+    resumable, state = ResumableProgress.of(progress), State(model, optimizer, ledger, rng)
     fresh = {"epochs": 0, "since": [ledger.passes, ledger.updates]}
-    notes = restore(course, state, fresh)
+    notes = restore(resumable, state, fresh)
     done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes, notes["since"])
     model.train()
     epoch = notes["epochs"]
@@ -138,9 +76,9 @@ def train(
             with metered(model, ledger.meter):
                 descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
             ledger.update(len(batch.labels))
-        if course.due():
-            keep(course, state, {**notes, "epochs": epoch})
-        course(min(done(), 1.0))
+        if resumable.due():
+            keep(resumable, state, {**notes, "epochs": epoch})
+        resumable(min(done(), 1.0))
 
 
 def clock(
@@ -166,13 +104,6 @@ def fall_along_cosine(optimizer: torch.optim.Optimizer, share: float) -> None:
     for group in optimizer.param_groups:
         first = group.setdefault("initial_lr", group["lr"])
         group["lr"] = first * (1 + math.cos(math.pi * share)) / 2
-
-
-def weakened(attack: Attack, share: float) -> Attack:
-    """The attack with `eps` and `step_size`, where it has them, at a share of what they are."""
-    named = {name: getattr(attack, name, None) for name in ("eps", "step_size")}
-    sizes = {name: share * size for name, size in named.items() if isinstance(size, float)}
-    return replace(attack, **sizes) if share < 1 and sizes else attack  # type: ignore[type-var]
 
 
 def descend(value: Tensor, optimizer: torch.optim.Optimizer, when: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from baselines.training.course import Course
-from baselines.training.loop import RAMP, Ledger, Loss, Schedule, train
+from baselines.training.ledger import Ledger
+from baselines.training.loop import RAMP, Loss, Schedule, train
+from baselines.training.resumable_progress import ResumableProgress
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 from benchmark.core.types import Defense, Progress, Trained
@@ -52,6 +53,6 @@ class ByLoss(Defense):
         """See `Defense.fit`."""
         ledger = Ledger()
         loss = self.loss(strengths, ledger, rng)
-        course = Course.of(progress).part("training")
-        train(network, train_split, loss, self.schedule(), ledger, course, rng)
+        resumable = ResumableProgress.of(progress).part("training")
+        train(network, train_split, loss, self.schedule(), ledger, resumable, rng)
         return ledger.trained(network)

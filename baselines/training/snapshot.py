@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from baselines.training.course import Course, Unusable
+from baselines.training.ledger import Ledger
+from baselines.training.resumable_progress import ResumableProgress, Unusable
 from benchmark.core.schema import Amount, Count, Frozen
 from benchmark.results.weights import misfit
-
-if TYPE_CHECKING:
-    from baselines.training.loop import Ledger
 
 COUNTS = ("images", "updates")
 METER = ("forwards", "backwards", "seconds")
@@ -43,7 +41,7 @@ class Counts(Frozen):
     seconds: Amount
 
 
-def keep(course: Course, state: State, notes: Mapping[str, Any]) -> None:
+def keep(resumable: ResumableProgress, state: State, notes: Mapping[str, Any]) -> None:
     """Write a snapshot, with `notes` of the loop: how many steps are done, say."""
     ledger = state.ledger
     tensors = {**_steady(state), **_named("optimizer/", _moments(state.optimizer))}
@@ -53,10 +51,10 @@ def keep(course: Course, state: State, notes: Mapping[str, Any]) -> None:
         **{name: getattr(ledger, name) for name in COUNTS},
         **{name: getattr(ledger.meter, name) for name in METER},
     }  # fmt: skip
-    course.keep(tensors, {"ledger": counts, **notes})
+    resumable.keep(tensors, {"ledger": counts, **notes})
 
 
-def restore(course: Course, state: State, fresh: Mapping[str, Any]) -> dict[str, Any]:
+def restore(resumable: ResumableProgress, state: State, fresh: Mapping[str, Any]) -> dict[str, Any]:
     """Bring everything to where the last snapshot was taken; returns its notes.
 
     Where there is none nothing is changed, and the notes are `fresh`: those of a loop's begin.
@@ -64,13 +62,13 @@ def restore(course: Course, state: State, fresh: Mapping[str, Any]) -> dict[str,
     Raises:
         Unusable: there is one, and it does not fit; then nothing was changed either.
     """
-    found = course.last()
+    found = resumable.last()
     if found is None:
         return dict(fresh)
     try:
         counts, notes = _checked(found.tensors, found.notes, state, fresh)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unusable(f"{course.file}: a snapshot that does not fit ({error})") from error
+        raise Unusable(f"{resumable.file}: a snapshot that does not fit ({error})") from error
     _load(found.tensors, counts, state)
     return notes
 

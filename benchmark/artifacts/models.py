@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from attacks.build import strengths_of
 from baselines.networks.zoo import build_network
-from baselines.training.course import Course, Unusable
+from baselines.training.resumable_progress import ResumableProgress, Unusable
 from baselines.training.warm_start import fit_from, start_of
 from benchmark.adaptation import step_sizes
 from benchmark.artifacts.locks import alone
@@ -162,7 +162,7 @@ def _fit(
 ) -> Trained:  # fmt: skip
     def fit(network: nn.Module) -> Trained:
         told = listener.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
-        progress = Course(told, begun)
+        progress = ResumableProgress(told, begun)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
         with defense.brought.entered() if defense.brought else kept():
             trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)

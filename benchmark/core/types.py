@@ -38,8 +38,8 @@ examples do in practice.
 """
 
 Progress = Callable[[float], None]
-"""Called with the share of a long job that is done, in [0, 1]. What `Defense.fit` is handed is a
-`baselines.training.course.Course`, which can also keep the training for when it is killed."""
+"""Called with the share of a long job that is done, in [0, 1]. `Defense.fit` is handed one that can
+also keep the training for when it is killed: `baselines.training.resumable_progress`."""
 
 
 class Batch(NamedTuple):

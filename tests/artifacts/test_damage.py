@@ -20,7 +20,7 @@ from report_records import matrix, text_of
 from test_models import interrupted
 from tiny_runs import run, tiny_plan
 
-from baselines.training.course import Course, Unusable
+from baselines.training.resumable_progress import ResumableProgress, Unusable
 from benchmark.artifacts import example_cache
 from benchmark.artifacts.example_cache import Entry
 from benchmark.core.errors import UsageError
@@ -118,7 +118,7 @@ def test_models_and_snapshots(finished, tmp_path, monkeypatch, capsys, kind):
         path = interrupted(tiny_plan(shots=[0]), tmp_path / "begun", monkeypatch)
     genuine, content, ended = read_weights(path), path.read_bytes(), Counter()
     copy = tmp_path / path.name
-    course = Course(lambda _: None, copy, "training")
+    course = ResumableProgress(lambda _: None, copy, "training")
     for number in range(MODELS):
         copy.write_bytes(damaged(content, number, WEIGHTS))
         ended[outcome_of(lambda: read_weights(copy), lambda found: alike(found, genuine))] += 1

@@ -12,8 +12,8 @@ from damage import edit, flip
 from tiny_runs import DEFENSE, run, tiny_plan
 
 from baselines.networks.zoo import build_network
-from baselines.training import course as courses
-from baselines.training.course import Course
+from baselines.training import resumable_progress as courses
+from baselines.training.resumable_progress import ResumableProgress
 from benchmark.adaptation import step_sizes
 from benchmark.artifacts import models
 from benchmark.core.seeding import stream
@@ -145,7 +145,7 @@ def test_a_whole_snapshot_is_gone_on_from(tmp_path, monkeypatch):
 
 def interrupted(plan, folder, monkeypatch):
     """A training stopped after its first epoch; where it was kept."""
-    keep = Course.keep
+    keep = ResumableProgress.keep
 
     def once(course, *what):
         keep(course, *what)
@@ -153,7 +153,7 @@ def interrupted(plan, folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(courses, "EVERY", 0.0)
-        patch.setattr(Course, "keep", once)
+        patch.setattr(ResumableProgress, "keep", once)
         with pytest.raises(KeyboardInterrupt):
             run(plan, folder)
     (path,) = (folder / "models").glob("*.training.safetensors")

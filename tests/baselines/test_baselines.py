@@ -16,7 +16,8 @@ from defense_tasks import (
 )
 
 from attacks.gradient import PGDLinf
-from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Schedule, classification_loss, train
 from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream

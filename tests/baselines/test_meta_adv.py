@@ -12,7 +12,8 @@ from attacks.build import build_attack, strengths_of
 from baselines import meta_adv
 from baselines.meta.algorithms import Learner, adapted_to, outer_gradient, outer_losses
 from baselines.meta.settings import MetaSettings
-from baselines.training.loop import Ledger, classification_loss
+from baselines.training.ledger import Ledger
+from baselines.training.loop import classification_loss
 from baselines.training.warm_start import start_of
 from benchmark.adaptation.adapt import adapt
 from benchmark.contracts.toys import conv_net

@@ -16,7 +16,7 @@ from baselines.meta import loop
 from baselines.meta.algorithms import Learner, outer_gradient
 from baselines.meta.compiled import compiled_gradient
 from baselines.meta.settings import MetaSettings
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import stream

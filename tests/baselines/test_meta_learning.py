@@ -12,7 +12,7 @@ from attacks.build import build_attack, strengths_of
 from baselines.meta.algorithms import Learner, adapted_to, outer_gradient
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch

@@ -14,7 +14,7 @@ from baselines.meta.loop import meta_train
 from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import attacks_of, check_pool, fixed_pool, scaled
 from baselines.meta.tasks import construct_adv_task_set
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream

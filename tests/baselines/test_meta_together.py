@@ -16,7 +16,7 @@ from baselines.meta import algorithms
 from baselines.meta import tasks as meta_tasks
 from baselines.meta.algorithms import Learner, adapted_to, meta_batches, outer_gradient
 from baselines.meta.tasks import construct_adv_task_set
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.contracts.toys import conv_net
 from benchmark.core import model_batch
 from benchmark.core.seeding import stream

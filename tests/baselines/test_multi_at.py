@@ -19,7 +19,7 @@ from defense_tasks import (
 from attacks.build import build_attack
 from baselines.e_at import RobustErrors
 from baselines.training.attack_pool import POOL, pool
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch

@@ -19,9 +19,9 @@ from torch import nn
 from attacks.build import strengths_of
 from baselines import DEFENSES
 from baselines.meta import algorithms, loop
-from baselines.training import course as courses
-from baselines.training.course import Course, Unusable
-from baselines.training.loop import Ledger
+from baselines.training import resumable_progress as courses
+from baselines.training.ledger import Ledger
+from baselines.training.resumable_progress import ResumableProgress, Unusable
 from baselines.training.snapshot import State, keep, restore
 from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import AuditError
@@ -53,7 +53,7 @@ KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from benchmark.core import course
+from baselines.training import resumable_progress as course
 from test_snapshot import fit
 from pathlib import Path
 course.EVERY = 0.0
@@ -62,7 +62,7 @@ def progress(share):
     print(share, flush=True)
     if share > float(when):
         os.kill(os.getpid(), signal.SIGKILL)
-fit(text, course.Course(progress, Path(path)))
+fit(text, course.ResumableProgress(progress, Path(path)))
 """
 
 
@@ -84,7 +84,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(name, when, tmp_path):
     assert when < reached < 1 and path.is_file()
     shares, again = [], []
     undisturbed = fit(DEFENSE[name], shares.append)
-    resumed = fit(DEFENSE[name], Course(again.append, path))
+    resumed = fit(DEFENSE[name], ResumableProgress(again.append, path))
     assert again == [share for share in shares if share > reached], "nothing is done twice"
     assert state_hash(resumed.model) == state_hash(undisturbed.model)
     for field in ("forwards", "backwards", "images", "updates"):
@@ -108,14 +108,14 @@ def test_the_snapshot_is_written_while_training_and_removed_after_it(tmp_path, m
 
 
 def test_nothing_is_written_before_a_minute_is_over(tmp_path):
-    fit(DEFENSE["training"], Course(lambda _: None, tmp_path / "x"))
+    fit(DEFENSE["training"], ResumableProgress(lambda _: None, tmp_path / "x"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_loop_without_a_name_keeps_nothing(tmp_path, monkeypatch):
     """Two loops in one defense of somebody else's must not go on in the wrong one."""
     monkeypatch.setattr(courses, "EVERY", 0.0)
-    course = Course(lambda _: None, tmp_path / "x")
+    course = ResumableProgress(lambda _: None, tmp_path / "x")
     assert not course.due() and course.last() is None
     course.keep({"a": torch.ones(1)}, {})
     assert not list(tmp_path.iterdir())
@@ -125,7 +125,7 @@ def test_a_loop_without_a_name_keeps_nothing(tmp_path, monkeypatch):
 
 
 def test_a_broken_snapshot_is_nothing_to_go_on_from(tmp_path):
-    course = Course(lambda _: None, tmp_path / "x").part("training")
+    course = ResumableProgress(lambda _: None, tmp_path / "x").part("training")
     course.keep({"a": torch.ones(3)}, {})
     assert course.last() is not None
     (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:40])
@@ -151,7 +151,7 @@ def test_everything_a_step_changes_comes_back(tmp_path):
         state.ledger.update(4)
         state.ledger.meter.forwards += 4
 
-    course = Course(lambda _: None, tmp_path / "x").part("loop")
+    course = ResumableProgress(lambda _: None, tmp_path / "x").part("loop")
     ours, other = state(1), state(2)
     for _ in range(3):
         step(ours)

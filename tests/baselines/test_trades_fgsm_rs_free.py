@@ -23,7 +23,8 @@ from defense_tasks import (
 from baselines.fgsm_rs import FastStep
 from baselines.free import Replay
 from baselines.trades import Diverging, divergence
-from baselines.training.loop import Ledger, classification_loss, descend
+from baselines.training.ledger import Ledger
+from baselines.training.loop import classification_loss, descend
 from benchmark.contracts.toys import conv_net
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch

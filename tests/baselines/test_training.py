@@ -13,7 +13,8 @@ from torch import nn
 from attacks.build import build_attack, strengths_of
 from baselines import DEFENSES
 from baselines.training import loop
-from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Schedule, classification_loss, train
 from benchmark.contracts.defense_probe import network_for
 from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError

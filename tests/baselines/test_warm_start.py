@@ -12,7 +12,8 @@ from tiny_runs import prepare, run, tiny_plan
 from attacks.build import build_attack, strengths_of
 from baselines.build import build_defense
 from baselines.training import warm_start
-from baselines.training.loop import Ledger, Schedule, classification_loss, train
+from baselines.training.ledger import Ledger
+from baselines.training.loop import Schedule, classification_loss, train
 from baselines.training.warm_start import families, start_of, starts
 from benchmark.adaptation.step_sizes import step_sizes
 from benchmark.core.errors import UsageError

@@ -18,7 +18,7 @@ from baselines.meta.compiled import compiled_gradient
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task
 from baselines.networks.zoo import build_network
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch

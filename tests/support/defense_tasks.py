@@ -9,7 +9,7 @@ from torch import nn
 
 from attacks.build import strengths_of
 from baselines import DEFENSES
-from baselines.training.loop import Ledger
+from baselines.training.ledger import Ledger
 from benchmark.contracts.defense_probe import network_for
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec

@@ -3,7 +3,8 @@
     DIR/models/<model>.training.safetensors    tensors; what else there is as JSON in its header
 
 One file, written atomically every minute and removed when the model is finished. `Defense.fit` is
-handed a `Course` as its `progress`: who only calls it with the share done need not know.
+handed a `ResumableProgress` as its `progress`: who only calls it with the share done need not
+know.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Unusable(Exception):
     """What was kept of a training is nothing to go on from: begin again, with a fresh network."""
 
 
-class Course:
+class ResumableProgress:
     """Progress of one training, and the file from which a loop in it can go on.
 
     What `Defense.fit` is handed has no loop yet and keeps nothing: `part` names the loop, since a
@@ -50,17 +51,17 @@ class Course:
         self._kept = time.monotonic()
 
     @classmethod
-    def of(cls, progress: Progress) -> Course:
-        """`progress` itself if it is a course, else one that keeps nothing."""
-        return progress if isinstance(progress, Course) else cls(progress)
+    def of(cls, progress: Progress) -> ResumableProgress:
+        """`progress` itself if it is such, else one that keeps nothing."""
+        return progress if isinstance(progress, ResumableProgress) else cls(progress)
 
     def __call__(self, share: float) -> None:
         """See `Progress`."""
         self.progress(share)
 
-    def part(self, loop: str, begin: float = 0.0, end: float = 1.0) -> Course:
+    def part(self, loop: str, begin: float = 0.0, end: float = 1.0) -> ResumableProgress:
         """A loop of the training, whose share runs from `begin` to `end` of the whole."""
-        return Course(lambda share: self(begin + share * (end - begin)), self.path, loop)
+        return ResumableProgress(lambda share: self(begin + share * (end - begin)), self.path, loop)
 
     @property
     def file(self) -> Path | None:
