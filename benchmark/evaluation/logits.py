@@ -32,7 +32,8 @@ def expect_logits(answer: Any, images: int) -> Tensor:
 def _described(answer: Any) -> str:
     """What came, and where in it logits may be.
 
-    >>> _described({"logits": torch.zeros(2, 3)})
+    >>> from torch import zeros
+    >>> _described({"logits": zeros(2, 3)})
     "a dict; return its tensor of shape (2, 3) under 'logits'"
     """
     kind, inside = type(answer).__name__, dict[str, Any]()

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from baselines.networks.zoo import build_network
-from benchmark.adaptation.adapt import adapt, adapt_all, inner_loop, inner_update, task_loss
+from benchmark.adaptation.adapt import RADIUS, adapt, adapt_all, inner_loop, inner_update, task_loss
 from benchmark.adaptation.parameters import trainable
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
@@ -51,7 +51,7 @@ def problem():
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_a_quadratic_follows_its_closed_form(monkeypatch, steps):
     """theta_k - optimum = (I - lr A'A)^k (theta_0 - optimum)."""
-    monkeypatch.setattr(adapt, "task_loss", quadratic)
+    monkeypatch.setattr("benchmark.adaptation.adapt.task_loss", quadratic)
     matrix, target, start = problem()
     shown = Batch(matrix, target)
     end = inner_loop(nn.Identity(), {"theta": start}, lambda _: shown, steps, 0.05)["theta"]
@@ -63,7 +63,7 @@ def test_a_quadratic_follows_its_closed_form(monkeypatch, steps):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_meta_gradient_of_a_quadratic_is_its_closed_form(monkeypatch, steps):
     """d theta_k / d theta_0 = (I - lr A'A)^k; first order takes it for the identity."""
-    monkeypatch.setattr(adapt, "task_loss", quadratic)
+    monkeypatch.setattr("benchmark.adaptation.adapt.task_loss", quadratic)
     matrix, target, start = problem()
     shown, outer = Batch(matrix, target), torch.tensor([1.0, -2.0, 3.0, 0.5]).double()
     shrink = torch.linalg.matrix_power(torch.eye(4).double() - 0.05 * matrix.T @ matrix, steps)
@@ -268,8 +268,8 @@ def test_a_trust_region_holds_adapted_weights_and_stops_on_its_edge(rows):
     shows = [lambda _, name=name: batch(name) for name in ("one", "two", "three")[:rows]]
     free = adapt_all(model, Budget(shots=1, steps=5, lr=LR), shows)
     kept = adapt_all(model, Budget(shots=1, method="trust", steps=5, lr=LR), shows)
-    assert min(one.moved for one in free) > 2 * adapt.RADIUS
-    assert [one.moved for one in kept] == pytest.approx([adapt.RADIUS] * rows, rel=1e-3)
+    assert min(one.moved for one in free) > 2 * RADIUS
+    assert [one.moved for one in kept] == pytest.approx([RADIUS] * rows, rel=1e-3)
 
 
 def test_a_step_inside_the_trust_region_is_that_of_finetuning():
@@ -278,6 +278,6 @@ def test_a_step_inside_the_trust_region_is_that_of_finetuning():
         adapt(model, Budget(shots=1, method=method, steps=1, lr=1e-4), lambda _: batch("small"))
         for method in ("finetune", "trust")
     )
-    assert 0 < free.moved < adapt.RADIUS
+    assert 0 < free.moved < RADIUS
     for name, tensor in free.parameters.items():
         assert torch.equal(tensor, kept.parameters[name])

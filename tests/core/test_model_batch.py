@@ -55,7 +55,9 @@ def some_models(name, method="finetune", sizes=(10, 10, 20, 3)):
 def all_in_one_call(monkeypatch):
     """As on a GPU: one vmap call, whatever the sizes."""
     monkeypatch.setattr(model_batch, "SMALL", 10**9)
-    monkeypatch.setattr(adapt, "alike", lambda batches: [list(range(len(batches)))])
+    monkeypatch.setattr(
+        "benchmark.adaptation.adapt.alike", lambda batches: [list(range(len(batches)))]
+    )
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)

@@ -22,15 +22,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.extra]
 SERVER = """
 import os, sys
 from benchmark.execution.ray_backend import OnRay
-from benchmark.artifacts.settings import Place
-from benchmark.execution.worker import Job
 if sys.argv[1] == "open":  # as it was
     os.environ["RAY_AUTH_MODE"] = "disabled"
     from contextlib import nullcontext
     from benchmark.execution import ray_backend
     ray_backend.own_ray = lambda: nullcontext({"include_dashboard": False})
 before = dict(os.environ)
-with OnRay(Job(Place(None), ()), None, 1, 0.0, None):
+with OnRay(None, 1, 1, 0.0):
     import ray
     address, token = ray.get_runtime_context().gcs_address, os.environ.get("RAY_AUTH_TOKEN")
     print(address, token, file=sys.__stdout__, flush=True)
