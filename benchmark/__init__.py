@@ -1,6 +1,6 @@
 """Reattack: robustness after few-shot adaptation, with the adapted model attacked again.
 
-Read `benchmark/protocol/cell.py` first: it is the whole protocol on one page.
+Read `benchmark/protocol/group.py` first: it is the whole protocol on one page.
 
     benchmark/   command line, plan (names -> cells), runner, data, evaluation, contracts
     benchmark/core/   types, registry, seeding, records, store: what everything else shares
