@@ -1,13 +1,14 @@
 """Reattack: robustness after few-shot adaptation, with the adapted model attacked again.
 
-Read `benchmark/protocol/group.py` first: it is the whole protocol on one page.
+Read `benchmark/protocol/group.py` first: it is the whole protocol on one page. A folder may use
+those before it:
 
-    benchmark/   command line, plan (names -> cells), runner, data, evaluation, contracts
-    benchmark/core/   types, registry, seeding, records, store: what everything else shares
-    attacks/     one file per family of attacks; strengths.toml sets their budgets per data set
-    baselines/   one file per defense; networks, the training loop and the inner loop
-    reports/     records -> pandas table -> scores, plots, summary
-
-This module imports nothing, so that `attacks` and `baselines` can use `benchmark.core`
-while `benchmark.protocol.cell` uses them, without a circle (tests/test_architecture.py).
+    core         nouns: batch, threat, attack, defense; streams, registry, errors
+    identity     what a component is: declared versions, and the code of a user's file
+    results      cells and records, their files, pictures and tensors
+    data         data sets and splits
+    adaptation   the inner loop                   evaluation   audits and verdicts
+    plan         names -> cells                   artifacts    trained models, crafted examples
+    protocol     what is measured                 contracts    rules for attacks and defenses
+    execution    processes, Ray, limits           cli          the commands
 """

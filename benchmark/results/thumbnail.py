@@ -2,14 +2,12 @@
 
 A row of tiles for each of ROWS, the last one only where a model adapted; a column for each image.
 It stands for nothing: verdicts are in the record, and a record without a picture lacks nothing.
-What is read must be exactly what is written here, for exactly that record. Without torch.
+What is read must be what is written here, for exactly that record. Without torch.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
+import io
 
 import numpy as np
 
@@ -26,15 +24,16 @@ ROW = 12 << 10
 LARGEST = 1 << 16
 """Bytes of a file."""
 
-_MAGIC = b"\x89PNG\r\n\x1a\n"
-_COLOURS = {1: 0, 3: 2}
-"""By channels, PNG's colour type: grey or RGB, 8 bits each."""
-_KEYWORD = b"reattack\0"
+_CHANNELS = {1: "L", 3: "RGB"}
+"""By number, what Pillow calls them: 8 bits each."""
+_WORDS = "reattack"
+_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
+"""The last chunk of every PNG."""
 
 
 def tiles(shape: tuple[int, ...]) -> int:
     """How many images of a shape (channels, height, width) a picture has; 0: there is none."""
-    return min(TILES, ROW // int(np.prod(shape))) if shape[0] in _COLOURS else 0
+    return min(TILES, ROW // int(np.prod(shape))) if shape[0] in _CHANNELS else 0
 
 
 def stamp(record: Record) -> str:
@@ -60,54 +59,37 @@ def decode(record: Record, content: bytes) -> np.ndarray:
     """
     try:
         return _decode(stamp(record), content)
-    except (ValueError, KeyError, ArithmeticError, struct.error, zlib.error) as error:
+    except Exception as error:  # Pillow raises many kinds
         raise UsageError(f"expected the picture of its record, got another file: {error}") from None
 
 
 def _decode(expected: str, content: bytes) -> np.ndarray:
+    from PIL import Image
+
     if len(content) > LARGEST:
         raise ValueError(f"more than {LARGEST:,} bytes")
-    head, words, packed = _chunks(content)
-    width, height, _, colour, *_ = struct.unpack(">IIBBBBB", head)
-    channels = {kind: count for count, kind in _COLOURS.items()}[colour]
-    if _file(width, height, channels, words, packed) != content:
+    if not content.endswith(_END) or content.count(_END) != 1:
         raise ValueError("not as it was written")
-    found, rows, columns = words.removeprefix(_KEYWORD).decode("ascii").split(" ")
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        width, height, channels = *image.size, len(image.mode)
+        if _CHANNELS.get(channels) != image.mode or width * height * channels > len(ROWS) * ROW:
+            raise ValueError("not as it was written")
+        pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
+        found, rows, columns = str(image.info[_WORDS]).split(" ")
     if found != expected:
         raise ValueError("it belongs to other verdicts")
-    raw = zlib.decompressobj().decompress(packed, 4 * ROW)
-    lines = np.frombuffer(raw, np.uint8).reshape(height, 1 + width * channels)
     shape = int(rows), height // int(rows), int(columns), width // int(columns), channels
-    return lines[:, 1:].reshape(shape).transpose(0, 2, 4, 1, 3)
+    return pixels.reshape(shape).transpose(0, 2, 4, 1, 3)
 
 
 def png(pixels: np.ndarray, words: str = "") -> bytes:
-    """A PNG of uint8 (height, width, channels), one or three of them, with words if there are any.
+    """A PNG of uint8 (height, width, channels), one or three of them; with words, if any."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    PNG (third edition), W3C: signature, header, text, all lines unfiltered, end.
-    """
-    height, width, channels = pixels.shape
-    lines = np.zeros((height, 1 + width * channels), dtype=np.uint8)
-    lines[:, 1:] = pixels.reshape(height, -1)
-    text = _KEYWORD + words.encode("ascii") if words else b""
-    return _file(width, height, channels, text, zlib.compress(lines.tobytes()))
-
-
-def _file(width: int, height: int, channels: int, text: bytes, packed: bytes) -> bytes:
-    head = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"tEXt", text), (b"IDAT", packed), (b"IEND", b"")]
-    return _MAGIC + b"".join(_chunk(*chunk) for chunk in chunks if chunk != (b"tEXt", b""))
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    crc = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
-
-
-def _chunks(content: bytes) -> Iterator[bytes]:
-    """What is in each chunk but the last, as far as the file goes; kinds are not looked at."""
-    at = len(_MAGIC)
-    while at + 12 < len(content):
-        (size,) = struct.unpack_from(">I", content, at)
-        yield content[at + 8 : at + 8 + size]
-        at += 12 + size
+    info, buffer = PngInfo(), io.BytesIO()
+    if words:
+        info.add_text(_WORDS, words)
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(flat)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()

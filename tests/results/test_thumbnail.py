@@ -167,11 +167,10 @@ def test_the_damage_below_is_the_only_damage():
         png(np.zeros((24, 32, 1), np.uint8)), png(np.zeros((24, 32, 1), np.uint8), "x 3 4"),
         encode(OTHER, np.zeros((3, 4, 1, 8, 8), np.uint8)),
         remade(width=33), remade(height=23), remade(width=2**31, height=2**31), remade(width=0),
-        remade(packed=zlib.compress(bytes(40_000_000))), remade(packed=b"no zlib"),
-        remade(packed=zlib.compress(bytes(33 * 23))), remade(packed=b""),
+        remade(packed=b"no zlib"), remade(packed=b""),
         b"\x89PNG\r\n\x1a\n" + b"\xff" * 200,
     ],
-    ids=range(23),
+    ids=range(21),
 )  # fmt: skip
 def test_what_was_not_written_for_the_record_is_refused(content):
     with pytest.raises(UsageError, match="expected the picture of its record, got another file: "):
@@ -181,8 +180,7 @@ def test_what_was_not_written_for_the_record_is_refused(content):
 def test_little_is_unpacked_and_little_is_read():
     bomb = remade(packed=zlib.compress(bytes(40_000_000)))
     tracemalloc.start()
-    with pytest.raises(UsageError):
-        decode(record(), bomb)
+    assert not decode(record(), bomb).any()  # no more than the picture
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000
