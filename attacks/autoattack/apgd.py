@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attacks import ATTACKS
-from attacks.autoattack.stage import Part, likeliest_wrong
+from attacks.autoattack.stage import Stage, likeliest_wrong
 from attacks.engine.geometry import ascent
 from attacks.engine.search import Search, overwrite, own_loss, repacked
 from benchmark.core.streams import Streams
@@ -166,7 +166,7 @@ def _checked(state: Climb, stretch: int) -> Climb:
     )
 
 
-class APGD(Part):
+class APGD(Stage):
     """What `climb` needs to know of an attack."""
 
     iterations: int

@@ -14,14 +14,14 @@ from attacks.autoattack.apgd import (
 )
 from attacks.autoattack.fab import FABTargetedL2, FABTargetedLinf
 from attacks.autoattack.square import SquareL2, SquareLinf
-from attacks.autoattack.stage import Part
+from attacks.autoattack.stage import Stage
 from attacks.engine.search import Search
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family
 
 
 @dataclass(frozen=True)
-class Ensemble(Part):
+class Ensemble(Stage):
     """APGD-CE, APGD-T, FAB-T and Square in turn on the images that still stand.
 
     As its authors have it, what one part breaks is not attacked by the next, whatever the goal:
@@ -37,7 +37,7 @@ class Ensemble(Part):
     queries: int = 5000
     """Of Square; 5,000 is published, anything less is not AutoAttack."""
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Stage, ...]:
         """The attacks in their order."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class AutoAttackLinf(Ensemble):
     family: ClassVar[Family] = "linf-gradient"
     norm: ClassVar[str] = "linf"
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Stage, ...]:
         """See `Ensemble.parts`."""
         return (
             APGDCrossEntropyLinf(self.eps, self.iterations),
@@ -87,7 +87,7 @@ class AutoAttackL2(Ensemble):
     family: ClassVar[Family] = "l2-gradient"
     norm: ClassVar[str] = "l2"
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Stage, ...]:
         """See `Ensemble.parts`."""
         return (
             APGDCrossEntropyL2(self.eps, self.iterations),

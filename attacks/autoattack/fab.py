@@ -16,7 +16,7 @@ from torch import Tensor
 
 from attacks import ATTACKS
 from attacks.autoattack.hyperplane import to_hyperplane
-from attacks.autoattack.stage import Part, likeliest_wrong
+from attacks.autoattack.stage import Stage, likeliest_wrong
 from attacks.engine.search import Search, repacked
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family
@@ -81,7 +81,7 @@ def stepped(state: Walk, lead: Tensor, gradient: Tensor, norm: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FABTargeted(Part):
+class FABTargeted(Stage):
     """The boundary to each of the likeliest wrong classes, one after the other."""
 
     eps: float

@@ -8,14 +8,14 @@ from typing import ClassVar
 from attacks import ATTACKS
 from attacks.autoattack.square_l2 import square_l2
 from attacks.autoattack.square_linf import square_linf
-from attacks.autoattack.stage import Part
+from attacks.autoattack.stage import Stage
 from attacks.engine.search import Search
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family
 
 
 @dataclass(frozen=True)
-class Square(Part):
+class Square(Stage):
     """Random squares, shrinking as the published schedule says for 5,000 queries."""
 
     family: ClassVar[Family] = "score-based"

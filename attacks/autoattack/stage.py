@@ -13,7 +13,7 @@ from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Goal, NormBall
 
 
-class Part(Attack):
+class Stage(Attack):
     """An attack that goes on where a search stands, inside a ball of radius `eps`."""
 
     by_rows: ClassVar[bool] = True

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.core.model_access import exact, rows_of
+from benchmark.core.model_access import float32_model, select_rows
 from benchmark.core.types import Goal
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -111,7 +111,7 @@ class Search:
         Proposals that are not `allowed`, bool (rows,), are only asked about.
         """
         with torch.no_grad():
-            logits: Tensor = rows_of(self.model, rows)(proposals)
+            logits: Tensor = select_rows(self.model, rows)(proposals)
         self.note(rows, proposals, logits, loss, allowed)
         return logits
 
@@ -125,7 +125,7 @@ class Search:
         """One forward and one backward pass; nothing is noted."""
         with torch.enable_grad():
             proposals = proposals.detach().requires_grad_()
-            logits = rows_of(self.model, rows)(proposals)
+            logits = select_rows(self.model, rows)(proposals)
             losses = loss(logits, self.labels[rows])
             (gradient,) = torch.autograd.grad(losses.sum(), proposals)
         return Slope(logits.detach(), losses.detach(), gradient)
@@ -167,13 +167,13 @@ class Search:
     @torch.no_grad()
     def _confirmed(self, rows: Tensor, proposals: Tensor, wrong: Tensor) -> Tensor:
         """`wrong` (rows,), but only where the model in float32 is wrong too."""
-        judge = exact(self.model)
+        judge = float32_model(self.model)
         if judge is self.model:
             return wrong
         claimed = wrong.nonzero().flatten()
         if len(claimed):
             asked = rows[claimed]
-            logits = rows_of(judge, asked)(proposals[claimed])
+            logits = select_rows(judge, asked)(proposals[claimed])
             wrong = wrong.clone()
             wrong[claimed] = logits.argmax(dim=1) != self.labels[asked]
         return wrong

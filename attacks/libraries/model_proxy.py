@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attacks.engine.search import bucket
 from benchmark.core.errors import AuditError
-from benchmark.core.model_access import exact
+from benchmark.core.model_access import float32_model
 from benchmark.core.types import Batch, Threat
 
 
@@ -113,7 +113,7 @@ class Watched(StandIn):
             return
         places = places[self._inside(rows[places], images[places])]
         held = self.held[0]
-        if exact(held) is not held and len(places):
+        if float32_model(held) is not held and len(places):
             places = places[self._wrong(rows[places], images[places])]
         first = torch.full_like(self.batch.labels, len(images))
         first.scatter_reduce_(0, rows[places], places, "amin")
@@ -140,7 +140,7 @@ class Watched(StandIn):
     @torch.no_grad()
     def _wrong(self, rows: Tensor, proposals: Tensor) -> Tensor:
         """Whether the model in float32 misclassifies proposals for the images `rows`: bool."""
-        logits: Tensor = exact(self.held[0])(proposals)
+        logits: Tensor = float32_model(self.held[0])(proposals)
         return logits.argmax(dim=1) != self.batch.labels[rows]
 
     def settle(self, proposals: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baselines.meta.settings import MetaSettings
 from baselines.training.ledger import Ledger
 from benchmark.adaptation.adapt import with_parameters
-from benchmark.core.model_batch import Parameters, Stacked, unstack
+from benchmark.core.model_batch import ModelBatch, Parameters, unstack
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.data.splits import Split, balanced
@@ -120,7 +120,7 @@ def attack_each(
     target, flat = frozen(model), Batch(batch.images.flatten(0, 1), batch.labels.flatten())
     if attack.by_rows:
         owner = torch.arange(models, device=flat.labels.device).repeat_interleave(rows)
-        targets: list[nn.Module] = [Stacked(target, now, owner)]
+        targets: list[nn.Module] = [ModelBatch(target, now, owner)]
     else:
         targets = [with_parameters(target, unstack(now, index)) for index in range(models)]
     images, size = [], len(flat.labels) // len(targets)

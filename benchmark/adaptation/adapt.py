@@ -20,8 +20,8 @@ from benchmark.adaptation.parameters import trainable
 from benchmark.adaptation.step_sizes import step_sizes
 from benchmark.core.copying import copied
 from benchmark.core.model_batch import (
+    ModelBatch,
     Parameters,
-    Stacked,
     each,
     side_by_side,
     standing_in,
@@ -287,7 +287,7 @@ def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:
     """The adapted models as one module, each answering `rows` rows of the batch, in order."""
     if len(adapted) == 1:
         return adapted[0].model
-    return Stacked.of(adapted[0].trained, [one.parameters for one in adapted], rows)
+    return ModelBatch.of(adapted[0].trained, [one.parameters for one in adapted], rows)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from benchmark.results.store import slug
 Note = Callable[[str], None]
 
 
-class Claim(NamedTuple):
+class HeldLock(NamedTuple):
     """What this run holds and no other does; without a lock where there are none."""
 
     lock: FileLock | None = None
@@ -32,15 +32,15 @@ class Claim(NamedTuple):
             self.lock.release()
 
 
-def claim(results: Path, name: str, note: Note) -> Claim | None:
+def try_lock(results: Path, name: str, note: Note) -> HeldLock | None:
     """Take what nobody else holds, without waiting; None if another run holds it."""
     return _acquire(results, name, note, 0)
 
 
 @contextmanager
-def alone(results: Path, name: str, note: Note, what: str) -> Iterator[None]:
+def exclusive(results: Path, name: str, note: Note, what: str) -> Iterator[None]:
     """Do something that no other run does at the same time; wait for one that does, and say so."""
-    held = claim(results, name, note)
+    held = try_lock(results, name, note)
     if held is None:
         note(f"waiting for another run on {results}: {what}")
         held = _acquire(results, name, note, -1)
@@ -51,13 +51,13 @@ def alone(results: Path, name: str, note: Note, what: str) -> Iterator[None]:
             held.release()
 
 
-def _acquire(results: Path, name: str, note: Note, timeout: float) -> Claim | None:
+def _acquire(results: Path, name: str, note: Note, timeout: float) -> HeldLock | None:
     path = results / ".locks" / f"{slug(name)}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError:  # a folder nobody may write to: it is the first record that says so
-        return Claim()
+        return HeldLock()
     lock = FileLock(path)
     try:
         with warnings.catch_warnings():
@@ -67,8 +67,8 @@ def _acquire(results: Path, name: str, note: Note, timeout: float) -> Claim | No
         return None
     except (OSError, NotImplementedError, UserWarning) as error:
         _say_once(note, f"{results} cannot be locked ({error}): start one run at a time on it")
-        return Claim()
-    return Claim(lock)
+        return HeldLock()
+    return HeldLock(lock)
 
 
 _said: set[str] = set()

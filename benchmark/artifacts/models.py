@@ -17,7 +17,7 @@ from baselines.networks.zoo import build_network
 from baselines.training.resumable_progress import ResumableProgress, Unusable
 from baselines.training.warm_start import fit_from, start_of
 from benchmark.adaptation import step_sizes
-from benchmark.artifacts.locks import alone
+from benchmark.artifacts.locks import exclusive
 from benchmark.artifacts.probe_answers import answers_of
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import AuditError, UsageError
@@ -121,7 +121,7 @@ def _trained(
     trained = _restore(path, _network(cell, dataset), listener.note)
     if trained is None:
         store.check_writable(settings.results)  # better said now than after hours of training
-        with alone(settings.results, path.stem, listener.note, f"training {cell.defense}"):
+        with exclusive(settings.results, path.stem, listener.note, f"training {cell.defense}"):
             trained = _restore(path, _network(cell, dataset))  # by now another run may have it
             trained = trained or _train(cell, defense, dataset, settings, listener, path)
     return trained

@@ -40,7 +40,7 @@ class Grid(NamedTuple):
     max_clean_drop: float
 
 
-class Tried(NamedTuple):
+class Trial(NamedTuple):
     """One setting for one defense: accuracies in [0, 1], those of the trained model as `before`."""
 
     defense: str
@@ -137,7 +137,7 @@ def overlap(plan: Plan, suite: Suite) -> list[str]:
     ]
 
 
-def settings_tried(records: Sequence[Record]) -> list[Tried]:
+def settings_tried(records: Sequence[Record]) -> list[Trial]:
     """Each setting that every cell of was scored, in the order of the records."""
     from reports.tidy.aggregate import headline
     from reports.tidy.frame import from_records, rows
@@ -154,7 +154,7 @@ def settings_tried(records: Sequence[Record]) -> list[Tried]:
     ]  # fmt: skip
 
 
-def _tried(key: tuple[Any, ...], several: Sequence[Any]) -> Tried:
+def _tried(key: tuple[Any, ...], several: Sequence[Any]) -> Trial:
     """The mean over K; the interval of a mean of several K is the mean of theirs: no narrower."""
 
     def mean(values: Sequence[float]) -> float:
@@ -162,14 +162,14 @@ def _tried(key: tuple[Any, ...], several: Sequence[Any]) -> Tried:
 
     defense, method, steps, lr = key
     low, high = (mean([row.robust_interval[end] for row in several]) for end in (0, 1))
-    return Tried(
+    return Trial(
         defense, method, steps, lr, mean([row.robust for row in several]), (low, high),
         mean([row.clean for row in several]), mean([row.robust_before for row in several]),
         max(float(row.clean_before - row.clean) for row in several),
     )  # fmt: skip
 
 
-def choose(tried: Sequence[Tried], max_clean_drop: float) -> Tried | None:
+def choose(tried: Sequence[Trial], max_clean_drop: float) -> Trial | None:
     """The most robust of those that cost little clean accuracy; None if none does.
 
     Of equals the one with higher clean accuracy, then the cheaper, then the smaller steps.
@@ -179,7 +179,7 @@ def choose(tried: Sequence[Tried], max_clean_drop: float) -> Tried | None:
     return min(kept, key=key, default=None)
 
 
-def _choice(best: Tried, grid: Grid, records: Sequence[Record], tried: Sequence[Tried]) -> Choice:
+def _choice(best: Trial, grid: Grid, records: Sequence[Record], tried: Sequence[Trial]) -> Choice:
     done = [one for one in records if one.outcome is not None and one.cell.budget.adapts]
     cells = [one.cell for one in done]
     families = {one.cell.attack: one.family for one in done}
@@ -197,7 +197,7 @@ def _choice(best: Tried, grid: Grid, records: Sequence[Record], tried: Sequence[
     )  # fmt: skip
 
 
-def doubts(choice: Choice, tried: Sequence[Tried]) -> str:
+def doubts(choice: Choice, tried: Sequence[Trial]) -> str:
     """What speaks against a choice: it lies at the end of the grid, or adapting gains nothing."""
     mine = [one for one in tried if (one.defense, one.method) == (choice.defense, choice.method)]
     grids: dict[str, set[float]] = {
@@ -214,7 +214,7 @@ def doubts(choice: Choice, tried: Sequence[Tried]) -> str:
 
 
 def _show(
-    tried: Sequence[Tried], choices: Sequence[Choice], path: Path, *, json: bool, quiet: bool
+    tried: Sequence[Trial], choices: Sequence[Choice], path: Path, *, json: bool, quiet: bool
 ) -> None:
     """All settings, the most robust first, and what was chosen."""
     if json:

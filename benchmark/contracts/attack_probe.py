@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
+class AttackUnderTest:
     """An attack made cheap, on images of `shape`; `strong` costs more where it must find more."""
 
     attack: Attack

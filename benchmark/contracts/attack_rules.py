@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.contracts.attack_probe import CLASSES, CUTS, ENOUGH, Subject, cheaper, observe
+from benchmark.contracts.attack_probe import (
+    CLASSES,
+    CUTS,
+    ENOUGH,
+    AttackUnderTest,
+    cheaper,
+    observe,
+)
 from benchmark.contracts.check import Broken, Check, NotApplicable, check_all, expect
 from benchmark.contracts.toys import SIDE
 from benchmark.core.errors import UsageError
@@ -31,22 +38,22 @@ def check_attack(attack: Attack, given: frozenset[str] = frozenset()) -> Iterato
         yield Check("runs", "skipped", f"not on {SIDE}x{SIDE} images: {reasons[0]}")
         return
     shape = shapes[reasons.index(None)]
-    subject = Subject(cheaper(attack, CUTS, given), cheaper(attack, ENOUGH, given), shape)
+    subject = AttackUnderTest(cheaper(attack, CUTS, given), cheaper(attack, ENOUGH, given), shape)
     yield from check_all(NEEDED, RULES, subject)
 
 
-def runs(subject: Subject) -> None:
+def runs(subject: AttackUnderTest) -> None:
     """It gives something back."""
     expect(isinstance(subject.seen.proposed, Tensor), "a tensor", type(subject.seen.proposed))
 
 
-def keeps_shape_dtype_and_device(subject: Subject) -> None:
+def keeps_shape_dtype_and_device(subject: AttackUnderTest) -> None:
     """As the images it was given."""
     given, got = ((tuple(t.shape), t.dtype, t.device) for t in _pair(subject))
     expect(given == got, _plain(given), _plain(got))
 
 
-def gives_finite_images_in_the_box(subject: Subject) -> None:
+def gives_finite_images_in_the_box(subject: AttackUnderTest) -> None:
     """Pixels in [0, 1]."""
     proposed = subject.seen.proposed
     expect(bool(proposed.isfinite().all()), "finite pixels", "NaN or infinity")
@@ -55,7 +62,7 @@ def gives_finite_images_in_the_box(subject: Subject) -> None:
     expect(inside, "pixels in [0, 1]", f"[{low:.6g}, {high:.6g}]")
 
 
-def stays_in_the_budget(subject: Subject) -> str | None:
+def stays_in_the_budget(subject: AttackUnderTest) -> str | None:
     """Inside the threat; where a minimum-norm attack is not, it has failed to break."""
     images, proposed = _pair(subject)
     over = int((~subject.attack.threat.inside(images, proposed.clamp(0, 1))).sum())
@@ -65,13 +72,13 @@ def stays_in_the_budget(subject: Subject) -> str | None:
     return None
 
 
-def leaves_weights_and_buffers_untouched(subject: Subject) -> None:
+def leaves_weights_and_buffers_untouched(subject: AttackUnderTest) -> None:
     """Bit for bit."""
     before, after = subject.seen.before, subject.seen.after
     expect(before.weights == after.weights, "the model as it was", "other weights or buffers")
 
 
-def leaves_no_gradients_behind(subject: Subject) -> None:
+def leaves_no_gradients_behind(subject: AttackUnderTest) -> None:
     """Neither gradients nor other `requires_grad`."""
     before, after = subject.seen.before, subject.seen.after
     expect(
@@ -81,13 +88,13 @@ def leaves_no_gradients_behind(subject: Subject) -> None:
     )
 
 
-def leaves_train_and_eval_mode_untouched(subject: Subject) -> None:
+def leaves_train_and_eval_mode_untouched(subject: AttackUnderTest) -> None:
     """The model comes in eval mode and stays there."""
     before, after = subject.seen.before, subject.seen.after
     expect(before.modes == after.modes, "eval mode as before", f"{sum(after.modes)} in train mode")
 
 
-def leaves_its_inputs_untouched(subject: Subject) -> None:
+def leaves_its_inputs_untouched(subject: AttackUnderTest) -> None:
     """The tensors it was given are not its own."""
     batch, handed = subject.seen.batch, subject.seen.handed
     same = torch.equal(batch.images, handed.images) and torch.equal(batch.labels, handed.labels)
@@ -95,14 +102,14 @@ def leaves_its_inputs_untouched(subject: Subject) -> None:
     expect(not handed.images.requires_grad, "images without requires_grad", "requires_grad set")
 
 
-def leaves_global_random_state_untouched(subject: Subject) -> None:
+def leaves_global_random_state_untouched(subject: AttackUnderTest) -> None:
     """Torch, NumPy and random; `benchmark.core.seeding.global_state` protects them."""
     before, after = subject.seen.before, subject.seen.after
     same = before.randomness == after.randomness
     expect(same, "the global generators as they were", "them drawn from or seeded; use rng")
 
 
-def same_stream_same_output(subject: Subject) -> None:
+def same_stream_same_output(subject: AttackUnderTest) -> None:
     """All randomness comes from `rng`."""
     again = observe(subject.attack, *subject.network(), "examples", 1)
     first, second = subject.seen.proposed, again.proposed
@@ -110,7 +117,7 @@ def same_stream_same_output(subject: Subject) -> None:
     expect(torch.equal(first, second), "the same images", f"a difference of {worst:.3g}")
 
 
-def empty_batch_returns_empty(subject: Subject) -> None:
+def empty_batch_returns_empty(subject: AttackUnderTest) -> None:
     """No images in, none out."""
     model, batch = subject.network()
     nothing = Batch(batch.images[:0], batch.labels[:0])
@@ -118,14 +125,14 @@ def empty_batch_returns_empty(subject: Subject) -> None:
     expect(got.shape == nothing.images.shape, tuple(nothing.images.shape), tuple(got.shape))
 
 
-def takes_a_single_image(subject: Subject) -> None:
+def takes_a_single_image(subject: AttackUnderTest) -> None:
     """A batch of one is a batch."""
     model, batch = subject.network()
     one = Batch(batch.images[:1], batch.labels[:1])
     audit(subject.attack, one.images, observe(subject.attack, model, one, "examples", 0).proposed)
 
 
-def no_budget_gives_back_the_input(subject: Subject) -> None:
+def no_budget_gives_back_the_input(subject: AttackUnderTest) -> None:
     """Robust accuracy at eps 0 is clean accuracy."""
     sizes = {"eps", "degrees", "shift"} & options_of(type(subject.attack)).keys()
     if not sizes:
@@ -146,7 +153,7 @@ def no_budget_gives_back_the_input(subject: Subject) -> None:
     expect(moved <= ROUNDING, "the images themselves", f"a change of {moved:.3g}")
 
 
-def never_helps(subject: Subject) -> None:
+def never_helps(subject: AttackUnderTest) -> None:
     """What is wrong stays wrong, unless the attack is inexact; the mean loss never falls."""
     model, batch = subject.network()
     checked, _ = audit(subject.attack, batch.images, subject.seen.proposed)
@@ -158,7 +165,7 @@ def never_helps(subject: Subject) -> None:
     expect(after >= before - ROUNDING, f"a loss of at least {before:.4g}", f"{after:.4g}")
 
 
-def both_goals_break_the_same_images(subject: Subject) -> None:
+def both_goals_break_the_same_images(subject: AttackUnderTest) -> None:
     """`verdict` may save work, not change who is broken."""
     if isinstance(subject.attack.threat, NormBall):
         model, batch = subject.linear()[:2]
@@ -175,7 +182,7 @@ def both_goals_break_the_same_images(subject: Subject) -> None:
     expect(not any(only), "the same broken images", got)
 
 
-def an_image_meets_the_same_in_any_batch(subject: Subject) -> None:
+def an_image_meets_the_same_in_any_batch(subject: AttackUnderTest) -> None:
     """Where the attack says so with `by_image`: half the batch is attacked as it was among all."""
     if not subject.attack.by_image:
         raise NotApplicable("asked of attacks that say by_image")
@@ -188,14 +195,14 @@ def an_image_meets_the_same_in_any_batch(subject: Subject) -> None:
     expect(worst <= ROUNDING, "the same images", f"a difference of {worst:.3g}; use rng by image")
 
 
-def does_not_beat_the_closed_form(subject: Subject) -> None:
+def does_not_beat_the_closed_form(subject: AttackUnderTest) -> None:
     """On a linear model what can be broken is known."""
     task, broken = subject.solved
     beaten = int((broken & (task.ratio > 1 + 1e-4)).sum())
     expect(not beaten, "no image broken that cannot be", f"{beaten}; the budget is not kept")
 
 
-def reaches_the_closed_form(subject: Subject) -> str:
+def reaches_the_closed_form(subject: AttackUnderTest) -> str:
     """Gradient attacks with steps find the optimum of a linear model, or nearly."""
     attack = subject.strong
     if not attack.family.endswith("-gradient") or attack.norm not in FOUND:
@@ -215,7 +222,7 @@ def reaches_the_closed_form(subject: Subject) -> str:
     return f"finds at least {share:.0%} of the optimum"
 
 
-def few_classes_are_handled_or_refused(subject: Subject) -> str | None:
+def few_classes_are_handled_or_refused(subject: AttackUnderTest) -> str | None:
     """With 2 or 3 classes it works, or `cannot_run` says why not."""
     remarks = []
     for classes in (2, 3):
@@ -233,7 +240,7 @@ def few_classes_are_handled_or_refused(subject: Subject) -> str | None:
     return "; ".join(remarks) or None
 
 
-def _pair(subject: Subject) -> tuple[Tensor, Tensor]:
+def _pair(subject: AttackUnderTest) -> tuple[Tensor, Tensor]:
     return subject.seen.batch.images, subject.seen.proposed
 
 

@@ -30,7 +30,7 @@ PER_CLASS = 12
 
 
 @dataclass(frozen=True)
-class Subject:
+class DefenseUnderTest:
     """A defense made cheap; `given` are the options the user wrote, as text."""
 
     defense: Defense
@@ -84,7 +84,7 @@ class Subject:
         classes = DATASETS[self.dataset].classes
         few = draw_support(split, PER_CLASS, classes, stream("contract", "train"))
         rng, found = stream("contract", "fit"), start_of(self.defense)
-        start = found and Subject(cheaper(found[1], {}), self.dataset, {}).fit(0)
+        start = found and DefenseUnderTest(cheaper(found[1], {}), self.dataset, {}).fit(0)
 
         def fit(network: nn.Module) -> Trained:
             return self.defense.fit(network, few, self.strengths, shares.append, rng)

@@ -15,7 +15,7 @@ from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.parameters import trainable
 from benchmark.adaptation.step_sizes import load
 from benchmark.contracts.check import Check, NotApplicable, check_all, expect
-from benchmark.contracts.defense_probe import Subject, cheaper, network_for
+from benchmark.contracts.defense_probe import DefenseUnderTest, cheaper, network_for
 from benchmark.core.specs import coerce
 from benchmark.core.types import Defense, Family
 from benchmark.evaluation.verdicts import state_hash
@@ -31,18 +31,18 @@ def check_defense(
 ) -> Iterator[Check]:
     """Check a defense on a few images of `dataset`; the options `given` stay as they are."""
     yield from check_all(
-        NEEDED, RULES, Subject(cheaper(defense, given or {}), dataset, given or {})
+        NEEDED, RULES, DefenseUnderTest(cheaper(defense, given or {}), dataset, given or {})
     )
 
 
-def gives_a_model(subject: Subject) -> str | None:
+def gives_a_model(subject: DefenseUnderTest) -> str | None:
     """`fit` ends, and what it gives takes images and obeys `eval()`."""
     shape = tuple(subject.batch.images.shape[1:])
     expect(not subject.model.training, "a model in eval mode", "train mode")
     return f"it takes images {shape}" if subject.brought else None
 
 
-def keeps_its_options(subject: Subject) -> None:
+def keeps_its_options(subject: DefenseUnderTest) -> None:
     """As they were given, before and after training."""
     for key, text in subject.given.items():
         got = getattr(subject.defense, key)
@@ -51,7 +51,7 @@ def keeps_its_options(subject: Subject) -> None:
     expect(now == subject.options, f"options {subject.options}", now)
 
 
-def gives_finite_logits(subject: Subject) -> None:
+def gives_finite_logits(subject: DefenseUnderTest) -> None:
     """(batch, classes), the classes of the data set."""
     logits = subject.logits()
     expect(logits.dim() == 2, "logits (batch, classes)", f"shape {tuple(logits.shape)}")
@@ -61,41 +61,41 @@ def gives_finite_logits(subject: Subject) -> None:
     expect(not broken, "finite logits", f"NaN or infinity for {broken} of {len(logits)} images")
 
 
-def gives_logits_not_probabilities(subject: Subject) -> None:
+def gives_logits_not_probabilities(subject: DefenseUnderTest) -> None:
     """A softmax or sigmoid inside, or a clamp, hides the margin from attacks."""
     _expect_no(("probabilities", "bounded"), subject, "logits")
 
 
-def answers_the_same_twice(subject: Subject) -> None:
+def answers_the_same_twice(subject: DefenseUnderTest) -> None:
     """No dropout or random resize at inference: attacks would aim at another model each time."""
     _expect_no(("randomised",), subject, "the same logits for the same images")
 
 
-def judges_each_image_by_itself(subject: Subject) -> None:
+def judges_each_image_by_itself(subject: DefenseUnderTest) -> None:
     """What else is in the batch changes nothing."""
     _expect_no(("batch",), subject, "the same logits alone and in a batch")
 
 
-def gradient_reaches_the_images(subject: Subject) -> None:
+def gradient_reaches_the_images(subject: DefenseUnderTest) -> None:
     """Where the loss has no gradient, gradient attacks are blind and robustness is an illusion."""
     _expect_no(("no gradient",), subject, "logits that depend differentiably on the images")
     blind = ("gradients not finite", "zero gradients", "missing gradients", "gradient mode")
     _expect_no(blind, subject, "a gradient for every part of every image")
 
 
-def same_stream_same_model(subject: Subject) -> None:
+def same_stream_same_model(subject: DefenseUnderTest) -> None:
     """Training draws all its randomness from `rng`."""
     _needs_training(subject)
     first, second = state_hash(subject.trained.model), state_hash(subject.fit(turn=1).model)
     expect(first == second, "the same weights from the same stream", "others; draw from rng")
 
 
-def leaves_global_random_state_untouched(subject: Subject) -> None:
+def leaves_global_random_state_untouched(subject: DefenseUnderTest) -> None:
     """`benchmark.core.seeding.global_state` protects it around code of others."""
     expect(subject.tidy, "the global generators as they were", "them drawn from or seeded")
 
 
-def reports_progress_from_0_to_1(subject: Subject) -> None:
+def reports_progress_from_0_to_1(subject: DefenseUnderTest) -> None:
     """Never backwards."""
     _needs_training(subject)
     shares = subject.shares
@@ -104,7 +104,7 @@ def reports_progress_from_0_to_1(subject: Subject) -> None:
     expect(rises and fits, "shares that rise from 0 to 1", shares)
 
 
-def says_what_it_was_trained_on(subject: Subject) -> str:
+def says_what_it_was_trained_on(subject: DefenseUnderTest) -> str:
     """Families of attacks; none of them; or that nobody knows."""
     known = subject.trained.trained_on
     if known is None:
@@ -114,20 +114,20 @@ def says_what_it_was_trained_on(subject: Subject) -> str:
     return ", ".join(sorted(known)) or "clean images only"
 
 
-def plans_what_it_trains_on(subject: Subject) -> None:
+def plans_what_it_trains_on(subject: DefenseUnderTest) -> None:
     """`families` says beforehand what `Trained.trained_on` says afterwards."""
     planned, found = families(subject.defense, subject.strengths), subject.trained.trained_on
     expect(planned == found, f"families {_names(planned)}, as planned", _names(found))
 
 
-def no_shots_change_nothing(subject: Subject) -> None:
+def no_shots_change_nothing(subject: DefenseUnderTest) -> None:
     """The row of 0 shots is the row of the trained model."""
     adapted = adapt(subject.model, Budget(shots=0), lambda _: subject.batch)
     expect(adapted.moved == 0, "no move", adapted.moved)
     expect(state_hash(adapted.model) == state_hash(subject.model), "the same weights", "others")
 
 
-def adaptation_moves_a_copy_only(subject: Subject) -> str:
+def adaptation_moves_a_copy_only(subject: DefenseUnderTest) -> str:
     """The adapted model differs; the trained one stays, bit for bit."""
     _needs_parameters(subject)
     before = state_hash(subject.model)
@@ -138,7 +138,7 @@ def adaptation_moves_a_copy_only(subject: Subject) -> str:
     return f"moved by {adapted.moved:.2%}"
 
 
-def adapting_twice_gives_the_same(subject: Subject) -> None:
+def adapting_twice_gives_the_same(subject: DefenseUnderTest) -> None:
     """Nothing is left over from one episode to the next."""
     _needs_parameters(subject)
     adapted = [adapt(subject.model, BUDGET, lambda _: subject.batch).model for _ in range(2)]
@@ -146,7 +146,7 @@ def adapting_twice_gives_the_same(subject: Subject) -> None:
     expect(first == second, "the same adapted weights", "others")
 
 
-def survives_saving_and_loading(subject: Subject) -> None:
+def survives_saving_and_loading(subject: DefenseUnderTest) -> None:
     """Bit for bit, through the file the benchmark keeps."""
     _needs_training(subject)
     fresh = network_for(subject.dataset)
@@ -162,17 +162,17 @@ def survives_saving_and_loading(subject: Subject) -> None:
     expect(torch.equal(logits, subject.logits()), "the same logits", "others")
 
 
-def _expect_no(flags: tuple[str, ...], subject: Subject, expected: str) -> None:
+def _expect_no(flags: tuple[str, ...], subject: DefenseUnderTest, expected: str) -> None:
     found = [flag for flag in subject.flags if flag.startswith(flags)]
     expect(not found, expected, found[0] if found else "")
 
 
-def _needs_training(subject: Subject) -> None:
+def _needs_training(subject: DefenseUnderTest) -> None:
     if subject.brought:
         raise NotApplicable("the model is given, nothing is trained")
 
 
-def _needs_parameters(subject: Subject) -> None:
+def _needs_parameters(subject: DefenseUnderTest) -> None:
     if not trainable(subject.model, BUDGET.method, subject.batch.images):
         raise NotApplicable("the model has no parameters to adapt")
 

@@ -3,7 +3,7 @@
 An attack may be handed many adapted models at once (each row of the batch belongs to one), or a
 model whose passes run in bfloat16. Plain modules have neither: they answer any rows, exactly. What
 is which is told by the class, never by an attribute: a user's model may call its parameters `take`,
-`exact` or `gate`.
+`float32_model` or `gate`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Composite(nn.Module):
         return self
 
 
-def rows_of(model: nn.Module, rows: Tensor) -> nn.Module:
+def select_rows(model: nn.Module, rows: Tensor) -> nn.Module:
     """The module to call for some rows (int64) of the batch an attack was given."""
     return model.take(rows) if isinstance(model, Composite) else model
 
 
-def exact(model: nn.Module) -> nn.Module:
+def float32_model(model: nn.Module) -> nn.Module:
     """The same model in float32: `model` itself unless it answers in low precision."""
     return model.judge if isinstance(model, Composite) else model
 
 
-def gates(model: nn.Module) -> list[nn.Module]:
+def counting_points(model: nn.Module) -> list[nn.Module]:
     """Where every pass through `model` goes through: for counting."""
-    judge = exact(model)
+    judge = float32_model(model)
     both = [model] if judge is model else [model, judge]
     return [one.gate if isinstance(one, Composite) else one for one in both]

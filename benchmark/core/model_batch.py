@@ -32,7 +32,7 @@ IGNORED = -100
 """The label cross_entropy leaves out of its mean: of rows that only fill a batch up."""
 
 
-class Stacked(Composite):
+class ModelBatch(Composite):
     """Models of one network; row i belongs to model `owner[i]`, ascending."""
 
     def __init__(self, model: nn.Module, parameters: Parameters, owner: Tensor) -> None:
@@ -52,9 +52,9 @@ class Stacked(Composite):
         owner = torch.arange(len(adapted), device=device).repeat_interleave(rows)
         return cls(copied(model), stack(adapted), owner)  # it may keep tensors of a vmapped pass
 
-    def take(self, rows: Tensor) -> Stacked:
+    def take(self, rows: Tensor) -> ModelBatch:
         """See `Composite`; `rows` ascending."""
-        taken = Stacked(self.model, self.parameters_of_all, self.owner[rows])
+        taken = ModelBatch(self.model, self.parameters_of_all, self.owner[rows])
         taken.gate, taken.owners = self.gate, self.owners
         return taken
 

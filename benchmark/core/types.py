@@ -121,8 +121,8 @@ class Attack(ABC):
     """Why `--attacks all`, `unseen` and `family:NAME` leave it out; it runs where it is named, or
     matched by a wildcard."""
     by_rows: ClassVar[bool] = False
-    """Whether `perturb` asks the model through `benchmark.core.model_access.rows_of`, as `Search`
-    does: then many adapted models can be attacked in one batch."""
+    """Whether `perturb` asks the model through `select_rows` (`benchmark.core.model_access`), as
+    `Search` does: then many adapted models can be attacked in one batch."""
     by_image: ClassVar[bool] = False
     """Whether what becomes of an image depends on itself and its stream alone, whoever shares its
     batch: then `--reattack standing` may leave the others out."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.model_access import rows_of
+from benchmark.core.model_access import select_rows
 from benchmark.core.types import Attack
 
 PIXELS = 500 * 28 * 28
@@ -19,7 +19,7 @@ PIXELS = 500 * 28 * 28
 ROOM = {"cpu": 24 << 20, "cuda": 4 << 30}
 """Bytes that a pass over the images attacked at once should keep for its way back: what a cache
 holds, or the memory."""
-LEAST, MOST = {"cpu": 100, "cuda": 1}, {"cpu": 500, "cuda": 2000}
+MIN_BATCH, MAX_BATCH = {"cpu": 100, "cuda": 1}, {"cpu": 500, "cuda": 2000}
 """Images attacked at once, however much or little they keep."""
 TINY = 64 * 28 * 28
 """Pixels up to which images go at once: a pass over them costs little more than one over half."""
@@ -33,32 +33,32 @@ def pieces(images: Tensor, size: int | None = None, *, even: bool = False) -> It
 
     `even`: one piece or an even number, since three take two workers as long as four.
     """
-    count = -(-len(images) // (size or surely(images)))
+    count = -(-len(images) // (size or safe_batch_size(images)))
     if even and count > 1:
         count += count % 2
     if count:
         yield from torch.arange(len(images), device=images.device).tensor_split(count)
 
 
-def surely(images: Tensor) -> int:
+def safe_batch_size(images: Tensor) -> int:
     """How many images of this shape fit."""
     return max(1, min(1000, PIXELS // images.shape[1:].numel()))
 
 
 def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]:
     """Rows (int64) that `attack` gets at once."""
-    kind, size = images.device.type, surely(images)
-    kept = kept_for_the_way_back(model, images) if images.numel() > TINY else None
+    kind, size = images.device.type, safe_batch_size(images)
+    kept = activation_bytes(model, images) if images.numel() > TINY else None
     if kept is not None:
-        least = min(LEAST[kind], size)  # of large images fewer surely fit
-        size = min(MOST[kind], max(least, ROOM[kind] // max(1, kept)))
+        least = min(MIN_BATCH[kind], size)  # of large images fewer surely fit
+        size = min(MAX_BATCH[kind], max(least, ROOM[kind] // max(1, kept)))
     if attack.passes < COSTLY or kind != "cpu":
         return list(pieces(images, size))
     fewer = max(FEWER, TINY // images.shape[1:].numel())
     return list(pieces(images, min(size, fewer), even=True))
 
 
-def kept_for_the_way_back(model: nn.Module, images: Tensor) -> int | None:
+def activation_bytes(model: nn.Module, images: Tensor) -> int | None:
     """Bytes that a pass keeps for each image until its gradient is asked for.
 
     None of a model that does not answer one or two images: whatever it is, its attack meets it.
@@ -80,5 +80,5 @@ def _kept(model: nn.Module, images: Tensor) -> int:
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     rows = torch.arange(len(images), device=images.device)
     with torch.enable_grad(), hooks:
-        rows_of(model, rows)(images.detach().requires_grad_())
+        select_rows(model, rows)(images.detach().requires_grad_())
     return sum(sizes)

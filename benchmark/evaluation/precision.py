@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from benchmark.core.copying import copied
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.model_access import Composite, exact, rows_of
-from benchmark.core.model_batch import Parameters, Stacked
+from benchmark.core.model_access import Composite, float32_model, select_rows
+from benchmark.core.model_batch import ModelBatch, Parameters
 from benchmark.core.types import Batch
 
 PRECISIONS = ("float32", "bfloat16")
@@ -30,7 +30,7 @@ class LowPrecision(Composite):
 
     def take(self, rows: Tensor) -> LowPrecision:
         """See `Composite`."""
-        return LowPrecision(rows_of(self.exact, rows), rows_of(self.fast, rows), self.gate)
+        return LowPrecision(select_rows(self.exact, rows), select_rows(self.fast, rows), self.gate)
 
     @property
     def judge(self) -> nn.Module:
@@ -49,13 +49,13 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
     """`model` itself for float32, else the model to search on."""
     if precision == "float32":
         return model
-    if isinstance(model, Stacked):
+    if isinstance(model, ModelBatch):
         names = _heavy(model.model)
         halved: Parameters = {
             name: tensor.bfloat16() if name in names else tensor
             for name, tensor in model.parameters_of_all.items()
         }
-        fast: nn.Module = Stacked(_halved(model.model), halved, model.owner)
+        fast: nn.Module = ModelBatch(_halved(model.model), halved, model.owner)
     else:
         fast = _halved(model)
     return LowPrecision(model, fast, nn.Identity())
@@ -81,7 +81,7 @@ def _halved(model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def difference(searched: nn.Module, batch: Batch) -> list[str]:
     """A flag saying how far low precision is from float32 on `batch`; none for float32 itself."""
-    judge = exact(searched)
+    judge = float32_model(searched)
     if judge is searched:
         return []
     expected, got = judge(batch.images), searched(batch.images)

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.core.copying import apart, bare, copied
 from benchmark.core.errors import AuditError, ModelError
-from benchmark.core.model_access import exact, gates, rows_of
+from benchmark.core.model_access import counting_points, float32_model, select_rows
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.evaluation.batch_size import pieces, pieces_for
@@ -66,7 +66,7 @@ def metered(model: nn.Module, meter: Meter) -> Iterator[None]:
     def count_backward(gradient: Tensor) -> None:
         meter.backwards += len(gradient)
 
-    hooks = [gate.register_forward_hook(count) for gate in gates(model)]
+    hooks = [gate.register_forward_hook(count) for gate in counting_points(model)]
     begin = time.perf_counter()
     try:
         yield
@@ -157,7 +157,7 @@ def correct(model: nn.Module, batch: Batch) -> Tensor:
     verdicts = []
     for rows in pieces(batch.images):
         images, labels = batch.take(rows)
-        logits = expect_logits(rows_of(model, rows)(images), len(images))
+        logits = expect_logits(select_rows(model, rows)(images), len(images))
         check_finite(logits)
         verdicts.append(logits.argmax(dim=1) == labels)
     return torch.cat(verdicts) if verdicts else batch.labels.bool()
@@ -171,7 +171,7 @@ def run_attack(
     Raises:
         AuditError: the attack changed the model, left its mode changed, or broke the rules.
     """
-    judge = exact(model)
+    judge = float32_model(model)
     before = state_hash(judge)
     proposals, outside = [], []
     parts = pieces_for(attack, model, batch.images)
@@ -179,9 +179,9 @@ def run_attack(
         for rows in parts:
             images, labels = batch.take(rows)
             proposed = attack.perturb(
-                rows_of(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
+                select_rows(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
             )
-            _check_slopes(attack, rows_of(model, rows), images, labels, proposed)
+            _check_slopes(attack, select_rows(model, rows), images, labels, proposed)
             checked, over = audit(attack, images, proposed)
             proposals.append(checked)
             outside.append(over)
@@ -250,12 +250,14 @@ def survives(
     Images that are wrong without an attack, not `clean` where that is known already, are left
     alone and count as broken.
     """
-    judge = exact(model)
+    judge = float32_model(model)
     verdicts = correct(judge, batch) if clean is None else clean.clone()
     rows = verdicts.nonzero().flatten()
     at_stake = batch.take(rows)
-    attacked = run_attack(attack, rows_of(model, rows), at_stake, "verdict", meter, rng.take(rows))
-    verdicts[rows] = correct(rows_of(judge, rows), Batch(attacked.images, at_stake.labels))
+    attacked = run_attack(
+        attack, select_rows(model, rows), at_stake, "verdict", meter, rng.take(rows)
+    )
+    verdicts[rows] = correct(select_rows(judge, rows), Batch(attacked.images, at_stake.labels))
     outside = torch.zeros_like(verdicts)
     outside[rows] = attacked.outside
     return verdicts, attacked._replace(outside=outside)

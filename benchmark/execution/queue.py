@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Self
 
-from benchmark.artifacts.locks import Claim, claim
+from benchmark.artifacts.locks import HeldLock, try_lock
 from benchmark.core.errors import UsageError
 from benchmark.evaluation.verdicts import Meter
 from benchmark.execution.loading import InputLoader, by_group, group_name, trained_name
@@ -31,7 +31,7 @@ class OpenGroup:
 
     group: Group
     inputs: Inputs
-    lock: Claim
+    lock: HeldLock
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +64,7 @@ class GroupQueue:
         for _ in range(len(self.open)):
             cells = self.open.popleft()
             self.loader.data(cells[0])  # what is wrong with it is said before anything is written
-            held = claim(settings.results, group_name(cells[0]), note)
+            held = try_lock(settings.results, group_name(cells[0]), note)
             if held is None:
                 self.open.append(cells)
                 continue
@@ -74,7 +74,7 @@ class GroupQueue:
             held.release()
         return None
 
-    def _open(self, cells: tuple[Cell, ...], held: Claim) -> OpenGroup | None:
+    def _open(self, cells: tuple[Cell, ...], held: HeldLock) -> OpenGroup | None:
         self.loader.listener.begun(cells[0])
         try:
             inputs = self.loader.inputs(cells[0])

@@ -18,7 +18,7 @@ from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, split
 from benchmark.core.types import Attack, Defense
 from benchmark.data.catalog import DATASETS
-from benchmark.plan.request import BASE, FLAGS, Part, Request, Scope, Suite
+from benchmark.plan.request import BASE, FLAGS, AttackScope, Request, Suite, SuiteSection
 from benchmark.plan.tuned import choice_for, read_choices, settings
 from benchmark.results.records import Budget, Cell, Choice, Scored
 
@@ -66,7 +66,7 @@ def make_plan(request: Request, suite: Suite) -> Plan:
     )
 
 
-def _plan(request: Request, part: Part, built: Mapping[str, tuple[str, Defense]]) -> Plan:
+def _plan(request: Request, part: SuiteSection, built: Mapping[str, tuple[str, Defense]]) -> Plan:
     wanted = _wanted(request, part)
     strengths = strengths_of(wanted["dataset"])
     defenses = dict(built[text] for text in split(wanted["defenses"]))
@@ -110,7 +110,7 @@ def _choices(wanted: Mapping[str, Any], defenses: Iterable[str]) -> dict[str, Ch
     return {name: choice_for(found, path, *trained, name) for name in defenses}
 
 
-def _wanted(request: Request, part: Part) -> dict[str, Any]:
+def _wanted(request: Request, part: SuiteSection) -> dict[str, Any]:
     """All that a part of a plan is, checked as far as names and numbers go."""
     if request.sequence is not None and request.shown is None:
         part = part.model_copy(update={"shown": None, "attacks": None})
@@ -206,7 +206,7 @@ def check_shots(shots: Iterable[int], dataset: str, scored: Scored = "test") -> 
         )
 
 
-def _scope(wanted: Mapping[str, Any], special: Scope, request: Request) -> dict[str, Any]:
+def _scope(wanted: Mapping[str, Any], special: AttackScope, request: Request) -> dict[str, Any]:
     """`wanted`, with what the suite says of one attack, unless a flag said otherwise."""
     flags = request.model_dump(exclude_none=True)
     said = special.model_dump(exclude_none=True)

@@ -18,7 +18,7 @@ FLAGS = {"methods": "adapt", "steps": "adapt-steps", "lr": "adapt-lr"}
 CHOICES = {"methods": ("adaptation method", Method), "knowledge": ("knowledge", Knowledge)}
 
 
-class Scope(BaseModel):
+class AttackScope(BaseModel):
     """How much is scored: what a suite may set for one attack apart."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,7 @@ class Scope(BaseModel):
     limit: int | None = Field(default=None, ge=1)
 
 
-class Request(Scope):
+class Request(AttackScope):
     """What to run. None means: not said here (a flag wins over the suite, both over defaults)."""
 
     defenses: str | None = None
@@ -49,17 +49,17 @@ class Request(Scope):
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
-class Part(Request):
+class SuiteSection(Request):
     """A request with attacks that get another scope than the rest."""
 
-    attack: dict[str, Scope] = {}
+    attack: dict[str, AttackScope] = {}
 
 
-class Suite(Part):
+class Suite(SuiteSection):
     """A named request, kept as a data file. Its parts say what differs from one to the next."""
 
     description: str
-    part: list[Part] = []
+    part: list[SuiteSection] = []
     train_attacks: str | None = None
     """Of published splits of attacks: those that training may use. Nothing is run with them."""
     validation_attacks: str | None = None
@@ -67,12 +67,14 @@ class Suite(Part):
     other_attacks: str | None = None
     """Those in no split."""
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[SuiteSection]:
         """Each part over the whole; the suite itself if it has none."""
-        own = self.model_dump(include=set(Part.model_fields), exclude_unset=True)
-        said = [part.model_dump(exclude_unset=True) for part in self.part or [Part()]]
+        own = self.model_dump(include=set(SuiteSection.model_fields), exclude_unset=True)
+        said = [part.model_dump(exclude_unset=True) for part in self.part or [SuiteSection()]]
         return [
-            Part.model_validate({**own, **one, "attack": self.attack | one.get("attack", {})})
+            SuiteSection.model_validate(
+                {**own, **one, "attack": self.attack | one.get("attack", {})}
+            )
             for one in said
         ]
 

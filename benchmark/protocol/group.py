@@ -103,7 +103,7 @@ def run_group(group: Group, inputs: Inputs, meter: Meter | None = None) -> Itera
                     meter = None
 
 
-class Episode(NamedTuple):
+class EpisodeVerdicts(NamedTuple):
     """What one draw of the support led to; verdicts are bool (n,), True where still correct."""
 
     clean: Tensor
@@ -115,10 +115,10 @@ class Episode(NamedTuple):
     """The first images of the query as they were attacked again; None where nothing adapts."""
 
 
-def unadapted(static: AdversarialExamples, inputs: Inputs) -> Episode:
+def unadapted(static: AdversarialExamples, inputs: Inputs) -> EpisodeVerdicts:
     """Nothing adapts: the adapted model is the trained one, and so are its verdicts."""
     unchanged = Adapted(inputs.trained.network, {}, 0.0, (0.0, 0.0))
-    return Episode(static.clean, static.robust, static.robust, unchanged, 0)
+    return EpisodeVerdicts(static.clean, static.robust, static.robust, unchanged, 0)
 
 
 def cannot_run(cell: Cell, inputs: Inputs) -> str | None:
@@ -185,7 +185,7 @@ def adapt_further(
 def attack_again(
     draws: Draws, adapted: Sequence[Adapted], static: AdversarialExamples, inputs: Inputs,
     meter: Meter,
-) -> list[Episode]:  # fmt: skip
+) -> list[EpisodeVerdicts]:  # fmt: skip
     """Attack the ADAPTED models, all in one batch; score clean and stored examples beside it."""
     cell = draws[0][0]
     attack, query = inputs.attacks[cell.attack], inputs.query(cell.limit)
@@ -205,7 +205,7 @@ def attack_again(
     outside = again.outside.view(len(draws), -1).sum(dim=1).tolist()
     seen = attacked_again(query, again.images, rows[0])
     return [
-        Episode(rows[0][i], rows[1][i], rows[2][i], one, outside[i], seen[i])
+        EpisodeVerdicts(rows[0][i], rows[1][i], rows[2][i], one, outside[i], seen[i])
         for i, one in enumerate(adapted)
     ]
 
@@ -213,14 +213,14 @@ def attack_again(
 def attack_again_in_parts(
     draws: Draws, adapted: Sequence[Adapted], static: AdversarialExamples, inputs: Inputs,
     meter: Meter,
-) -> list[Episode]:  # fmt: skip
+) -> list[EpisodeVerdicts]:  # fmt: skip
     """`attack_again` on as many models at once as images and weights leave room for."""
     cell = draws[0][0]
     weights = sum(tensor.nbytes for tensor in adapted[0].parameters.values())
     pixels = inputs.query(cell.limit).images.numel()
     size = max(1, min(PIXELS // max(1, pixels), MOST_BYTES // max(1, weights)))
 
-    def again(some: Sequence[int]) -> list[Episode]:
+    def again(some: Sequence[int]) -> list[EpisodeVerdicts]:
         return attack_again(
             tuple(draws[i] for i in some), [adapted[i] for i in some], static, inputs, meter
         )
@@ -230,7 +230,7 @@ def attack_again_in_parts(
 
 
 def finish(
-    cell: Cell, static: AdversarialExamples, episodes: Sequence[Episode], inputs: Inputs,
+    cell: Cell, static: AdversarialExamples, episodes: Sequence[EpisodeVerdicts], inputs: Inputs,
     meter: Meter,
 ) -> FinishedCell:  # fmt: skip
     """The record of a cell, once it is sure that adaptation was what it should be."""

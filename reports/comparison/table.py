@@ -24,7 +24,7 @@ from reports.statistics.paired import change, change_intervals, holm
 from reports.tidy.frame import THEN, rows
 from reports.tidy.lines import by_family
 from reports.tidy.text import visible
-from reports.tidy.verdicts import Scored, read_strictly, scored
+from reports.tidy.verdicts import CellVerdicts, read_strictly, scored
 
 EITHER = "*"
 """Stands in the name of a cell for either of two defenses."""
@@ -87,7 +87,7 @@ def compare(a: str, b: str, results: Path) -> Comparison:
     return Comparison(table.astype({"odds": "float64"}), a, b, left_out)
 
 
-def _tested(pairs: Sequence[tuple[Scored, Scored]]) -> list[dict[str, Any]]:
+def _tested(pairs: Sequence[tuple[CellVerdicts, CellVerdicts]]) -> list[dict[str, Any]]:
     """The numbers of each cell; p is corrected over all of them."""
     tables = [(first.table, second.table) for first, second in pairs]
     changes = [change(*pair) for pair in tables]
@@ -102,7 +102,9 @@ def _tested(pairs: Sequence[tuple[Scored, Scored]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _left_out(first: dict[str, Scored], second: dict[str, Scored], a: str, b: str) -> Iterator[str]:
+def _left_out(
+    first: dict[str, CellVerdicts], second: dict[str, CellVerdicts], a: str, b: str
+) -> Iterator[str]:
     """A line for each kind of cell that pairs with none."""
     for side, here, there in ((a, first, second), (b, second, first)):
         names = [name for name in here if name not in there]

@@ -14,7 +14,7 @@ from benchmark.results.records import Verdicts
 from benchmark.results.sealing import parse
 from benchmark.results.store import atomic_path
 from reports.statistics.intervals import Table
-from reports.tidy.verdicts import Scored
+from reports.tidy.verdicts import CellVerdicts
 
 SCHEMA: Literal[1] = 1
 LINES = ("cells", "floors", "ratios", "versions")
@@ -38,7 +38,7 @@ class Kept(_Frozen):
     bits: str
 
     @classmethod
-    def of(cls, scored: Scored) -> Self:
+    def of(cls, scored: CellVerdicts) -> Self:
         """From the verdicts of a finished cell."""
         packed = Verdicts.pack(scored.table)
         return cls(
@@ -46,9 +46,9 @@ class Kept(_Frozen):
             query=scored.query, flags=list(scored.flags), bits=packed.bits,
         )  # fmt: skip
 
-    def scored(self, name: str) -> Scored:
+    def scored(self, name: str) -> CellVerdicts:
         """Back to what a results folder would say."""
-        return Scored(name, self._table(), self.query, tuple(self.flags))
+        return CellVerdicts(name, self._table(), self.query, tuple(self.flags))
 
     def _table(self) -> Table:
         return Verdicts(episodes=self.episodes, n=self.n, bits=self.bits).unpack()

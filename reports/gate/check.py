@@ -15,13 +15,13 @@ from reports.gate.baseline import Baseline, Kept, read_baseline, write_baseline
 from reports.gate.judge import Judgement, Rules, judge, judge_ratios
 from reports.gate.outputs import junit, step_summary
 from reports.gate.performance import read_ratios
-from reports.tidy.verdicts import Scored, read_strictly, scored
+from reports.tidy.verdicts import CellVerdicts, read_strictly, scored
 
 
 class Measured(NamedTuple):
     """What there is now; None where nobody asked for it."""
 
-    cells: dict[str, Scored] | None
+    cells: dict[str, CellVerdicts] | None
     ratios: dict[str, float] | None
     versions: dict[str, str]
 
@@ -63,7 +63,7 @@ def check(path: Path, now: Measured, rules: Rules) -> Judgement:
     return judgement
 
 
-def _today(name: str, now: Mapping[str, Scored]) -> str:
+def _today(name: str, now: Mapping[str, CellVerdicts]) -> str:
     """What a cell is called now: baselines of before may name files with their folders."""
     bare = re.sub(r"=(?![\d.]+/[\d.]+[,\]])[^,\[\]]*[/\\]", "=", name)
     return bare if name not in now and bare in now else name

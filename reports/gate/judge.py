@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from benchmark.core.errors import UsageError
 from reports.statistics.paired import Change, change, holm
 from reports.tidy.text import visible
-from reports.tidy.verdicts import Scored
+from reports.tidy.verdicts import CellVerdicts
 
 Verdict = Literal["red", "missing", "improved", "unchanged", "new"]
 
@@ -45,7 +45,7 @@ class Judged(NamedTuple):
     change: Change | None = None
     p: float | None = None
     """After Holm's correction."""
-    pair: tuple[Scored, Scored] | None = None
+    pair: tuple[CellVerdicts, CellVerdicts] | None = None
     ratio: tuple[float, float] | None = None
     """A performance ratio, then and now."""
 
@@ -70,8 +70,8 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    before: Mapping[str, Scored],
-    after: Mapping[str, Scored],
+    before: Mapping[str, CellVerdicts],
+    after: Mapping[str, CellVerdicts],
     rules: Rules = RULES,
     floors: Mapping[str, float] | None = None,
 ) -> Judgement:
@@ -135,7 +135,7 @@ def _ratio(name: str, was: float, now: float, tolerance: float) -> Judged:
     return Judged(name, "red" if problems else better, problems, ratio=(was, now))
 
 
-def _refuse_other_images(pairs: Sequence[tuple[Scored, Scored]]) -> None:
+def _refuse_other_images(pairs: Sequence[tuple[CellVerdicts, CellVerdicts]]) -> None:
     wrong = [(was, now) for was, now in pairs if not was.pairs_with(now)]
     if wrong:
         was, now = wrong[0]
@@ -146,7 +146,7 @@ def _refuse_other_images(pairs: Sequence[tuple[Scored, Scored]]) -> None:
         )
 
 
-def _floors(floors: Mapping[str, float], cells: Mapping[str, Scored]) -> dict[str, float]:
+def _floors(floors: Mapping[str, float], cells: Mapping[str, CellVerdicts]) -> dict[str, float]:
     """The highest floor of each cell that has one."""
     found: dict[str, float] = {}
     for pattern, percent in floors.items():
@@ -163,7 +163,7 @@ def _floors(floors: Mapping[str, float], cells: Mapping[str, Scored]) -> dict[st
     return found
 
 
-def _below(now: Scored, floor: float | None) -> Sequence[str]:
+def _below(now: CellVerdicts, floor: float | None) -> Sequence[str]:
     value = 100 * float(now.table.mean())
     if floor is None or value >= floor:
         return ()
@@ -177,7 +177,7 @@ def _dropped(found: Change, p: float) -> str:
     )
 
 
-def _new_flags(was: Scored, now: Scored) -> list[str]:
+def _new_flags(was: CellVerdicts, now: CellVerdicts) -> list[str]:
     """Flags of a kind that was not there: what follows the colon is a measurement."""
     known = {flag.partition(":")[0] for flag in was.flags}
     return [

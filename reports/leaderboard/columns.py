@@ -38,7 +38,7 @@ class Track(NamedTuple):
     static: str | None
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A table cell. Texts are raw: the page escapes them."""
 
     column: Column
@@ -93,7 +93,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
     return found
 
 
-def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
+def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableCell]:
     """The cells of one row, whose lines of the board are given by K; no line is a hole."""
     any_line = next(iter(lines.values()))
     for column in wanted:
@@ -101,7 +101,7 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
         if column.name in ("defense", "training_passes", "flags"):
             yield _fact(column, any_line, lines)
         elif (line := lines.get(0 if k is None else k)) is None:
-            yield Cell(column, hole="not run" if column.name == "robust" else "")
+            yield TableCell(column, hole="not run" if column.name == "robust" else "")
         elif column.name == "rank":
             yield _rank(column, line)
         elif column.name == "size":
@@ -110,17 +110,17 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[Cell]:
             yield _number(column, line)
 
 
-def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> Cell:
+def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
     if column.name == "defense":
-        return Cell(column, visible(line.defense), visible(line.defense))
+        return TableCell(column, visible(line.defense), visible(line.defense))
     if column.name == "flags":
         found = sorted({flag for each in lines.values() for flag in each.flags})
         shown = [visible(flag, 160) for flag in found]
-        return Cell(column, str(len(found) or NONE), str(len(found)), note="; ".join(shown))
+        return TableCell(column, str(len(found) or NONE), str(len(found)), note="; ".join(shown))
     passes = line.training_passes
     if pd.isna(passes):
-        return Cell(column, note="not known")
-    return Cell(column, in_short(passes), f"{passes:.0f}", note=f"{passes:,.0f} passes")
+        return TableCell(column, note="not known")
+    return TableCell(column, in_short(passes), f"{passes:.0f}", note=f"{passes:,.0f} passes")
 
 
 def several(names: Sequence[str]) -> str:
@@ -129,30 +129,30 @@ def several(names: Sequence[str]) -> str:
     return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
 
 
-def _rank(column: Column, line: Any) -> Cell:
+def _rank(column: Column, line: Any) -> TableCell:
     if pd.isna(line.rank):
         kind = line.missing.partition(":")[0] if line.status == "done" else ""
-        return Cell(column, interval=kind, note=line.missing)
+        return TableCell(column, interval=kind, note=line.missing)
     places = f"{line.rank_low}{NONE}{line.rank_high}"
     if not line.tied:
-        return Cell(column, str(line.rank), str(line.rank), places)
+        return TableCell(column, str(line.rank), str(line.rank), places)
     note = f"no test tells it from {several(line.tied)}"
-    return Cell(column, f"{line.rank} \N{ALMOST EQUAL TO}", str(line.rank), places, note)
+    return TableCell(column, f"{line.rank} \N{ALMOST EQUAL TO}", str(line.rank), places, note)
 
 
-def _size(column: Column, line: Any) -> Cell:
+def _size(column: Column, line: Any) -> TableCell:
     if pd.isna(line.n):
-        return Cell(column)
+        return TableCell(column)
     seeds = f"{line.seeds} seeds" if line.seeds > 1 else ""
     value = f"{line.n * line.episodes}"
-    return Cell(column, f"{line.n} x {line.episodes}", value, seeds, line.note)
+    return TableCell(column, f"{line.n} x {line.episodes}", value, seeds, line.note)
 
 
-def _number(column: Column, line: Any) -> Cell:
+def _number(column: Column, line: Any) -> TableCell:
     value = getattr(line, column.name)
     if pd.isna(value):
         hole = line.missing or line.status if column.name == "robust" else ""
-        return Cell(column, hole=hole if line.status != "done" else "")
+        return TableCell(column, hole=hole if line.status != "done" else "")
     signed = column.name in SIGNED
     ends = getattr(line, f"{column.name}_interval", None)
     interval = _ends(Interval(*ends), signed) if isinstance(ends, tuple) else ""
@@ -163,7 +163,9 @@ def _number(column: Column, line: Any) -> Cell:
         interval = f"worst {percent(line.collateral_worst, signed=True)}"
     if column.name == "robust":
         track = _track(line)
-    return Cell(column, percent(value, signed=signed), f"{value:.6f}", interval, note, "", track)
+    return TableCell(
+        column, percent(value, signed=signed), f"{value:.6f}", interval, note, "", track
+    )
 
 
 def _ends(ends: Interval, signed: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.leaderboard.columns import Cell, cells, columns, several
+from reports.leaderboard.columns import TableCell, cells, columns, several
 from reports.leaderboard.rows import Row, board_rows
 from reports.leaderboard.table import COLUMNS
 from reports.leaderboard.threats import ALL
@@ -130,7 +130,7 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=place)
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: TableCell) -> str:
     if cell.hole:
         return f"incomplete: {cell.hole}"
     return f"{cell.text} ({cell.interval})" if cell.interval else cell.text

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports.leaderboard.columns import Cell, Column, cells, columns
+from reports.leaderboard.columns import Column, TableCell, cells, columns
 from reports.leaderboard.detail import Detail, detail
 from reports.leaderboard.images import albums
 from reports.leaderboard.rows import Row, board_rows
@@ -30,7 +30,7 @@ class View(NamedTuple):
     number: int
     threat: str
     row: Row
-    cells: list[Cell]
+    cells: list[TableCell]
 
 
 class Section(NamedTuple):

@@ -19,7 +19,7 @@ def table(tried: Iterable[Any], chosen: Collection[tuple[Any, ...]]) -> Table:
     """A row for each of `tried`, the most robust first within a defense.
 
     Args:
-        tried: with the fields of `benchmark.cli.tuning.Tried`.
+        tried: with the fields of `benchmark.cli.tuning.Trial`.
         chosen: (defense, method, steps, lr) of those to mark.
     """
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -20,7 +20,7 @@ WIDEST = 160
 """Letters of a cell's name that are shown."""
 
 
-class Scored(NamedTuple):
+class CellVerdicts(NamedTuple):
     """The verdicts of a cell under which it is compared."""
 
     name: str
@@ -38,7 +38,7 @@ class Scored(NamedTuple):
         """The name in one harmless line."""
         return visible(self.name, WIDEST)
 
-    def pairs_with(self, other: Scored) -> bool:
+    def pairs_with(self, other: CellVerdicts) -> bool:
         """Whether both are of the same images, the same number of draws and the same strength."""
         strengths = {self.options, other.options} - {None}
         same = self.query == other.query and self.table.shape == other.table.shape
@@ -66,7 +66,7 @@ def read_strictly(folder: Path) -> list[Record]:
     return shareable(loaded.records)
 
 
-def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
+def scored(records: Iterable[Record], source: str) -> dict[str, CellVerdicts]:
     """The done cells on test images by name, and each trained model's clean accuracy beside them.
 
     Of several records of one cell the one on most images and episodes counts, as in all tables: a
@@ -77,7 +77,7 @@ def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
             models under one name. They come from two machines or two trainings, and nobody can say
             which of them to judge.
     """
-    found: dict[str, Scored] = {}
+    found: dict[str, CellVerdicts] = {}
     for record in records:
         if record.cell.split == "test":
             for one in _of(record):
@@ -90,24 +90,24 @@ def scored(records: Iterable[Record], source: str) -> dict[str, Scored]:
     return found
 
 
-def _of(record: Record) -> Iterator[Scored]:
+def _of(record: Record) -> Iterator[CellVerdicts]:
     tables = unpacked(record)
     if tables is None:
         return
     cell = record.cell
     trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
     model = trained, record.fingerprint.get("weights", "")
-    yield Scored(f"{trained}/clean", tables.clean_before, record.query, model=model)
+    yield CellVerdicts(f"{trained}/clean", tables.clean_before, record.query, model=model)
     flags = tuple(sorted(record.all_flags))
-    yield Scored(str(cell), tables.robust, record.query, flags, options(record), model)
+    yield CellVerdicts(str(cell), tables.robust, record.query, flags, options(record), model)
 
 
-def _evidence(one: Scored) -> tuple[int, int]:
+def _evidence(one: CellVerdicts) -> tuple[int, int]:
     episodes, n = one.table.shape
     return n, episodes
 
 
-def _agree(one: Scored, other: Scored, source: str) -> None:
+def _agree(one: CellVerdicts, other: CellVerdicts, source: str) -> None:
     if one.query != other.query or not np.array_equal(one.table, other.table):
         changed = "data" if one.query != other.query else "verdicts"
         raise UsageError(
@@ -117,9 +117,9 @@ def _agree(one: Scored, other: Scored, source: str) -> None:
         )
 
 
-def _check_models(found: Iterable[Scored], source: str) -> None:
+def _check_models(found: Iterable[CellVerdicts], source: str) -> None:
     """UsageError if cells of one trained model by name are of two by weights."""
-    known: dict[str, Scored] = {}
+    known: dict[str, CellVerdicts] = {}
     for one in found:
         name, weights = one.model
         first = known.setdefault(name, one)

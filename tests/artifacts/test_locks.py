@@ -15,7 +15,7 @@ from own_models import Team, fill_with
 from tiny_runs import prepare, run, tiny_plan
 
 from benchmark.artifacts import locks
-from benchmark.artifacts.locks import alone, claim
+from benchmark.artifacts.locks import exclusive, try_lock
 from benchmark.execution import loading, queue
 
 PLAN = {"attacks": "pgd_linf[steps=3],uniform_noise,fgsm", "shots": [0, 1]}
@@ -52,11 +52,11 @@ def heard():
 
 def test_a_claim_is_held_by_one(tmp_path):
     lines, note = heard()
-    first = claim(tmp_path, "group", note)
-    assert claim(tmp_path, "group", note) is None
-    assert claim(tmp_path, "other", note) is not None
+    first = try_lock(tmp_path, "group", note)
+    assert try_lock(tmp_path, "group", note) is None
+    assert try_lock(tmp_path, "other", note) is not None
     first.release()
-    assert claim(tmp_path, "group", note) is not None
+    assert try_lock(tmp_path, "group", note) is not None
     assert not lines
 
 
@@ -67,13 +67,13 @@ def test_a_claim_ends_with_its_process(tmp_path):
     )  # fmt: skip
     with other:
         assert other.stdout.readline() == "True\n"
-        assert claim(tmp_path, "group", print) is None
+        assert try_lock(tmp_path, "group", print) is None
         other.send_signal(signal.SIGKILL)
-    assert claim(tmp_path, "group", print) is not None
+    assert try_lock(tmp_path, "group", print) is not None
 
 
 def test_names_cannot_leave_the_folder(tmp_path):
-    held = claim(tmp_path / "in", "../../out[eps=8/255]", print)
+    held = try_lock(tmp_path / "in", "../../out[eps=8/255]", print)
     assert held is not None  # some versions of filelock take the file away when nobody holds it
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert file.parent == tmp_path / "in" / ".locks"
@@ -92,7 +92,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, number)
     assert done.ended == {"done": 1}
     lines, note = done.log.notes, done.log.note
     for _ in range(3):
-        assert claim(tmp_path, "group", note) is not None
+        assert try_lock(tmp_path, "group", note) is not None
     assert len(lines) == 1
     assert "cannot be locked" in lines[0]
     assert "one run at a time" in lines[0]
@@ -107,7 +107,7 @@ def test_what_another_run_holds_comes_last_and_is_found_done(team, tmp_path, mon
     assert first.ended == {"skipped": 1}
     plan = tiny_plan(**PLAN)
     theirs = [cell for cell in plan.cells if cell.attack == "pgd_linf[steps=3]"]
-    held = claim(tmp_path, loading.group_name(theirs[0]), print)
+    held = try_lock(tmp_path, loading.group_name(theirs[0]), print)
     ended = []
 
     def meanwhile(_seconds):
@@ -162,9 +162,9 @@ def test_one_run_trains_and_the_other_waits_for_it(tmp_path, monkeypatch):
 
 
 def test_a_lock_is_given_back_when_training_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), alone(tmp_path, "model", print, "training"):
+    with pytest.raises(ZeroDivisionError), exclusive(tmp_path, "model", print, "training"):
         _ = 1 / 0
-    assert claim(tmp_path, "model", print) is not None
+    assert try_lock(tmp_path, "model", print) is not None
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from torch import nn
 
 from attacks import ATTACKS
 from attacks.autoattack.autoattack import AutoAttackL2, AutoAttackLinf
-from attacks.autoattack.stage import Part
+from attacks.autoattack.stage import Stage
 from attacks.build import build_attack, strengths_of
 from attacks.engine.search import Search
 from benchmark.contracts.toys import conv_net, some_images
-from benchmark.core.model_batch import Stacked
+from benchmark.core.model_batch import ModelBatch
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
 from benchmark.evaluation.precision import LowPrecision
@@ -26,7 +26,7 @@ from benchmark.evaluation.verdicts import Meter, correct, run_attack
 CUT = {"iterations": 5, "targets": 3, "queries": 120}
 ENSEMBLES = {"linf": AutoAttackLinf, "l2": AutoAttackL2}
 EPS = {"linf": 0.02, "l2": 0.12}
-NAMES = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name), Part)]
+NAMES = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name), Stage)]
 
 
 def cut(name):
@@ -107,10 +107,10 @@ def test_adapted_models_are_attacked_together_as_alone(name):
     ]  # fmt: skip
     rng, attack = dealt(range(60), "together"), cut(name)
     with torch.no_grad():
-        together = Stacked.of(model, adapted, 20)
+        together = ModelBatch.of(model, adapted, 20)
         found = broken(attack, together, batch.repeat(3), rng=rng)
         for index, rows in enumerate(torch.arange(60).split(20)):
-            alone = Stacked.of(model, adapted[index : index + 1], 20)
+            alone = ModelBatch.of(model, adapted[index : index + 1], 20)
             assert torch.equal(broken(attack, alone, batch, rng=rng.take(rows)), found[rows])
     assert 5 < int(found.sum()) < 60
 

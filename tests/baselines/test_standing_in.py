@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from benchmark.adaptation.adapt import distances, task_gradients, with_parameters
-from benchmark.core.model_batch import Stacked, owner_of, stack
+from benchmark.core.model_batch import ModelBatch, owner_of, stack
 from benchmark.core.types import Batch
 
 
@@ -95,7 +95,7 @@ def test_gradients_at_the_parameters_are_those_of_the_twin(kind):
 @pytest.mark.parametrize("kind", MEMBERS)
 def test_gradients_at_the_images_are_those_of_each_model_alone(kind):
     (model, many), shown = drawn(kind, 2), batch(8)
-    stacked = Stacked(model, stack(many), torch.tensor([0] * 4 + [1] * 4))
+    stacked = ModelBatch(model, stack(many), torch.tensor([0] * 4 + [1] * 4))
     found = slope(stacked, shown)
     for index, rows in enumerate((torch.arange(4), torch.arange(4, 8))):
         alone = slope(with_parameters(model, many[index]), shown.take(rows))

@@ -10,7 +10,7 @@ from own_models import Team, fill_with, same
 from tiny_runs import prepare, run, tiny_plan
 from tuned_choice import CHOICE, DEFENSE
 
-from benchmark.cli.tuning import VALIDATION, Grid, Tried, choose, doubts, overlap, tuning_plan
+from benchmark.cli.tuning import VALIDATION, Grid, Trial, choose, doubts, overlap, tuning_plan
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.data import load, splits
@@ -92,7 +92,7 @@ def test_several_processes_give_the_records_of_one(tmp_path):
 
 
 def tried(robust, drop=0.0, steps=1, lr=0.1, clean=0.9):
-    return Tried("d", "head", steps, lr, robust, (0.0, 1.0), clean, 0.3, drop)
+    return Trial("d", "head", steps, lr, robust, (0.0, 1.0), clean, 0.3, drop)
 
 
 def test_the_most_robust_wins_among_those_that_cost_little():

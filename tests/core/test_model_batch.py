@@ -12,8 +12,8 @@ from benchmark.adaptation.adapt import adapt, adapt_all, alike, as_one
 from benchmark.adaptation.parameters import trainable
 from benchmark.contracts.toys import conv_net
 from benchmark.core import model_batch
-from benchmark.core.model_access import rows_of
-from benchmark.core.model_batch import Stacked, side_by_side
+from benchmark.core.model_access import select_rows
+from benchmark.core.model_batch import ModelBatch, side_by_side
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
 from benchmark.evaluation.precision import in_precision
@@ -100,11 +100,11 @@ def test_a_stack_answers_for_each_model(name, method, small, monkeypatch):
         for one in some_models(name, method)[-1]
     ]
     everyone = as_one(adapted, 4)
-    assert isinstance(everyone, Stacked)
+    assert isinstance(everyone, ModelBatch)
     rows = torch.tensor([0, 1, 2, 5, 6, 12, 13, 14, 15])  # 3 of the first, 2, none, 4
     images = torch.rand(len(rows), *SHAPES[name], generator=stream("rows")).double()
     images.requires_grad_()
-    logits = rows_of(everyone, rows)(images)
+    logits = select_rows(everyone, rows)(images)
     (gradient,) = torch.autograd.grad(logits.square().sum(), images)
     for place, row in enumerate(rows.tolist()):
         image = images[place : place + 1].detach().requires_grad_()
@@ -143,7 +143,7 @@ def test_attacking_all_at_once_gives_each_models_verdicts(attack):
 def test_the_state_hash_sees_the_stacked_parameters():
     _, _, _, adapted = some_models("small_cnn")
     before = state_hash(as_one(adapted, 2))
-    assert before == state_hash(rows_of(as_one(adapted, 2), torch.tensor([1])))
+    assert before == state_hash(select_rows(as_one(adapted, 2), torch.tensor([1])))
     adapted[2].parameters["network.head.bias"].add_(1)
     assert state_hash(as_one(adapted, 2)) != before
 
@@ -196,7 +196,7 @@ def test_every_pass_of_a_stack_is_counted(precision):
     model, meter = in_precision(as_one(adapted, 3), precision), Meter()
     with metered(model, meter):
         images = torch.rand(2, 1, 8, 8).requires_grad_()
-        logits = rows_of(model, torch.tensor([0, 4]))(images)
+        logits = select_rows(model, torch.tensor([0, 4]))(images)
         torch.autograd.grad(logits.sum(), images)
     assert (meter.forwards, meter.backwards) == (2, 2)
 
@@ -211,5 +211,5 @@ def test_a_stack_is_judged_in_float32():
     assert again.target == state_hash(exact)
     broken = Batch(again.images, batch.labels[correct(exact, batch)])
     rows = correct(exact, batch).nonzero().flatten()
-    still = rows_of(exact, rows)(broken.images).argmax(dim=1) == broken.labels
+    still = select_rows(exact, rows)(broken.images).argmax(dim=1) == broken.labels
     assert torch.equal(found[rows], still)

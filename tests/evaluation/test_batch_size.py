@@ -9,16 +9,16 @@ from torch import nn
 from attacks.autoattack.square import SquareLinf
 from attacks.gradient import PGDLinf
 from benchmark.evaluation import batch_size
-from benchmark.evaluation.batch_size import FEWER, MOST, kept_for_the_way_back, pieces_for
+from benchmark.evaluation.batch_size import FEWER, MAX_BATCH, activation_bytes, pieces_for
 from benchmark.evaluation.verdicts import frozen
 
 
 def test_what_a_pass_keeps_is_measured():
     """ReLU keeps its answers, a frozen linear layer nothing that grows with the images."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    assert kept_for_the_way_back(frozen(net), torch.rand(9, 1, 8, 8)) == 32 * 4
-    assert kept_for_the_way_back(net, torch.rand(9, 1, 8, 8)) == (32 + 64 + 32) * 4
-    assert kept_for_the_way_back(nn.Flatten(), torch.rand(9, 1, 8, 8)) == 0
+    assert activation_bytes(frozen(net), torch.rand(9, 1, 8, 8)) == 32 * 4
+    assert activation_bytes(net, torch.rand(9, 1, 8, 8)) == (32 + 64 + 32) * 4
+    assert activation_bytes(nn.Flatten(), torch.rand(9, 1, 8, 8)) == 0
 
 
 def test_a_model_that_does_not_answer_a_few_images_is_attacked_all_the_same():
@@ -46,7 +46,7 @@ def test_as_many_as_fit_go_at_once(monkeypatch, room, passes, expected):
     monkeypatch.setitem(batch_size.ROOM, "cpu", room)
     monkeypatch.setattr(batch_size, "TINY", 0)
     monkeypatch.setattr(PGDLinf, "passes", passes)
-    assert MOST["cpu"] == 500
+    assert MAX_BATCH["cpu"] == 500
     net = frozen(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
     found = pieces_for(PGDLinf(0.1), net, torch.rand(1500, 1, 8, 8))
     assert [len(rows) for rows in found] == expected

@@ -17,7 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, split
 from benchmark.core.streams import Streams
 from benchmark.plan.matrix import defense_texts, make_plan
-from benchmark.plan.request import Part, Suite, make_request, read_suite, suites
+from benchmark.plan.request import Suite, SuiteSection, make_request, read_suite, suites
 from benchmark.results.records import Cell
 
 NOTHING = make_request({})
@@ -117,7 +117,10 @@ def test_sequence_has_the_same_attacks_in_two_orders():
 
 PARTS = Suite(
     description="", defenses="standard", shots=[0], limit=9, attack={"fgsm": {"limit": 5}},
-    part=[Part(attacks="fgsm"), Part(attacks="fgsm,fgm_l2", defenses="pgd_at,standard", limit=7)],
+    part=[
+        SuiteSection(attacks="fgsm"),
+        SuiteSection(attacks="fgsm,fgm_l2", defenses="pgd_at,standard", limit=7),
+    ],
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from report_records import outcome, record
 
 from benchmark.results.store import write_record
-from reports.tidy.verdicts import Scored
+from reports.tidy.verdicts import CellVerdicts
 
 TRAINED = "digits/small_cnn/standard/s0"
 CELL = f"{TRAINED}/pgd_linf/k00"
@@ -50,4 +50,4 @@ def folder(path, records):
 
 def cell(table, name=CELL, query="q0", flags=()):
     """What the gate sees of a record."""
-    return Scored(name, table, query, tuple(flags))
+    return CellVerdicts(name, table, query, tuple(flags))

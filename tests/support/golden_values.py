@@ -65,7 +65,7 @@ def attack(name: str) -> tuple[int, dict]:
 def defense(name: str) -> tuple[int, dict]:
     """How far a short training moves the weights, and what the network answers after it."""
     _, made = build_defense(name)
-    subject = defense_probe.Subject(defense_probe.cheaper(made, {}), "digits", {})
+    subject = defense_probe.DefenseUnderTest(defense_probe.cheaper(made, {}), "digits", {})
     before = defense_probe.network_for("digits").state_dict()
     after = subject.trained.model.state_dict()
     moved = [(after[key].float() - before[key].float()).norm() for key in sorted(before)]
