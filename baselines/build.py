@@ -15,7 +15,7 @@ from torch import nn
 from baselines import DEFENSES
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, build
-from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Trained
+from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Split, Trained
 from benchmark.identity.user_file import home_of, load
 
 
@@ -43,7 +43,7 @@ class GivenModel(Defense):
         return self.declared
 
     def fit(
-        self, network: nn.Module, train_split: Any, strengths: Mapping[str, Any],
+        self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],
         progress: Progress, rng: torch.Generator,
     ) -> Trained:  # fmt: skip
         """The given model; nothing is trained and `network` is not used."""

@@ -14,8 +14,7 @@ from torch import nn
 from baselines import DEFENSES
 from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.types import Attack, Defense, Family, Progress, Trained
-from benchmark.data.splits import Split
+from benchmark.core.types import Attack, Defense, Family, Progress, Split, Trained
 
 
 @DEFENSES.register

@@ -28,8 +28,7 @@ from baselines.training.ledger import Ledger
 from baselines.training.loop import RAMP, Loss, Schedule, classification_loss, train
 from baselines.training.resumable_progress import ResumableProgress
 from benchmark.adaptation.adapt import inner_update
-from benchmark.core.types import Attack, Batch, Defense, Progress, Trained
-from benchmark.data.splits import Split
+from benchmark.core.types import Attack, Batch, Defense, Progress, Split, Trained
 
 __all__ = ["MetaAdv", "construct_adv_task_set", "inner_update", "meta_test", "meta_train"]
 

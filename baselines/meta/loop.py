@@ -25,8 +25,7 @@ from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.step_sizes import attach
 from benchmark.core.errors import AuditError
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Progress
-from benchmark.data.splits import Split
+from benchmark.core.types import Attack, Batch, Progress, Split
 from benchmark.evaluation.verdicts import Meter, frozen, survives
 from benchmark.results.records import Budget
 

@@ -18,8 +18,7 @@ from baselines.meta.tasks import Task, construct_adv_task_set
 from baselines.training.ledger import Ledger
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
-from benchmark.core.types import Attack
-from benchmark.data.splits import Split
+from benchmark.core.types import Attack, Split
 from benchmark.evaluation.verdicts import frozen
 
 LEAST = 1e-6

@@ -16,8 +16,7 @@ from baselines.training.ledger import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import number, options_of
-from benchmark.core.types import Attack
-from benchmark.data.splits import Split
+from benchmark.core.types import Attack, Split
 
 SCALED = ("eps", "degrees", "shift")
 """The options that a strength multiplies."""

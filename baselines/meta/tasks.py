@@ -13,8 +13,8 @@ from baselines.training.ledger import Ledger
 from benchmark.adaptation.adapt import with_parameters
 from benchmark.core.model_batch import ModelBatch, Parameters, unstack
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch
-from benchmark.data.splits import Split, balanced
+from benchmark.core.types import Attack, Batch, Split
+from benchmark.data.splits import balanced
 from benchmark.evaluation.verdicts import frozen, metered
 
 

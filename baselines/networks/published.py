@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.core.errors import UsageError
-from benchmark.data.splits import Shape
+from benchmark.core.types import Shape
 
 
 def expect_shape(name: str, shape: Shape, expected: Shape) -> None:

@@ -11,7 +11,7 @@ from baselines.networks.published import LeNet5, PlainResNet, ResNet20, expect_s
 from baselines.networks.wide_resnet import WideResNet
 from benchmark.core.errors import unknown
 from benchmark.core.seeding import global_state
-from benchmark.data.splits import Shape
+from benchmark.core.types import Shape
 
 
 class Normalise(nn.Module):

@@ -19,8 +19,8 @@ from baselines.training.ledger import Ledger
 from baselines.training.resumable_progress import ResumableProgress
 from baselines.training.snapshot import State, keep, restore
 from benchmark.core.errors import AuditError
-from benchmark.core.types import Batch, Progress
-from benchmark.data.splits import Split, minibatches
+from benchmark.core.types import Batch, Progress, Split
+from benchmark.data.splits import minibatches
 from benchmark.evaluation.verdicts import metered
 
 Loss = Callable[[nn.Module, Batch], Tensor]

@@ -15,8 +15,7 @@ from baselines.training.loop import RAMP, Loss, Schedule, train
 from baselines.training.resumable_progress import ResumableProgress
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Defense, Progress, Trained
-from benchmark.data.splits import Split
+from benchmark.core.types import Defense, Progress, Split, Trained
 
 
 @dataclass(frozen=True)

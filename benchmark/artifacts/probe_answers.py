@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.seeding import global_state, stream
-from benchmark.data.splits import Dataset, Split
+from benchmark.core.types import Split
+from benchmark.data.splits import Dataset
 from benchmark.results.answers import Answers, same
 
 OF_EACH = 8

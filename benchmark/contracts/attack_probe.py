@@ -14,8 +14,7 @@ from benchmark.contracts.toys import LinearTask, conv_net, linear_task, some_ima
 from benchmark.core.seeding import global_hash, global_state, stream
 from benchmark.core.specs import options_of
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Goal, NormBall
-from benchmark.data.splits import Shape
+from benchmark.core.types import Attack, Batch, Goal, NormBall, Shape
 from benchmark.evaluation.verdicts import Meter, correct, run_attack, state_hash
 
 CLASSES = 10

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.seeding import global_state, stream
-from benchmark.core.types import Batch, NormBall
-from benchmark.data.splits import Shape
+from benchmark.core.types import Batch, NormBall, Shape
 
 SIDE = 8
 HOPELESS = -50.0

@@ -8,17 +8,19 @@ lives inside the network. `rng` is always the last argument and always passed: a
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.schema import Effort
+from benchmark.core.schema import Effort, short_hash
 from benchmark.core.streams import Streams
 
 Family = Literal[
@@ -60,6 +62,54 @@ class Batch(NamedTuple):
         """The batch so many times over, one after the other."""
         images = self.images.repeat(times, *[1] * (self.images.dim() - 1))
         return Batch(images, self.labels.repeat(times))
+
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images, kept compact: `raw` is uint8 in [0, 255] or float32 in [0, 1], NCHW."""
+
+    raw: Tensor
+    labels: Tensor
+    ids: Tensor
+    """Where each image stands in the published data: int64, distinct across the splits."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height, width of one image."""
+        channels, height, width = self.raw.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def hash(self) -> str:
+        """Changes with any pixel, label, id or their order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.raw, self.labels, self.ids):
+            digest.update(part.contiguous().numpy().data)
+        return short_hash(self.raw.dtype, tuple(self.raw.shape), digest.hexdigest())
+
+    def images(self, indices: Tensor | slice = slice(None)) -> Tensor:
+        """Float32 images in [0, 1] at `indices` of this split."""
+        raw = self.raw[indices]
+        return raw.float().div_(255) if raw.dtype == torch.uint8 else raw.clone()
+
+    def batch(self, indices: Tensor | slice = slice(None)) -> Batch:
+        """Images and labels at `indices` of this split; all of them by default."""
+        return Batch(self.images(indices), self.labels[indices])
+
+    def take(self, indices: Tensor | slice) -> Split:
+        """The split of the images at `indices`, in that order."""
+        return Split(self.raw[indices], self.labels[indices], self.ids[indices])
+
+    def first(self, n: int | None) -> Split:
+        """The first `n` images, or all if there are fewer or `n` is None."""
+        return self.take(slice(n))
 
 
 class Threat(ABC):
@@ -226,7 +276,7 @@ class Defense(ABC):
 
     @abstractmethod
     def fit(
-        self, network: nn.Module, train: Any, strengths: Mapping[str, Any], progress: Progress,
-        rng: torch.Generator,
+        self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],
+        progress: Progress, rng: torch.Generator,
     ) -> Trained:  # fmt: skip
-        """Train `network` on the split `train` (`benchmark.data.splits.Split`)."""
+        """Train `network` on the images of `train_split`."""

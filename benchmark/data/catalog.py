@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.core.types import Shape
 from benchmark.data.readers import Arrays, parse_cifar, parse_idx, parse_svhn
-from benchmark.data.splits import Shape
 from benchmark.results.sizes import SIZES, Sizes
 
 Files = Mapping[str, str]

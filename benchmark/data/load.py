@@ -20,9 +20,10 @@ import torch
 
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.seeding import stream
+from benchmark.core.types import Split
 from benchmark.data.catalog import DATASETS, Facts, Files
 from benchmark.data.readers import read_published
-from benchmark.data.splits import Dataset, Split, balanced, check_images, check_labels, join
+from benchmark.data.splits import Dataset, balanced, check_images, check_labels, join
 
 
 def load(name: str, data_dir: Path | None, download: bool, seed: int) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,54 +13,7 @@ from torch import Tensor
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.schema import short_hash
 from benchmark.core.seeding import stream
-from benchmark.core.types import Batch
-
-Shape = tuple[int, int, int]
-"""Channels, height, width."""
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled images, kept compact: `raw` is uint8 in [0, 255] or float32 in [0, 1], NCHW."""
-
-    raw: Tensor
-    labels: Tensor
-    ids: Tensor
-    """Where each image stands in the published data: int64, distinct across the splits."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def shape(self) -> Shape:
-        """Channels, height, width of one image."""
-        channels, height, width = self.raw.shape[1:]
-        return channels, height, width
-
-    @cached_property
-    def hash(self) -> str:
-        """Changes with any pixel, label, id or their order."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.raw, self.labels, self.ids):
-            digest.update(part.contiguous().numpy().data)
-        return short_hash(self.raw.dtype, tuple(self.raw.shape), digest.hexdigest())
-
-    def images(self, indices: Tensor | slice = slice(None)) -> Tensor:
-        """Float32 images in [0, 1] at `indices` of this split."""
-        raw = self.raw[indices]
-        return raw.float().div_(255) if raw.dtype == torch.uint8 else raw.clone()
-
-    def batch(self, indices: Tensor | slice = slice(None)) -> Batch:
-        """Images and labels at `indices` of this split; all of them by default."""
-        return Batch(self.images(indices), self.labels[indices])
-
-    def take(self, indices: Tensor | slice) -> Split:
-        """The split of the images at `indices`, in that order."""
-        return Split(self.raw[indices], self.labels[indices], self.ids[indices])
-
-    def first(self, n: int | None) -> Split:
-        """The first `n` images, or all if there are fewer or `n` is None."""
-        return self.take(slice(n))
+from benchmark.core.types import Batch, Shape, Split
 
 
 def join(splits: Sequence[Split]) -> Split:

@@ -11,8 +11,8 @@ from benchmark.artifacts.examples import AdversarialExamples, AttackRequest, Exa
 from benchmark.artifacts.models import Model
 from benchmark.artifacts.settings import RunSettings
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Defense
-from benchmark.data.splits import Dataset, Split, support_and_query
+from benchmark.core.types import Attack, Batch, Defense, Split
+from benchmark.data.splits import Dataset, support_and_query
 from benchmark.evaluation.precision import in_precision
 from benchmark.evaluation.verdicts import Meter
 from benchmark.results.records import Cell

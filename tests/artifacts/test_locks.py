@@ -23,8 +23,8 @@ TEAMS = [Team("here"), Team("processes", 1)]
 HOLDER = """
 import sys
 from pathlib import Path
-from benchmark.artifacts.locks import claim
-held = claim(Path(sys.argv[1]), "group", print)
+from benchmark.artifacts.locks import try_lock
+held = try_lock(Path(sys.argv[1]), "group", print)
 print(held.lock is not None, flush=True)
 input()
 """

@@ -19,8 +19,8 @@ from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec
+from benchmark.core.types import Split
 from benchmark.data import load
-from benchmark.data.splits import Split
 from benchmark.evaluation.verdicts import frozen
 
 SMALL = MetaSettings(tasks=2, shots=1, query=2, inner_steps=2)

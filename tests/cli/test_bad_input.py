@@ -13,8 +13,8 @@ import torch
 
 from baselines.networks.zoo import build_network
 from benchmark.core.seeding import stream
+from benchmark.core.types import Split
 from benchmark.data import load
-from benchmark.data.splits import Split
 from benchmark.protocol import group as runner
 from benchmark.results import store
 from benchmark.results.store import read_records

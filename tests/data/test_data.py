@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits
 
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.seeding import stream
+from benchmark.core.types import Split
 from benchmark.data import load
 from benchmark.data.catalog import DATASETS, Facts
 from benchmark.data.splits import (
-    Split,
     check_batch,
     check_disjoint,
     draw_support,

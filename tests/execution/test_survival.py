@@ -1,6 +1,7 @@
 """Killed at random, or twice at once: what was finished stays, and the end is right.
 
-REATTACK_KILLS=50 makes the loop of kills as long as that, and runs it with two processes as well.
+REATTACK_KILLS=50 makes the loop of kills as long as that, and runs it with two processes and on a Ray
+of its own as well.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ class Folder:
         root.mkdir(exist_ok=True)
         (root / "sitecustomize.py").write_text(SPY)
 
-    def start(self, jobs: int = 1) -> subprocess.Popen:
+    def start(self, jobs: int = 1, executor: str = "auto") -> subprocess.Popen:
         seeds = ",".join(map(str, SEEDS))
         words = (
             f"run --defense standard[epochs=1] --attacks {ATTACKS} --shots 0,1,2 --episodes 1 "
-            f"--limit 20 --seeds {seeds} --jobs {jobs} --threads 1 --quiet --results"
+            f"--limit 20 --seeds {seeds} --jobs {jobs} --executor {executor} --threads 1 --quiet --results"
         )
         path = os.pathsep.join([str(self.root), os.getcwd(), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
@@ -65,9 +66,9 @@ class Folder:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
-    def end(self, jobs: int = 1) -> None:
+    def end(self, jobs: int = 1, executor: str = "auto") -> None:
         """Let a run come to its end: silent, exit code 0."""
-        run = self.start(jobs)
+        run = self.start(jobs, executor)
         assert (*run.communicate(), run.returncode) == ("", "", 0)
 
     def begun(self) -> list[str]:
@@ -116,16 +117,18 @@ def wait_and_kill(run: subprocess.Popen, folder: Folder, dice: random.Random) ->
 
 @slow
 @posix
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_kills_at_random_lose_at_most_the_cells_in_flight(tmp_path, undisturbed, jobs):
+@pytest.mark.parametrize(("jobs", "executor"), [(1, "auto"), (2, "auto"), (2, "ray")])
+def test_kills_at_random_lose_at_most_the_cells_in_flight(tmp_path, undisturbed, jobs, executor):
     """A worker does not wait until the driver has written a cell: there, it is a group of cells."""
     if jobs > 1 and "REATTACK_KILLS" not in os.environ:
         pytest.skip("only where REATTACK_KILLS is set")
+    if executor == "ray":
+        pytest.importorskip("ray", reason="needs the extra `ray`")
     dice, folder = random.Random(jobs), Folder(tmp_path)
     killed = lost = busy = 0
     for _ in range(KILLS):
         before, begun_before = folder.contents(), len(folder.begun())
-        was = wait_and_kill(folder.start(jobs), folder, dice)
+        was = wait_and_kill(folder.start(jobs, executor), folder, dice)
         after, begun = folder.contents(), folder.begun()[begun_before:]
         assert {path: after.get(path) for path in before} == before, "finished is finished"
         now = {str(made.cell) for made in read_records(folder.results).records}
@@ -137,11 +140,11 @@ def test_kills_at_random_lose_at_most_the_cells_in_flight(tmp_path, undisturbed,
         killed, lost, busy = killed + was, lost + len(unfinished), busy + bool(begun)
     litter = folder.litter()
     print(
-        f"jobs {jobs}: {killed} kills, {busy} in mid-work, {lost} cells lost in flight, "
+        f"{executor}, jobs {jobs}: {killed} kills, {busy} in mid-work, {lost} cells lost in flight, "
         f"{len(folder.contents())} records before the last run, {len(litter)} half files"
     )
     assert busy > 0
-    folder.end(jobs)
+    folder.end(jobs, executor)
     assert folder.recorded() == undisturbed
     assert len(folder.begun()) == len(undisturbed) + lost, "nothing ran twice but what was lost"
 
