@@ -1,7 +1,7 @@
 """Killed at random, or twice at once: what was finished stays, and the end is right.
 
-REATTACK_KILLS=50 makes the loop of kills as long as that, and runs it with two processes and on a Ray
-of its own as well.
+REATTACK_KILLS=50 makes the loop of kills as long as that, and runs it with two processes and on a
+Ray of its own as well.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Folder:
         seeds = ",".join(map(str, SEEDS))
         words = (
             f"run --defense standard[epochs=1] --attacks {ATTACKS} --shots 0,1,2 --episodes 1 "
-            f"--limit 20 --seeds {seeds} --jobs {jobs} --executor {executor} --threads 1 --quiet --results"
+            f"--limit 20 --seeds {seeds} --jobs {jobs} --executor {executor} --threads 1 --quiet "
+            "--results"
         )
         path = os.pathsep.join([str(self.root), os.getcwd(), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
