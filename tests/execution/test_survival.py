@@ -141,7 +141,7 @@ def test_kills_at_random_lose_at_most_the_cells_in_flight(tmp_path, undisturbed,
         killed, lost, busy = killed + was, lost + len(unfinished), busy + bool(begun)
     litter = folder.litter()
     print(
-        f"{executor}, jobs {jobs}: {killed} kills, {busy} in mid-work, {lost} cells lost in flight, "
+        f"{executor}, jobs {jobs}: {killed} kills, {busy} in mid-work, {lost} cells lost, "
         f"{len(folder.contents())} records before the last run, {len(litter)} half files"
     )
     assert busy > 0
