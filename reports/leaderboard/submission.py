@@ -13,7 +13,7 @@ from benchmark.core.errors import UsageError
 from benchmark.results.sealing import parse
 from reports.leaderboard.exports import FORMAT, SCHEMA, as_json
 from reports.statistics.scores import QUANTITIES
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.text import visible
 
 CLAIMED = (*QUANTITIES, "unseen", "worst", "autoattack")

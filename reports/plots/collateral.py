@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reports.tidy.frame import rows
-from reports.tidy.lines import by_family
+from reports.tidy.rows import by_family
 from reports.tidy.text import drawable
 
 LOSS, GAIN, INK, FAINT = "#B04A00", "#00558A", "#333333", "#AAAAAA"

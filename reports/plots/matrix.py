@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from reports.tidy.frame import rows
-from reports.tidy.lines import by_family
+from reports.tidy.rows import by_family
 from reports.tidy.text import drawable
 
 COLOURS = "Blues"

@@ -10,7 +10,7 @@ import pandas as pd
 from reports.statistics.continual import METRICS
 from reports.statistics.intervals import Interval
 from reports.tidy.frame import THEN, rows
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.sequences import Collateral, collateral
 from reports.tidy.text import grid, markdown, percent
 

@@ -10,7 +10,7 @@ import pandas as pd
 from reports.summary.collateral import changed_others, shown_sections
 from reports.tidy.aggregate import Views
 from reports.tidy.frame import rows
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.sequences import Collateral, collateral
 from reports.tidy.text import grid, markdown, percent
 from reports.tidy.training_cost import COSTS, KEY, training_costs
