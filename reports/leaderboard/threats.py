@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from reports.tidy.escape import visible
 from reports.tidy.rows import ResultRow, result_rows
-from reports.tidy.text import visible
 
 ALL = "all"
 """The threat that is every attack; the others are the norms of the records."""

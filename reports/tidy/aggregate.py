@@ -11,10 +11,10 @@ import pandas as pd
 from reports.statistics.intervals import Table
 from reports.statistics.scores import QUANTITIES, Over, aggregate, measure
 from reports.tidy.comparable import compared, counts
+from reports.tidy.format import adaptations
 from reports.tidy.frame import columns
 from reports.tidy.rows import Key, ResultRow, result_rows
 from reports.tidy.sequences import changes, stages
-from reports.tidy.text import adaptations
 
 NUMBERS = (*QUANTITIES, *(f"{name}_interval" for name in QUANTITIES))
 COLUMNS = (

@@ -14,8 +14,8 @@ import numpy as np
 from reports.archive.trust import differing
 from reports.statistics.intervals import Table
 from reports.statistics.scores import Over, Tables, union
+from reports.tidy.escape import visible
 from reports.tidy.rows import ResultRow, Size
-from reports.tidy.text import visible
 
 Trained = tuple[str, str, str]
 """Data set, network and defense."""

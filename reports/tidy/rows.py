@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 
 from reports.statistics.scores import Tables, common_prefix, stack
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
-from reports.tidy.text import visible
 
 Scope = Literal["all", "unseen", "seen", "unknown"]
 

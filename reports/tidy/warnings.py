@@ -12,9 +12,9 @@ import pandas as pd
 from reports.statistics.intervals import interval
 from reports.statistics.scores import Tables, common_prefix, union
 from reports.tidy.comparable import compared
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
 from reports.tidy.rows import Key, ResultRow, evidence, key_of, result_rows
-from reports.tidy.text import visible
 
 WHITE_BOX = frozenset({"linf-gradient", "l2-gradient", "l1-gradient"})
 BLACK_BOX = frozenset({"score-based", "decision-based", "noise", "transfer"})
