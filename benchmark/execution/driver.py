@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -111,7 +111,14 @@ class Driver:
         finally:
             for running in self.running.values():
                 running.journal.remove()
+            for work in {id(work): work for work in self._open_work()}.values():
+                work.opened.lock.release()
         return self.queue.ended
+
+    def _open_work(self) -> Iterator[_Work]:
+        """What is left where an error ends the run."""
+        yield from self.ready
+        yield from (running.work for running in self.running.values())
 
     def _next(self) -> _Work | None:
         """Whatever waits for a worker."""

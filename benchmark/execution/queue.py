@@ -68,10 +68,14 @@ class GroupQueue:
             if held is None:
                 self.open.append(cells)
                 continue
-            opened = self._open(cells, held)
+            opened = None
+            try:
+                opened = self._open(cells, held)
+            finally:
+                if opened is None:
+                    held.release()
             if opened is not None:
                 return opened
-            held.release()
         return None
 
     def _open(self, cells: tuple[Cell, ...], held: HeldLock) -> OpenGroup | None:

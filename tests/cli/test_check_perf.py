@@ -110,6 +110,13 @@ def test_files_that_are_none(check, baseline, tmp_path, text):
     assert baseline.read_bytes() == before
 
 
+@pytest.fixture(autouse=True)
+def outside_of_xdist(monkeypatch):
+    """Its workers measure nothing, and neither does what they start."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_what_pytest_benchmark_writes(pytester):
     pytester.makepyfile(
         """
@@ -119,10 +126,11 @@ def test_what_pytest_benchmark_writes(pytester):
             benchmark.extra_info["note"] = "not a ratio"
         """
     )
-    pytester.runpytest_subprocess("--benchmark-only", "--benchmark-json=found.json")
+    pytester.runpytest_subprocess(*ALONE, "--benchmark-only", "--benchmark-json=found.json")
     assert read_ratios(pytester.path / "found.json") == {"test_race: loop": 1.5}
 
 
+ALONE = ("-p", "no:xdist")
 PERF = Path(__file__).parents[1] / "perf"
 SAVED = sorted((PERF / "history").rglob("*.json"))
 KNOWN = {"machine", "system", "python_implementation", "python_version", "cpu", "torch"}
@@ -140,7 +148,9 @@ def test_what_is_saved_is_short_nameless_and_gates_the_next_run(pytester, check,
     )
     words = ("--benchmark-only", "--benchmark-autosave", "--benchmark-storage=history")
     for _ in range(2):
-        pytester.runpytest_subprocess(*words, "--benchmark-save-data").assert_outcomes(passed=1)
+        pytester.runpytest_subprocess(*ALONE, *words, "--benchmark-save-data").assert_outcomes(
+            passed=1
+        )
     first, second = sorted((pytester.path / "history").rglob("*.json"))
     content = json.loads(first.read_text())
     assert content["machine_info"].keys() <= {*KNOWN, "OMP_NUM_THREADS"}
@@ -153,7 +163,7 @@ def test_what_is_saved_is_short_nameless_and_gates_the_next_run(pytester, check,
     assert one["extra_info"]["loop"]["ratio"] == 1.235
     assert len(f"{one['stats']['min']:g}".lstrip("0.").split("e")[0].replace(".", "")) <= 4
     compared = pytester.runpytest_subprocess(
-        "--benchmark-only", "--benchmark-compare", "--benchmark-storage=history"
+        *ALONE, "--benchmark-only", "--benchmark-compare", "--benchmark-storage=history"
     )
     compared.stdout.fnmatch_lines(["*test_race*0002*"])
     assert check("--update", "--perf", first).code == 0
