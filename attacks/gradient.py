@@ -15,7 +15,7 @@ from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall
 
-Loss = Literal["ce", "dlr"]
+LossName = Literal["ce", "dlr"]
 
 
 def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class GradientAttack(Attack):
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     eps: float
-    loss: Loss
+    loss: LossName
 
     def __post_init__(self) -> None:
         """Refuse what would attack nothing, such as 0 restarts: it would read as robustness."""
@@ -93,7 +93,7 @@ class PGD(GradientAttack):
     step_size: float | None = None
     """In the attack's norm; 2.5 * eps / steps if not given, as Madry et al. suggest."""
     restarts: int = 1
-    loss: Loss = "ce"
+    loss: LossName = "ce"
 
     @property
     def stride(self) -> float:
@@ -121,7 +121,7 @@ class FGSM(GradientAttack):
     """One step of the size of the whole budget, from the image itself."""
 
     eps: float
-    loss: Loss = "ce"
+    loss: LossName = "ce"
 
     @property
     def stride(self) -> float:
@@ -158,7 +158,7 @@ class PGDLinfMargin(PGDLinf):
     """PGD in linf with the margin loss, which sees through logits of great size."""
 
     name: ClassVar[str] = "pgd_linf_dlr"
-    loss: Loss = "dlr"
+    loss: LossName = "dlr"
 
 
 @ATTACKS.register

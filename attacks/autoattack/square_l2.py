@@ -20,7 +20,7 @@ BLOCK = 100
 TINY = 1e-12
 
 
-class Places(NamedTuple):
+class ActiveImages(NamedTuple):
     """Where each image still in work is: all tensors (rows, ...)."""
 
     rows: Tensor
@@ -38,7 +38,7 @@ def square_l2(search: Search, rows: Tensor, rng: Streams, queries: int, eps: flo
     channels, height, width = images.shape[1:]
     point = _start(images, rng.take(rows), eps)
     margin = margin_of(search.ask(rows, point), search.labels[rows])
-    state = Places(rows, images, point, margin, margin[:, None])
+    state = ActiveImages(rows, images, point, margin, margin[:, None])
     for query in range(queries):
         standing = ~search.broken[state.rows]
         if not standing.any():
@@ -74,7 +74,7 @@ def _scaled(delta: Tensor, images: Tensor, eps: float) -> Tensor:
     return moved.add_(images).clamp_(0, 1)
 
 
-def _proposed(state: Places, draws: Tensor, side: int, eps: float) -> Tensor:
+def _proposed(state: ActiveImages, draws: Tensor, side: int, eps: float) -> Tensor:
     """The next images to ask about."""
     channels, height, width = state.images.shape[1:]
     delta = (state.point - state.images).flatten(2)

@@ -48,7 +48,7 @@ class Corners(NamedTuple):
     """
 
 
-class Asked(NamedTuple):
+class Query(NamedTuple):
     """A query per image."""
 
     code: Tensor
@@ -130,7 +130,7 @@ def _dealt(rng: Streams, sides: Tensor, channels: int, height: int, width: int) 
     return torch.cat(codes, dim=1)
 
 
-def _next(state: Corners, squares: Squares) -> tuple[Corners, Asked]:
+def _next(state: Corners, squares: Squares) -> tuple[Corners, Query]:
     """The next query of each image, past those whose answers are known."""
     most = int(squares.side[state.query].max())
     ahead = max(1, min(MOST, LOOK // most**2)) if state.tried.shape[1] else 1
@@ -147,7 +147,7 @@ def _next(state: Corners, squares: Squares) -> tuple[Corners, Asked]:
         query, code, stamp = (one.gather(1, first) for one in (query, code, stamp))
         chosen = first[:, :, None].expand(-1, -1, place.shape[2])
         place, value = place.gather(1, chosen), value.gather(1, chosen)
-    return state._replace(query=query[:, 0]), Asked(code, stamp, place[:, 0], value[:, 0])
+    return state._replace(query=query[:, 0]), Query(code, stamp, place[:, 0], value[:, 0])
 
 
 def _window(

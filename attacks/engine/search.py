@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from benchmark.core.model_access import float32_model, select_rows
 from benchmark.core.types import Goal
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+AttackLoss = Callable[[Tensor, Tensor], Tensor]
 """What an attack climbs: logits (rows, classes) and labels in, (rows,) out."""
 
 
@@ -104,7 +104,11 @@ class Search:
         return None if self.goal == "examples" else staying(~self.broken[rows])
 
     def ask(
-        self, rows: Tensor, proposals: Tensor, loss: Loss = own_loss, allowed: Tensor | None = None
+        self,
+        rows: Tensor,
+        proposals: Tensor,
+        loss: AttackLoss = own_loss,
+        allowed: Tensor | None = None,
     ) -> Tensor:
         """One forward pass: note the proposals (rows, ...) for their rows; returns the logits.
 
@@ -115,13 +119,13 @@ class Search:
         self.note(rows, proposals, logits, loss, allowed)
         return logits
 
-    def climb(self, rows: Tensor, proposals: Tensor, loss: Loss) -> Tensor:
+    def climb(self, rows: Tensor, proposals: Tensor, loss: AttackLoss) -> Tensor:
         """One forward and one backward pass: note the proposals; returns the loss's gradient."""
         found = self.slope(rows, proposals, loss)
         self.note(rows, proposals.detach(), found.logits, lambda *_: found.loss)
         return found.gradient
 
-    def slope(self, rows: Tensor, proposals: Tensor, loss: Loss) -> Slope:
+    def slope(self, rows: Tensor, proposals: Tensor, loss: AttackLoss) -> Slope:
         """One forward and one backward pass; nothing is noted."""
         with torch.enable_grad():
             proposals = proposals.detach().requires_grad_()
@@ -132,7 +136,7 @@ class Search:
 
     @torch.no_grad()
     def note(
-        self, rows: Tensor, proposals: Tensor, logits: Tensor, loss: Loss = own_loss,
+        self, rows: Tensor, proposals: Tensor, logits: Tensor, loss: AttackLoss = own_loss,
         allowed: Tensor | None = None,
     ) -> None:  # fmt: skip
         """Take the proposals where they are stronger than what there is.

@@ -1,4 +1,4 @@
-"""What third-party attack code may touch: a stand-in for the model, and nothing that lasts."""
+"""What third-party attack code may touch: a proxy of the model, and nothing that lasts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from attacks.libraries.model_proxy import Ended, StandIn, Watched
+from attacks.libraries.model_proxy import Ended, ModelProxy, WatchedProxy
 from benchmark.core.seeding import global_state
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
@@ -41,7 +41,7 @@ def unattacked_where_undefined(proposals: Tensor, images: Tensor) -> Tensor:
     """The proposals, but the original image where one is not finite.
 
     Momentum attacks divide by the mean gradient: 0/0 on an image whose gradient vanishes. PGD
-    leaves such an image where it is, and so do we. (A model that breaks down itself: `StandIn`.)
+    leaves such an image where it is, and so do we. (A model that breaks down itself: `ModelProxy`.)
     """
     finite = proposals.isfinite().flatten(1).all(dim=1)
     return torch.where(finite.view(-1, 1, 1, 1), proposals, images)
@@ -54,7 +54,7 @@ class ThirdParty(Attack):
     positive: ClassVar[bool] = False
     """Whether the library's loss is wrong for negative logits."""
     watched: ClassVar[bool] = False
-    """Whether every query counts, not only what the library returns: see `Watched`."""
+    """Whether every query counts, not only what the library returns: see `WatchedProxy`."""
     apart: ClassVar[bool] = True
     """Whether the library treats each image of a batch by itself: then those that are broken may
     be left out without changing what happens to the others."""
@@ -86,22 +86,22 @@ class ThirdParty(Attack):
         if not len(images):
             return images.clone()
         images = images.contiguous()  # libraries call `view`
-        stand_in = self._stand_in(model, Batch(images, labels), goal)
+        proxy = self._proxy(model, Batch(images, labels), goal)
         dealer = rng.generator()  # libraries deal to the batch, not to each image
         with isolated(model, dealer):
             try:
-                proposals = self.propose(stand_in, images, labels, dealer).detach()
+                proposals = self.propose(proxy, images, labels, dealer).detach()
             except Ended:
                 proposals = images
         proposals = unattacked_where_undefined(proposals, images)
         proposals = proposals.clamp(0, 1) if self.minimum_norm else proposals
-        return stand_in.settle(proposals) if isinstance(stand_in, Watched) else proposals
+        return proxy.settle(proposals) if isinstance(proxy, WatchedProxy) else proposals
 
-    def _stand_in(self, model: nn.Module, batch: Batch, goal: Goal) -> StandIn:
+    def _proxy(self, model: nn.Module, batch: Batch, goal: Goal) -> ModelProxy:
         if not self.watched:
-            return StandIn(model, batch.images.device, self.positive)
+            return ModelProxy(model, batch.images.device, self.positive)
         verdict = goal == "verdict"
-        return Watched(
+        return WatchedProxy(
             model, batch, self.threat, positive=self.positive, saves=verdict and self.apart,
             ends=verdict or self.stops,
         )  # fmt: skip

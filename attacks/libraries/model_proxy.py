@@ -16,7 +16,7 @@ from benchmark.core.model_access import float32_model
 from benchmark.core.types import Batch, Threat
 
 
-class StandIn(nn.Module):
+class ModelProxy(nn.Module):
     """Gives the model's logits, but is not its parent: `train()` and `eval()` stop here.
 
     Libraries switch modes and do not always switch back, and read the device from the first
@@ -48,8 +48,8 @@ class Ended(Exception):
     """Raised through the library's code when nothing is left to find."""
 
 
-class Watched(StandIn):
-    """A stand-in that keeps, for each image, the first query that breaks it.
+class WatchedProxy(ModelProxy):
+    """A proxy that keeps, for each image, the first query that breaks it.
 
     Row r of a query of k * n rows is taken for image r % n: so ask libraries that work on the
     whole batch at once, with one or several versions of each image, and all that are given a

@@ -50,7 +50,7 @@ def stepped(attack: Any, call: Call) -> Arguments:
     return {"eps": attack.eps, "alpha": alpha, "steps": attack.steps}
 
 
-class Row(NamedTuple):
+class LibraryAttack(NamedTuple):
     """One attack of the library, with every argument spelled out.
 
     Its defaults are not used: 10 steps and 8/255 wherever they apply, an SPSA that moves at most
@@ -94,7 +94,7 @@ class FromTorchattacks(ThirdParty):
     weaker one.
     """
 
-    row: ClassVar[Row]
+    row: ClassVar[LibraryAttack]
     watched: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
@@ -144,7 +144,7 @@ def _typed(name: str, default: Any) -> tuple[str, Any, Any]:
     return name, kind, field(default=default)
 
 
-def offer(row: Row, module: str) -> None:
+def offer(row: LibraryAttack, module: str) -> None:
     """Register a row of `module` as a frozen dataclass whose fields are its options.
 
     The class says it is from `module`, so that records go stale when the rows there change.

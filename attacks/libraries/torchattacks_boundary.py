@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.libraries.model_proxy import Watched
-from attacks.libraries.torchattacks_adapter import Arguments, Call, Row, offer
+from attacks.libraries.model_proxy import WatchedProxy
+from attacks.libraries.torchattacks_adapter import Arguments, Call, LibraryAttack, offer
 
 AT_ONCE = 500
 """Copies of images, one for each class, in one pass."""
@@ -35,7 +35,7 @@ class Boundary(NamedTuple):
     classes: Tensor
 
 
-def slopes(model: Watched, rows: Tensor, images: Tensor) -> Slopes:
+def slopes(model: WatchedProxy, rows: Tensor, images: Tensor) -> Slopes:
     """A copy of each image for each class: a backward pass through all is the Jacobian."""
     logits, jacobian = [], []
     with torch.no_grad():
@@ -112,7 +112,7 @@ def sparsefool(library: Any, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _normal(
-    model: Watched, rows: Tensor, points: Tensor, labels: Tensor, classes: Tensor
+    model: WatchedProxy, rows: Tensor, points: Tensor, labels: Tensor, classes: Tensor
 ) -> Tensor:
     """Gradient of the margin at `points`, of size 1, towards their class, or else `classes`."""
     points = points.detach().requires_grad_()
@@ -185,19 +185,19 @@ def jsma(library: Any, images: Tensor, labels: Tensor) -> Tensor:
 
 
 ROWS = (
-    Row("deepfool", "DeepFool", "l2-gradient", "l2",
+    LibraryAttack("deepfool", "DeepFool", "l2-gradient", "l2",
         "Steps to the nearest linearised boundary (Moosavi-Dezfooli et al. 2016).",
         {"steps": 50, "overshoot": 0.02},
         lambda attack, call: {"steps": attack.steps, "overshoot": attack.overshoot},
         lambda attack: 20 * attack.steps, minimum_norm=True, draws=False, run=deepfool),
-    Row("sparsefool", "SparseFool", "sparse", "l0",
+    LibraryAttack("sparsefool", "SparseFool", "sparse", "l0",
         "DeepFool's boundary, few pixels at a time (Modas et al. 2019).",
         {"steps": 5, "sparsity": 1.2, "overshoot": 0.02},
         lambda attack, call: {
             "steps": attack.steps, "lam": attack.sparsity, "overshoot": attack.overshoot},
         lambda attack: attack.steps * 20 * 5, minimum_norm=True,
         white_box=True, draws=False, run=sparsefool),
-    Row("jsma", "JSMA", "sparse", "l0",
+    LibraryAttack("jsma", "JSMA", "sparse", "l0",
         "Saliency map (Papernot et al. 2016), aimed at the likeliest wrong class.",
         {"change": 1.0}, saliency, lambda attack: 21 * max(int(attack.eps) // 2, 1) + 2,
         minimum_norm=True, white_box=True, draws=False, run=jsma),

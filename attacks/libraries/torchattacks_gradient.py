@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attacks.libraries.torchattacks_adapter import Arguments, Call, Row, offer, stepped
+from attacks.libraries.torchattacks_adapter import Arguments, Call, LibraryAttack, offer, stepped
 
 # 20 steps of 2.5 * eps / steps: twice the library's own number, and able to cross the ball 2.5
 # times; our own PGD makes 40. Where one step costs several gradients, fewer steps, never below
@@ -45,42 +45,42 @@ def projected_noise(attack: Any, call: Call) -> Arguments:
 
 
 SINGLE_STEP = (
-    Row("ta_fgsm", "FGSM", "linf-gradient", "linf",
+    LibraryAttack("ta_fgsm", "FGSM", "linf-gradient", "linf",
         "FGSM (Goodfellow et al. 2015), torchattacks' version.",
         {}, lambda attack, call: {"eps": attack.eps}, lambda attack: 2, draws=False),
-    Row("ffgsm", "FFGSM", "linf-gradient", "linf",
+    LibraryAttack("ffgsm", "FFGSM", "linf-gradient", "linf",
         "FGSM from a random start with a step of 1.25 eps (Wong et al. 2020).",
         {}, lambda attack, call: {"eps": attack.eps, "alpha": 1.25 * attack.eps},
         lambda attack: 2),
 )  # fmt: skip
 
 ITERATIVE = (
-    Row("bim", "BIM", "linf-gradient", "linf",
+    LibraryAttack("bim", "BIM", "linf-gradient", "linf",
         "PGD from the image itself (Kurakin et al. 2017).",
         STEPS, stepped, lambda attack: 2 * attack.steps, draws=False),
-    Row("rfgsm", "RFGSM", "linf-gradient", "linf",
+    LibraryAttack("rfgsm", "RFGSM", "linf-gradient", "linf",
         "PGD from a random sign step (Tramer et al. 2018).",
         STEPS, stepped, lambda attack: 2 * attack.steps),
-    Row("ta_pgd_linf", "PGD", "linf-gradient", "linf",
+    LibraryAttack("ta_pgd_linf", "PGD", "linf-gradient", "linf",
         "PGD (Madry et al. 2018), torchattacks' version: returns the last iterate.",
         STEPS, lambda attack, call: {**stepped(attack, call), "random_start": True},
         lambda attack: 2 * attack.steps),
-    Row("ta_pgd_l2", "PGDL2", "l2-gradient", "l2",
+    LibraryAttack("ta_pgd_l2", "PGDL2", "l2-gradient", "l2",
         "PGD in l2 (Madry et al. 2018), torchattacks' version: returns the last iterate.",
         STEPS,
         lambda attack, call: {
             **stepped(attack, call), "random_start": True, "eps_for_division": 1e-10},
         lambda attack: 2 * attack.steps),
-    Row("eotpgd", "EOTPGD", "linf-gradient", "linf",
+    LibraryAttack("eotpgd", "EOTPGD", "linf-gradient", "linf",
         "PGD on gradients summed over `samples` forward passes, for random defenses (Liu 2019).",
         {"steps": 20, "step_size": None, "samples": 2},
         lambda attack, call: {
             **stepped(attack, call), "eot_iter": attack.samples, "random_start": True},
         lambda attack: 2 * attack.steps * attack.samples),
-    Row("tpgd", "TPGD", "linf-gradient", "linf",
+    LibraryAttack("tpgd", "TPGD", "linf-gradient", "linf",
         "TRADES' inner attack (Zhang et al. 2019). Weak: it ignores the labels.",
         STEPS, stepped, lambda attack: 2 * attack.steps + 1, inexact="it ignores the labels"),
-    Row("jitter", "Jitter", "linf-gradient", "linf",
+    LibraryAttack("jitter", "Jitter", "linf-gradient", "linf",
         "Noisy, rescaled softmax against the one-hot label (Schwinn et al. 2021).",
         STEPS,
         lambda attack, call: {
@@ -89,48 +89,48 @@ ITERATIVE = (
 )  # fmt: skip
 
 MOMENTUM = (
-    Row("mifgsm", "MIFGSM", "linf-gradient", "linf",
+    LibraryAttack("mifgsm", "MIFGSM", "linf-gradient", "linf",
         "Momentum (Dong et al. 2018).",
         {**STEPS, "decay": 1.0}, momentum, lambda attack: 2 * attack.steps, draws=False),
-    Row("nifgsm", "NIFGSM", "linf-gradient", "linf",
+    LibraryAttack("nifgsm", "NIFGSM", "linf-gradient", "linf",
         "Nesterov momentum (Lin et al. 2020).",
         {**STEPS, "decay": 1.0}, nesterov, lambda attack: 2 * attack.steps, draws=False),
-    Row("sinifgsm", "SINIFGSM", "linf-gradient", "linf",
+    LibraryAttack("sinifgsm", "SINIFGSM", "linf-gradient", "linf",
         "Nesterov momentum over `copies` darker copies of the image (Lin et al. 2020).",
         {**FEW_STEPS, "decay": 1.0, "copies": 5},
         lambda attack, call: {**nesterov(attack, call), "m": attack.copies},
         lambda attack: 2 * attack.steps * attack.copies, draws=False),
-    Row("vmifgsm", "VMIFGSM", "linf-gradient", "linf",
+    LibraryAttack("vmifgsm", "VMIFGSM", "linf-gradient", "linf",
         "Momentum with gradient variance over `neighbours` (Wang & He 2021).",
         {**FEW_STEPS, "decay": 1.0, "neighbours": 5}, variance,
         lambda attack: 2 * attack.steps * (attack.neighbours + 1)),
-    Row("vnifgsm", "VNIFGSM", "linf-gradient", "linf",
+    LibraryAttack("vnifgsm", "VNIFGSM", "linf-gradient", "linf",
         "Nesterov momentum with gradient variance over `neighbours` (Wang & He 2021).",
         {**FEW_STEPS, "decay": 1.0, "neighbours": 5}, variance,
         lambda attack: 2 * attack.steps * (attack.neighbours + 1)),
-    Row("upgd", "UPGD", "linf-gradient", "linf",
+    LibraryAttack("upgd", "UPGD", "linf-gradient", "linf",
         "PGD with momentum and a choice of loss; with `ce` it would repeat mifgsm.",
         {**STEPS, "decay": 1.0, "loss": ("dlr", "ce")},
         lambda attack, call: {
             **momentum(attack, call), "random_start": False, "loss": attack.loss, "eot_iter": 1},
         lambda attack: 2 * attack.steps, draws=False),
-    Row("difgsm", "DIFGSM", "linf-gradient", "linf",
+    LibraryAttack("difgsm", "DIFGSM", "linf-gradient", "linf",
         "Momentum through random resizing (Xie et al. 2019).",
         {**STEPS, "decay": 1.0}, diverse, lambda attack: 2 * attack.steps,
         inexact="it follows gradients of randomly resized images"),
-    Row("tifgsm", "TIFGSM", "linf-gradient", "linf",
+    LibraryAttack("tifgsm", "TIFGSM", "linf-gradient", "linf",
         "Momentum on gradients blurred by a `kernel_size` Gaussian (Dong et al. 2019).",
         {**STEPS, "decay": 1.0, "kernel_size": 7, "diversity": 0.5},
         lambda attack, call: {
             **diverse(attack, call), "diversity_prob": attack.diversity,
             "kernel_name": "gaussian", "len_kernel": attack.kernel_size, "nsig": 3},
         lambda attack: 2 * attack.steps, channels=3, inexact="it blurs the gradient"),
-    Row("pifgsm", "PIFGSM", "linf-gradient", "linf",
+    LibraryAttack("pifgsm", "PIFGSM", "linf-gradient", "linf",
         "Patch-wise: what exceeds eps moves to the neighbouring pixels (Gao et al. 2020).",
         {"steps": 10, "amplification": 10.0}, projected_noise,
         lambda attack: 2 * attack.steps, channels=3,
         inexact="it moves steps to neighbouring pixels"),
-    Row("pifgsmpp", "PIFGSMPP", "linf-gradient", "linf",
+    LibraryAttack("pifgsmpp", "PIFGSMPP", "linf-gradient", "linf",
         "Patch-wise with blurred gradients (Gao et al. 2020b).",
         {"steps": 10, "amplification": 10.0},
         lambda attack, call: {**projected_noise(attack, call), "project_factor": 0.8},

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attacks.libraries.torchattacks_adapter import Arguments, Call, Row, offer, stepped
+from attacks.libraries.torchattacks_adapter import Arguments, Call, LibraryAttack, offer, stepped
 
 
 def auto_pgd(norm: str) -> Callable[[Any, Call], Arguments]:
@@ -65,44 +65,44 @@ def without_filter(library: Any, images: Tensor, labels: Tensor) -> Tensor:
 
 
 AUTO = (
-    Row("apgd_linf", "APGD", "linf-gradient", "linf",
+    LibraryAttack("apgd_linf", "APGD", "linf-gradient", "linf",
         "Auto-PGD (Croce & Hein 2020): chooses its own step size.",
         {"steps": 50, "restarts": 1, "loss": ("ce", "dlr")}, auto_pgd("Linf"),
         lambda attack: attack.restarts * 2 * (attack.steps + 1) + 1),
-    Row("apgd_l2", "APGD", "l2-gradient", "l2",
+    LibraryAttack("apgd_l2", "APGD", "l2-gradient", "l2",
         "Auto-PGD in l2 (Croce & Hein 2020).",
         {"steps": 50, "restarts": 1, "loss": ("ce", "dlr")}, auto_pgd("L2"),
         lambda attack: attack.restarts * 2 * (attack.steps + 1) + 1),
-    Row("apgdt_linf", "APGDT", "linf-gradient", "linf",
+    LibraryAttack("apgdt_linf", "APGDT", "linf-gradient", "linf",
         "Auto-PGD on the targeted DLR loss (Croce & Hein 2020).",
         {"steps": 50, "restarts": 1, "targets": 9}, auto_pgd_targeted("Linf"),
         lambda attack: attack.targets * attack.restarts * 2 * (attack.steps + 1) + 1, classes=4),
-    Row("apgdt_l2", "APGDT", "l2-gradient", "l2",
+    LibraryAttack("apgdt_l2", "APGDT", "l2-gradient", "l2",
         "Auto-PGD on the targeted DLR loss in l2 (Croce & Hein 2020).",
         {"steps": 50, "restarts": 1, "targets": 9}, auto_pgd_targeted("L2"),
         lambda attack: attack.targets * attack.restarts * 2 * (attack.steps + 1) + 1, classes=4),
-    Row("fab_linf", "FAB", "linf-gradient", "linf",
+    LibraryAttack("fab_linf", "FAB", "linf-gradient", "linf",
         "Fast adaptive boundary (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("Linf"), lambda attack: 12 * attack.steps,
         classes=2, minimum_norm=True, draws=False),
-    Row("fab_l2", "FAB", "l2-gradient", "l2",
+    LibraryAttack("fab_l2", "FAB", "l2-gradient", "l2",
         "Fast adaptive boundary in l2 (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("L2"), lambda attack: 12 * attack.steps,
         classes=2, minimum_norm=True, draws=False),
-    Row("fab_l1", "FAB", "l1-gradient", "l1",
+    LibraryAttack("fab_l1", "FAB", "l1-gradient", "l1",
         "Fast adaptive boundary in l1 (Croce & Hein 2020b).",
         {"steps": 100}, fast_boundary("L1"), lambda attack: 12 * attack.steps,
         classes=2, minimum_norm=True, draws=False, run=without_filter),
 )  # fmt: skip
 
 QUERIES = (
-    Row("square", "Square", "score-based", "linf",
+    LibraryAttack("square", "Square", "score-based", "linf",
         "Square (Andriushchenko et al. 2020): random squares, no gradient.",
         {"queries": 5000}, squares("Linf"), lambda attack: attack.queries),
-    Row("square_l2", "Square", "score-based", "l2",
+    LibraryAttack("square_l2", "Square", "score-based", "l2",
         "Square in l2 (Andriushchenko et al. 2020).",
         {"queries": 5000}, squares("L2"), lambda attack: attack.queries),
-    Row("spsa", "SPSA", "score-based", "linf",
+    LibraryAttack("spsa", "SPSA", "score-based", "linf",
         "Gradients estimated from `samples` pairs of forward passes (Uesato et al. 2018).",
         {"steps": 20, "step_size": None, "samples": 64, "at_once": 8},
         lambda attack, call: {
@@ -113,19 +113,19 @@ QUERIES = (
 )  # fmt: skip
 
 MINIMUM_NORM = (
-    Row("cw", "CW", "l2-gradient", "l2",
+    LibraryAttack("cw", "CW", "l2-gradient", "l2",
         "Carlini & Wagner 2017 with one constant, not a search; pixels at 0 or 1 cannot move.",
         {"steps": 100, "step_size": 0.05, "constant": 1.0},
         lambda attack, call: {
             "c": attack.constant, "kappa": 0, "steps": attack.steps, "lr": attack.step_size},
         lambda attack: 2 * attack.steps, minimum_norm=True, positive=True,
         apart=False, draws=False),
-    Row("eaden", "EADEN", "l1-gradient", "l1",
+    LibraryAttack("eaden", "EADEN", "l1-gradient", "l1",
         "Elastic net, the best by l2 + shrink * l1 (Chen et al. 2018).",
         {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
         lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True,
         draws=False),
-    Row("eadl1", "EADL1", "l1-gradient", "l1",
+    LibraryAttack("eadl1", "EADL1", "l1-gradient", "l1",
         "Elastic net, the best by l1 (Chen et al. 2018).",
         {"steps": 100, "searches": 5, "step_size": 0.01, "shrink": 0.001}, elastic_net,
         lambda attack: 3 * attack.searches * attack.steps, minimum_norm=True, positive=True,

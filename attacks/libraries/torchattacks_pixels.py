@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.libraries.model_proxy import Watched
-from attacks.libraries.torchattacks_adapter import Row, offer
+from attacks.libraries.model_proxy import WatchedProxy
+from attacks.libraries.torchattacks_adapter import LibraryAttack, offer
 
 AT_ONCE = 1000
 """Candidates in one pass."""
 
 
 @torch.no_grad()
-def confidence(model: Watched, rows: Tensor, candidates: Tensor) -> Tensor:
+def confidence(model: WatchedProxy, rows: Tensor, candidates: Tensor) -> Tensor:
     """Probability of the right class, (rows, tries), of candidates (rows, tries, ...)."""
     tries = candidates.shape[1]
     owners = rows.repeat_interleave(tries)
@@ -142,14 +142,14 @@ def painted(images: Tensor, people: Tensor, pixels: int) -> Tensor:
 
 
 ROWS = (
-    Row("onepixel", "OnePixel", "sparse", "l0",
+    LibraryAttack("onepixel", "OnePixel", "sparse", "l0",
         "Differential evolution over `eps` pixels (Su et al. 2019).",
         {"steps": 20, "population": 50},
         lambda attack, call: {
             "pixels": int(attack.eps), "steps": attack.steps, "popsize": attack.population,
             "inf_batch": attack.population},
         lambda attack: attack.population * (attack.steps + 1), stops=True, run=onepixel),
-    Row("pixle", "Pixle", "sparse", "l0",
+    LibraryAttack("pixle", "Pixle", "sparse", "l0",
         "Copies pixels elsewhere, the best of `tries` for each of `eps` (Pomponi et al. 2022).",
         {"tries": 50},
         lambda attack, call: {

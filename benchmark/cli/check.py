@@ -87,7 +87,7 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 
 def _annotate(told: str) -> None:
     from reports.gate.outputs import LONG, annotation
-    from reports.tidy.text import visible
+    from reports.tidy.escape import visible
 
     typer.echo(annotation("error", "Robustness not checked", visible(told, LONG)))
 
@@ -134,7 +134,7 @@ def _show_power(rules: Rules) -> None:
 
 
 def _visible(name: str) -> str:
-    from reports.tidy.text import visible
+    from reports.tidy.escape import visible
     from reports.tidy.verdicts import WIDEST
 
     return visible(name, WIDEST)

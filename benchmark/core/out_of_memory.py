@@ -11,14 +11,18 @@ from benchmark.core.notes import tell_once
 
 T = TypeVar("T")
 R = TypeVar("R")
+WORDS = (
+    "can't allocate memory", "not enough memory",  # torch's own allocator of a CPU
+    "out of memory", "ALLOC_FAILED",  # CUDA itself, MPS; cuBLAS, cuDNN
+)  # fmt: skip
+"""What torch says where memory is short, of errors that are no `OutOfMemoryError`."""
 
 
 def is_shortage(error: BaseException) -> bool:
     """Whether memory, of this machine or of its GPU, was not enough."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = ("can't allocate memory", "not enough memory")  # torch's own allocator of a CPU
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
 
 
 def in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:

@@ -7,6 +7,7 @@ What is read must be what is written here, for exactly that record. Without torc
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -48,7 +49,12 @@ def encode(record: Record, images: np.ndarray) -> bytes:
     """The picture of a record; `images` are uint8 (rows, images, channels, height, width)."""
     rows, columns, channels, height, width = images.shape
     grid = images.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
-    return png(grid, f"{stamp(record)} {rows} {columns}")
+    return png(grid, f"{stamp(record)} {rows} {columns} {_hash(grid)}")
+
+
+def _hash(pixels: np.ndarray) -> str:
+    """Of uint8 (height, width, channels); the bytes of the file depend on the version of Pillow."""
+    return short_hash(pixels.shape, hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest())
 
 
 def decode(record: Record, content: bytes) -> np.ndarray:
@@ -75,7 +81,9 @@ def _decode(expected: str, content: bytes) -> np.ndarray:
         if _CHANNELS.get(channels) != image.mode or width * height * channels > len(ROWS) * ROW:
             raise ValueError("not as it was written")
         pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
-        found, rows, columns = str(image.info[_WORDS]).split(" ")
+        found, rows, columns, *hashes = str(image.info[_WORDS]).split(" ")
+        if set(image.info) != {_WORDS} or hashes not in ([], [_hash(pixels)]):
+            raise ValueError("not as it was written")  # older pictures come without a hash
     if found != expected:
         raise ValueError("it belongs to other verdicts")
     shape = int(rows), height // int(rows), int(columns), width // int(columns), channels

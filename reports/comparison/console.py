@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.comparison.table import CLEAN, EITHER, Comparison
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
-from reports.tidy.text import visible
 
 CERTAIN = 0.05
 """Adjusted p below which a difference is marked."""

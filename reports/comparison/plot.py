@@ -14,8 +14,8 @@ from benchmark.results.store import slug
 from reports.comparison.console import CERTAIN
 from reports.comparison.table import CLEAN, EITHER, Comparison
 from reports.plots.write import save, styled
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
-from reports.tidy.text import drawable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
 """After Okabe & Ito 2008; marks differ too, so that the figure survives a grey print."""

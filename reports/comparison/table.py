@@ -21,9 +21,9 @@ from benchmark.results.records import Cell, Record
 from benchmark.results.store import atomic_path
 from reports.archive.paths import label
 from reports.statistics.paired import change, change_intervals, holm
+from reports.tidy.escape import visible
 from reports.tidy.frame import THEN, rows
-from reports.tidy.lines import by_family
-from reports.tidy.text import visible
+from reports.tidy.rows import by_family
 from reports.tidy.verdicts import CellVerdicts, read_strictly, scored
 
 EITHER = "*"

@@ -19,7 +19,7 @@ from reports.gate.outputs import (
     worth_showing,
 )
 from reports.gate.power import DROPS, IMAGES, PULLS
-from reports.tidy.text import visible
+from reports.tidy.escape import visible
 from reports.tidy.verdicts import WIDEST
 
 STYLES = {"REGRESSED": "bold red", "MISSING": "bold red", "improved": "green"}

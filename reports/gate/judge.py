@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from benchmark.core.errors import UsageError
 from reports.statistics.paired import Change, change, holm
-from reports.tidy.text import visible
+from reports.tidy.escape import visible
 from reports.tidy.verdicts import CellVerdicts
 
 Verdict = Literal["red", "missing", "improved", "unchanged", "new"]

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 from reports.gate.judge import Judged, Judgement, Verdict
 from reports.statistics.intervals import Interval
 from reports.statistics.paired import change_intervals
-from reports.tidy.text import grid, markdown, percent, visible
+from reports.tidy.escape import markdown, visible
+from reports.tidy.format import markdown_table, percent
 from reports.tidy.verdicts import WIDEST
 
 WORDS: dict[Verdict, str] = {
@@ -97,7 +98,7 @@ def step_summary(judgement: Judgement) -> str:
     rows = table_rows(worth_showing(judgement))
     if rows:
         body = [(markdown(row.name, WIDEST), *(markdown(text) for text in row[1:])) for row in rows]
-        text += grid(HEAD, body, left=1)
+        text += markdown_table(HEAD, body, left=1)
     told = [f"- {markdown(line, WIDEST + LONG)}\n" for line in reasons(judgement)]
     return text + ("\n" + "".join(told) if told else "")
 

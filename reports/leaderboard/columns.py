@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.statistics.intervals import Interval
-from reports.tidy.text import percent, visible
+from reports.tidy.escape import visible
+from reports.tidy.format import percent
 from reports.tidy.training_cost import in_short
 
 NONE = "\N{EN DASH}"

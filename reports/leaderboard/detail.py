@@ -14,8 +14,9 @@ from reports.leaderboard.columns import several
 from reports.leaderboard.images import Album
 from reports.leaderboard.rows import Row, of_row
 from reports.leaderboard.threats import ALL
+from reports.tidy.escape import visible
+from reports.tidy.format import percent
 from reports.tidy.sources import Sourced
-from reports.tidy.text import percent, visible
 
 
 class Heat(NamedTuple):

@@ -13,8 +13,9 @@ from reports.leaderboard.columns import TableCell, cells, columns, several
 from reports.leaderboard.rows import Row, board_rows
 from reports.leaderboard.table import COLUMNS
 from reports.leaderboard.threats import ALL
+from reports.tidy.escape import latex, markdown, spreadsheet
+from reports.tidy.format import markdown_table
 from reports.tidy.frame import rows
-from reports.tidy.text import grid, latex, markdown, spreadsheet
 
 FORMAT = "reattack-leaderboard"
 SCHEMA = 1
@@ -68,7 +69,9 @@ def as_markdown(table: pd.DataFrame) -> str:
     for (dataset, network), part in _sections(table):
         head, body = _grid(part)
         parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
-        parts.append(grid(head, [[markdown(text, 200) for text in row] for row in body], left=2))
+        parts.append(
+            markdown_table(head, [[markdown(text, 200) for text in row] for row in body], left=2)
+        )
         parts += [f"- {markdown(line, 400)}" for line in _remarks(part)] + [""]
     return "\n".join(parts)
 

@@ -16,8 +16,8 @@ from benchmark.results.records import Outcome
 from benchmark.results.thumbnail import LARGEST, decode, png
 from reports.archive.paths import bare
 from reports.leaderboard.rows import Row, of_row
+from reports.tidy.escape import visible
 from reports.tidy.sources import Sourced
-from reports.tidy.text import visible
 
 ROOM = 1 << 20
 """Characters of pictures in a page: with more it would no longer open at once."""

@@ -18,10 +18,10 @@ from reports.leaderboard.detail import Detail, detail
 from reports.leaderboard.images import albums
 from reports.leaderboard.rows import Row, board_rows
 from reports.leaderboard.threats import ALL
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
-from reports.tidy.lines import Key, by_family
+from reports.tidy.rows import Key, by_family
 from reports.tidy.sources import Sourced
-from reports.tidy.text import visible
 
 
 class View(NamedTuple):

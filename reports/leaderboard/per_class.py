@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.leaderboard.threats import ALL, parts
+from reports.leaderboard.threats import ALL, threat_rows
 from reports.statistics.scores import aggregate, measure
 from reports.tidy.frame import columns
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 
 Labels = Mapping[str, Sequence[int]]
 """By the hash of the test images (`query` of a record), the class of each, in their order."""
@@ -19,24 +19,24 @@ COLUMNS = (*Key._fields, "label", "n", "clean", "robust_before", "static", "robu
 
 
 def by_class(frame: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """A row for each complete line over all attacks and each class of its images.
+    """A line for each complete row over all attacks and each class of its images.
 
     Columns COLUMNS, the numbers as in `headline` over the images of the class alone and each with
-    its `..._interval`. Lines on images without labels have no rows.
+    its `..._interval`. Rows on images without labels have no lines.
     """
     entries, tables = [], []
-    for part in parts(frame) if labels else ():
-        line = part.line
-        known = labels.get(next(iter(line.scored.values())).query) if line.complete else None
+    for part in threat_rows(frame) if labels else ():
+        row = part.row
+        known = labels.get(next(iter(row.scored.values())).query) if row.complete else None
         if part.threat != ALL or known is None:
             continue
-        found = line.attacks()
-        families = [line.families[name] for name in found]
+        found = row.attacks()
+        families = [row.families[name] for name in found]
         whole = aggregate(list(found.values()), families, "family mean")
         classes = np.asarray(known)[: whole["robust"].shape[-1]]
         for each in np.unique(classes):
             mine = classes == each
-            entries.append(line.key._asdict() | {"label": int(each), "n": int(mine.sum())})
+            entries.append(row.key._asdict() | {"label": int(each), "n": int(mine.sum())})
             tables.append({name: table[..., mine] for name, table in whole.items()})
     numbers = measure(tables, [entry["shots"] > 0 for entry in entries])
     rows: list[dict[str, Any]] = [

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.leaderboard.threats import ALL
 from reports.tidy.frame import rows
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.sources import Sourced
 
 ROW = ("dataset", "network", "defense", "method", "knowledge", "steps", "lr")

@@ -13,8 +13,8 @@ from benchmark.core.errors import UsageError
 from benchmark.results.sealing import parse
 from reports.leaderboard.exports import FORMAT, SCHEMA, as_json
 from reports.statistics.scores import QUANTITIES
-from reports.tidy.lines import Key
-from reports.tidy.text import visible
+from reports.tidy.escape import visible
+from reports.tidy.rows import Key
 
 CLAIMED = (*QUANTITIES, "unseen", "worst", "autoattack")
 """Ranks are not among them: they depend on who else is in the table."""

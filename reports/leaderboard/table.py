@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.leaderboard.threats import ALL, Part, adaptation_passes, facts, parts
+from reports.leaderboard.threats import ALL, ThreatRow, adaptation_passes, facts, threat_rows
 from reports.statistics.intervals import Table, intervals
 from reports.statistics.ranking import ranks, separated
 from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
 from reports.tidy.aggregate import NUMBERS
 from reports.tidy.comparable import Trained, compared, counts
 from reports.tidy.frame import columns
-from reports.tidy.lines import Key, Line, Size, lines
+from reports.tidy.rows import Key, ResultRow, Size, result_rows
 from reports.tidy.sequences import changes, collateral
 from reports.tidy.training_cost import KEY, training_costs
 
@@ -47,12 +47,10 @@ def board(frame: pd.DataFrame, reference: Collection[Trained] = ()) -> pd.DataFr
     Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
     `comparable.compared`, which says what `reference` is for.
     """
-    found = list(parts(frame))
+    found = list(threat_rows(frame))
     entries = [facts(part) for part in found]
-    whole = [
-        (entry, part) for entry, part in zip(entries, found, strict=True) if part.line.complete
-    ]
-    verdicts = [part.line.attacks() for _, part in whole]
+    whole = [(entry, part) for entry, part in zip(entries, found, strict=True) if part.row.complete]
+    verdicts = [part.row.attacks() for _, part in whole]
     _numbers(whole, verdicts)
     _worst(whole, verdicts)
     _rank(whole, verdicts, reference)
@@ -71,24 +69,24 @@ def costed(frame: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
         head: its `headline`, which has the numbers already; no ranks and unions are made anew.
     """
     table = head[(head["scope"] == "all") & (head["over"] == "family mean")]
-    passes = {line.key: adaptation_passes(line) for line in lines(frame) if line.scope == "all"}
+    passes = {row.key: adaptation_passes(row) for row in result_rows(frame) if row.scope == "all"}
     keys = [Key(*row) for row in table[list(Key._fields)].itertuples(index=False)]
     found = pd.Series([passes[key] for key in keys], index=table.index, dtype="float64")
     known = training_costs(frame)[[*KEY, "training_passes"]]
     return table.assign(threat=ALL, adaptation_passes=found).merge(known, on=KEY, how="left")
 
 
-Whole = Sequence[tuple[dict[str, Any], Part]]
+Whole = Sequence[tuple[dict[str, Any], ThreatRow]]
 Verdicts = Sequence[dict[str, Tables]]
 
 
 def _numbers(whole: Whole, verdicts: Verdicts) -> None:
     """The quantities over families, with their intervals."""
     rows = [
-        aggregate(list(found.values()), [part.line.families[name] for name in found], "family mean")
+        aggregate(list(found.values()), [part.row.families[name] for name in found], "family mean")
         for (_, part), found in zip(whole, verdicts, strict=True)
     ]
-    measured = measure(rows, [part.line.key.shots > 0 for _, part in whole])
+    measured = measure(rows, [part.row.key.shots > 0 for _, part in whole])
     for (entry, _), row, numbers in zip(whole, rows, measured, strict=True):
         _, episodes, n = row["static"].shape
         entry.update(columns(numbers), episodes=episodes, n=n)
@@ -100,7 +98,7 @@ def _worst(whole: Whole, verdicts: Verdicts) -> None:
     tables: list[Table] = []
     for (entry, part), found in zip(whole, verdicts, strict=True):
         robust = {name: tables.robust for name, tables in found.items()}
-        families = _families(part.line, robust)
+        families = _families(part.row, robust)
         entry["worst_family"] = min(families, key=lambda name: float(families[name].mean()))
         groups = {
             "unseen": [table for name, table in robust.items() if name in part.unseen],
@@ -117,11 +115,11 @@ def _worst(whole: Whole, verdicts: Verdicts) -> None:
         entry.update(columns({name: Measured(float(table.mean()), ends)}))
 
 
-def _families(line: Line, robust: dict[str, Table]) -> dict[str, Table]:
+def _families(row: ResultRow, robust: dict[str, Table]) -> dict[str, Table]:
     """By family, right under all its attacks."""
     groups: defaultdict[str, list[Table]] = defaultdict(list)
     for name, table in robust.items():
-        groups[line.families[name]].append(table)
+        groups[row.families[name]].append(table)
     return {family: union(group) for family, group in groups.items()}
 
 
@@ -131,7 +129,7 @@ def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> N
     for index, (entry, _) in enumerate(whole):
         groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
     for group in groups.values():
-        found = compared([whole[index][1].line for index in group], reference)
+        found = compared([whole[index][1].row for index in group], reference)
         ranked = []
         for index, reason in zip(group, found.reasons, strict=True):
             if reason:
@@ -149,7 +147,7 @@ def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> N
 def _rank_paired(whole: Whole, verdicts: Verdicts, size: Size) -> None:
     """Ranks and ties of rows whose verdicts pair, on the images and episodes that count."""
     scores = np.stack([
-        counts(found, part.line.families, size, "family mean")
+        counts(found, part.row.families, size, "family mean")
         for (_, part), found in zip(whole, verdicts, strict=True)
     ])  # fmt: skip
     differ = separated(scores)
@@ -159,7 +157,7 @@ def _rank_paired(whole: Whole, verdicts: Verdicts, size: Size) -> None:
         tied = [i for i in range(len(whole)) if i != row and not differ[row, i]]
         entry["tied"] = [whole[i][0]["defense"] for i in tied]
         entry.update(zip(RANKS[:3], rank, strict=True))
-        if part.line.size != size:
+        if part.row.size != size:
             entry["note"] = "; ".join(filter(None, (entry["note"], f"ranked on {size} of them")))
 
 

@@ -14,9 +14,9 @@ from reports.leaderboard.per_class import Labels, by_class
 from reports.leaderboard.submission import check_submission
 from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
+from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
 from reports.tidy.sources import gather
-from reports.tidy.text import adaptations
 
 
 def write_leaderboard(

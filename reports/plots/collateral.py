@@ -11,9 +11,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
-from reports.tidy.lines import by_family
-from reports.tidy.text import drawable
+from reports.tidy.rows import by_family
 
 LOSS, GAIN, INK, FAINT = "#B04A00", "#00558A", "#333333", "#AAAAAA"
 CELL, ROW = 0.36, 0.2

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
-from reports.tidy.lines import by_family
-from reports.tidy.text import drawable
+from reports.tidy.rows import by_family
 
 COLOURS = "Blues"
 MARK, INK, FAINT = "#D55E00", "#333333", "#AAAAAA"

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.tidy.escape import drawable
 from reports.tidy.frame import THEN, rows
-from reports.tidy.text import drawable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D00")
 """After Okabe & Ito 2008, the yellow darkened."""

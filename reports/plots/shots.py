@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
 from reports.tidy.leave_one_out import told_apart
-from reports.tidy.text import drawable
 
 ROBUST, STATIC, CLEAN = "#0072B2", "#D55E00", "#8C8C8C"
 WIDTH, HEIGHT = 7.0, 1.9

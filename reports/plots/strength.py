@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.plots.palette import Mark, marks
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
-from reports.tidy.text import drawable
 
 WIDTH, HEIGHT, ACROSS = 7.0, 1.9, 4
 STRENGTHS = 2

@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from reports.leaderboard.threats import ALL
 from reports.plots.palette import Mark, marks
+from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
-from reports.tidy.text import drawable
 from reports.tidy.training_cost import in_short
 
 WIDTH, HEIGHT, PANEL = 3.4, 2.8, 2.9

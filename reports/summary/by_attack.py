@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from reports.tidy.escape import markdown
+from reports.tidy.format import markdown_table, percent
 from reports.tidy.frame import rows
-from reports.tidy.text import grid, markdown, percent
 
 LEGEND = """\
 # Attack by attack
@@ -37,7 +38,7 @@ def _section(family: str, attack: str, part: pd.DataFrame) -> Iterator[str]:
     yield f"### {markdown(attack, WIDEST)}\n\nFamily {markdown(family)}; {threat}.\n"
     shots = sorted({*part["shots"]} - {0})
     columns = [f"robust@{k} (static@{k})" for k in shots] + [f"clean@{k}" for k in shots[-1:]]
-    yield grid(
+    yield markdown_table(
         ("defense", "adaptation", "clean@0", "robust@0", *columns, "images x episodes x seeds"),
         [_row(lines, shots) for lines in _ordered(part, shots)],
         left=2,

@@ -9,10 +9,11 @@ import pandas as pd
 
 from reports.statistics.continual import METRICS
 from reports.statistics.intervals import Interval
+from reports.tidy.escape import markdown
+from reports.tidy.format import markdown_table, percent
 from reports.tidy.frame import THEN, rows
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.sequences import Collateral, collateral
-from reports.tidy.text import grid, markdown, percent
 
 METRIC_WORDS = """\
 After the last arrival, over the attacks that arrived. average: mean accuracy; union: right under
@@ -56,7 +57,7 @@ def _collateral(changed: pd.DataFrame) -> str:
             others = percent(found.mean, signed=True), percent(found.worst, signed=True)
             names = markdown(row.defense), row.adaptation, str(row.shots), markdown(row.shown)
             body.append((*names, itself, *others, markdown(found.attack)))
-    return grid(head, body, left=4)
+    return markdown_table(head, body, left=4)
 
 
 def _same(changed: pd.DataFrame, row: Any) -> pd.Series:
@@ -81,11 +82,11 @@ def _sequence(part: pd.DataFrame) -> Iterator[str]:
         (markdown(name), *(_value(found[name, stage]) for stage in range(last + 1)))
         for name in measures
     ]
-    yield grid(("after", "nothing", *arrivals), body, left=1)
+    yield markdown_table(("after", "nothing", *arrivals), body, left=1)
     names = [*METRICS, "clean drift"]
     metrics = [found[name, last] for name in names if (name, last) in found]
     values = [_value(row, signed=row.measure not in ("average", "union")) for row in metrics]
-    yield grid([row.measure for row in metrics], [values], left=0)
+    yield markdown_table([row.measure for row in metrics], [values], left=0)
 
 
 def _value(row: Any, signed: bool = False) -> str:

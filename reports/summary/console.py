@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.tidy.aggregate import headline
+from reports.tidy.escape import visible
+from reports.tidy.format import adaptations, percent
 from reports.tidy.frame import rows
-from reports.tidy.text import adaptations, percent, visible
 from reports.tidy.training_cost import KEY, in_short, training_costs
 from reports.tidy.warnings import warnings
 

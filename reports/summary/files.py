@@ -12,8 +12,8 @@ from benchmark.results.store import atomic_path
 from reports.summary.by_attack import by_attack
 from reports.summary.page import summary
 from reports.tidy.aggregate import Views
+from reports.tidy.escape import spreadsheet
 from reports.tidy.frame import COLUMNS, FURTHER
-from reports.tidy.text import spreadsheet
 
 
 class TableFiles(NamedTuple):

@@ -9,10 +9,11 @@ import pandas as pd
 
 from reports.summary.collateral import changed_others, shown_sections
 from reports.tidy.aggregate import Views
+from reports.tidy.escape import markdown
+from reports.tidy.format import markdown_table, percent
 from reports.tidy.frame import rows
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 from reports.tidy.sequences import Collateral, collateral
-from reports.tidy.text import grid, markdown, percent
 from reports.tidy.training_cost import COSTS, KEY, training_costs
 from reports.tidy.warnings import warnings
 
@@ -77,7 +78,7 @@ def _headline(part: pd.DataFrame, harm: Mapping[Key, Collateral]) -> Iterator[st
 def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None = None) -> str:
     found = [(harm or {}).get(Key(*row[: len(Key._fields)])) for row in rows(part)]
     more = ["collateral"] * any(found)
-    return grid(
+    return markdown_table(
         (first, "defense", "adaptation", "K", *_NUMBERS, *more, "cells", "n x episodes"),
         [
             (
@@ -156,7 +157,7 @@ def _by_shots(part: pd.DataFrame) -> str:
         sizes = sorted({str(row.n) for row in found.values() if not pd.isna(row.n)}, key=int)
         values = [_before(found)] + [text for k in shots for text in _after(found.get(k))]
         body.append((*names, ", ".join(sizes), *values))
-    return grid(head, body, left=3)
+    return markdown_table(head, body, left=3)
 
 
 def _before(found: dict[int, Any]) -> str:
@@ -179,7 +180,7 @@ def _costs(frame: pd.DataFrame) -> Iterator[str]:
     known = training_costs(frame).dropna(subset="training_passes")
     if len(known):
         yield "## Training cost\n\nMean over seeds; what training started from is included.\n"
-        yield grid(
+        yield markdown_table(
             ("data set", "network", "defense", "passes", "images", "updates", "seconds"),
             [
                 (
@@ -201,7 +202,7 @@ def _doubts(frame: pd.DataFrame) -> Iterator[str]:
     found = warnings(frame)
     if found:
         yield "## Reasons for doubt\n"
-        yield grid(
+        yield markdown_table(
             ("kind", "where", "what"),
             [(x.kind, markdown(x.where, 200), markdown(x.message, 400)) for x in found],
             left=3,
@@ -210,7 +211,7 @@ def _doubts(frame: pd.DataFrame) -> Iterator[str]:
 
 def _reasons(chosen: pd.DataFrame) -> str:
     groups = chosen.groupby(["dataset", "network", "attack", "reason"], sort=False)
-    return grid(
+    return markdown_table(
         ("data set", "network", "attack", "cells", "defenses", "reason"),
         [
             (

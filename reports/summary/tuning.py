@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.statistics.intervals import Interval
-from reports.tidy.text import percent, visible
+from reports.tidy.escape import visible
+from reports.tidy.format import percent
 
 COLUMNS = ("defense", "method", "steps", "lr", "robust@K (95%)", "robust@0", "clean drop", "")
 

@@ -11,10 +11,10 @@ import pandas as pd
 from reports.statistics.intervals import Table
 from reports.statistics.scores import QUANTITIES, Over, aggregate, measure
 from reports.tidy.comparable import compared, counts
+from reports.tidy.format import adaptations
 from reports.tidy.frame import columns
-from reports.tidy.lines import Key, Line, lines
+from reports.tidy.rows import Key, ResultRow, result_rows
 from reports.tidy.sequences import changes, stages
-from reports.tidy.text import adaptations
 
 NUMBERS = (*QUANTITIES, *(f"{name}_interval" for name in QUANTITIES))
 COLUMNS = (
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 class Views(NamedTuple):
-    """The tables that summary and plots show, with how each line adapts in words."""
+    """The tables that summary and plots show, with how each row adapts in words."""
 
     head: pd.DataFrame
     attacks: pd.DataFrame
@@ -43,19 +43,19 @@ def views(frame: pd.DataFrame) -> Views:
 
 
 def headline(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per line, scope and `over` (family mean, union): numbers, counts and rank.
+    """A line per row, scope and `over` (family mean, union): numbers, counts and rank.
 
     Columns: COLUMNS (the numbers are null where `status` is not done), then `rank`: by robust@K
-    within a data set, network, shots and `over`, of lines that compare (`comparable.compared`).
-    Only lines over all attacks are ranked, since the unseen attacks of two defenses need not be the
+    within a data set, network, shots and `over`, of rows that compare (`comparable.compared`).
+    Only rows over all attacks are ranked, since the unseen attacks of two defenses need not be the
     same ones.
     """
-    scored = [(line, over) for line in lines(frame) for over in get_args(Over)]
+    scored = [(row, over) for row in result_rows(frame) for over in get_args(Over)]
     table = _table(scored)
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, (line, over) in enumerate(scored):
-        if line.scope == "all" and line.complete:
-            groups[line.key.dataset, line.key.network, line.key.shots, over].append(index)
+    for index, (row, over) in enumerate(scored):
+        if row.scope == "all" and row.complete:
+            groups[row.key.dataset, row.key.network, row.key.shots, over].append(index)
     found = pd.Series(pd.NA, index=table.index, dtype="Int64")
     for (*_, over), group in groups.items():
         values = pd.Series(_compared([scored[index][0] for index in group], over), index=group)
@@ -64,26 +64,26 @@ def headline(frame: pd.DataFrame) -> pd.DataFrame:
     return table.assign(rank=found)
 
 
-def _compared(group: Sequence[Line], over: Over) -> list[float | None]:
-    """How often each line was right on what all are compared on; None if it cannot be ranked."""
+def _compared(group: Sequence[ResultRow], over: Over) -> list[float | None]:
+    """How often each row was right on what all are compared on; None if it cannot be ranked."""
     reasons, size = compared(group)
     return [
         None if reason or size is None
-        else float(counts(line.attacks(), line.families, size, over).sum())
-        for line, reason in zip(group, reasons, strict=True)
+        else float(counts(row.attacks(), row.families, size, over).sum())
+        for row, reason in zip(group, reasons, strict=True)
     ]  # fmt: skip
 
 
 def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per line and attack, over the training seeds; `scope` says unseen, seen or unknown.
+    """A line per row and attack, over the training seeds; `scope` says unseen, seen or unknown.
 
     Columns: COLUMNS, then attack, family and threat.
     """
     single = [
         (attack, part)
-        for line in lines(frame)
-        if line.scope != "all"
-        for attack, part in line.by_attack()
+        for row in result_rows(frame)
+        if row.scope != "all"
+        for attack, part in row.by_attack()
     ]
     places = zip(frame["dataset"], frame["attack"], strict=True)
     threats = dict(zip(places, frame["threat"], strict=True))
@@ -94,46 +94,45 @@ def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _table(scored: list[tuple[Line, Over]]) -> pd.DataFrame:
+def _table(scored: list[tuple[ResultRow, Over]]) -> pd.DataFrame:
     entries = [
-        {**line.key._asdict(), "scope": line.scope, "over": over, "status": line.status}
-        | _counts(line)
-        for line, over in scored
+        {**row.key._asdict(), "scope": row.scope, "over": over, "status": row.status} | _counts(row)
+        for row, over in scored
     ]
     several = []
-    for entry, (line, over) in zip(entries, scored, strict=True):
-        if line.complete and len(line.expected) == 1:
-            (cell,) = (line.scored[place] for place in line.expected)
+    for entry, (row, over) in zip(entries, scored, strict=True):
+        if row.complete and len(row.expected) == 1:
+            (cell,) = (row.scored[slot] for slot in row.expected)
             entry.update({name: getattr(cell, name) for name in ("n", *NUMBERS)})
             entry["episodes"] = len(cell.verdicts.static)
-        elif line.complete:
-            several.append((entry, line, over))
-    rows = [_aggregate(line, over) for _, line, over in several]
-    numbers = measure(rows, [line.key.shots > 0 for _, line, _ in several])
-    for (entry, *_), row, measured in zip(several, rows, numbers, strict=True):
-        _, episodes, n = row["static"].shape
+        elif row.complete:
+            several.append((entry, row, over))
+    verdicts = [_aggregate(row, over) for _, row, over in several]
+    numbers = measure(verdicts, [row.key.shots > 0 for _, row, _ in several])
+    for (entry, *_), found, measured in zip(several, verdicts, numbers, strict=True):
+        _, episodes, n = found["static"].shape
         entry.update(columns(measured), n=n, episodes=episodes)
     table = pd.DataFrame(entries, columns=COLUMNS)
     whole = dict.fromkeys(("n", "episodes"), "Int64")
     return table.astype(whole | dict.fromkeys(QUANTITIES, "float64"))
 
 
-def _aggregate(line: Line, over: Over) -> dict[str, Table]:
-    attacks = line.attacks()
-    families = [line.families[attack] for attack in attacks]
+def _aggregate(row: ResultRow, over: Over) -> dict[str, Table]:
+    attacks = row.attacks()
+    families = [row.families[attack] for attack in attacks]
     return aggregate(list(attacks.values()), families, over)
 
 
-def _counts(line: Line) -> dict[str, int]:
-    found = Counter(cell.status for cell in line.cells.values())
-    attacks = {place.attack for place in line.expected}
+def _counts(row: ResultRow) -> dict[str, int]:
+    found = Counter(cell.status for cell in row.cells.values())
+    attacks = {slot.attack for slot in row.expected}
     return {
         "attacks": len(attacks),
-        "families": len({line.families[attack] for attack in attacks}),
-        "seeds": len({place.seed for place in line.expected}),
-        "expected": len(line.expected),
-        "scored": len(line.scored),
+        "families": len({row.families[attack] for attack in attacks}),
+        "seeds": len({slot.seed for slot in row.expected}),
+        "expected": len(row.expected),
+        "scored": len(row.scored),
         "skipped": found["skipped"],
         "failed": found["failed"],
-        "missing": len(set(line.expected) - set(line.cells)),
+        "missing": len(set(row.expected) - set(row.cells)),
     }

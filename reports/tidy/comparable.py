@@ -1,6 +1,6 @@
-"""Which lines may be ranked with one another: the same images, attacks and no less evidence.
+"""Which rows may be ranked with one another: the same images, attacks and no less evidence.
 
-Nobody's rank depends on a line that is left out.
+Nobody's rank depends on a row that is left out.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from reports.archive.trust import differing
 from reports.statistics.intervals import Table
 from reports.statistics.scores import Over, Tables, union
-from reports.tidy.lines import Line, Size
-from reports.tidy.text import visible
+from reports.tidy.escape import visible
+from reports.tidy.rows import ResultRow, Size
 
 Trained = tuple[str, str, str]
 """Data set, network and defense."""
 
 
 class Group(NamedTuple):
-    """Complete lines that would be ranked together: why each is not, or an empty text.
+    """Complete rows that would be ranked together: why each is not, or an empty text.
 
     A reason is a word or two, a colon, and the whole of it.
     """
@@ -32,30 +32,30 @@ class Group(NamedTuple):
     """On which those that are ranked are compared; None where there is none."""
 
 
-def compared(lines: Sequence[Line], reference: Collection[Trained] = ()) -> Group:
-    """Judge complete lines of one data set, network, threat and K.
+def compared(rows: Sequence[ResultRow], reference: Collection[Trained] = ()) -> Group:
+    """Judge complete rows of one data set, network, threat and K.
 
-    The norm are the lines of `reference` where there are any, else all. Images and options are
+    The norm are the rows of `reference` where there are any, else all. Images and options are
     those of most of them; of two kinds equally frequent the one on more evidence counts, and where
-    that is equal too, nobody can say which to rank. A line is short if it has less than the middle
+    that is equal too, nobody can say which to rank. A row is short if it has less than the middle
     one in images, episodes or training seeds. A longer one is cut to it.
     """
-    sizes = [line.size for line in lines]
-    judges = [i for i, line in enumerate(lines) if line.key[:3] in reference]
-    reasons = [""] * len(lines)
+    sizes = [row.size for row in rows]
+    judges = [i for i, row in enumerate(rows) if row.key[:3] in reference]
+    reasons = [""] * len(rows)
 
     def norm() -> list[int]:
-        left = [i for i in judges or range(len(lines)) if not reasons[i]]
+        left = [i for i in judges or range(len(rows)) if not reasons[i]]
         return left or [i for i, reason in enumerate(reasons) if not reason]
 
     def usual(values: Sequence[str]) -> str | None:
         return _usual([(values[i], sizes[i]) for i in norm()])
 
-    queries = [str(next(iter(line.scored.values())).query) for line in lines]
+    queries = [str(next(iter(row.scored.values())).query) for row in rows]
     for i in _unlike(queries, usual(queries), reasons):
         reasons[i] = "other images: not those of the other rows"
-    for attack in sorted({place.attack for line in lines for place in line.expected}):
-        options = [_options(line, attack) for line in lines]
+    for attack in sorted({slot.attack for row in rows for slot in row.expected}):
+        options = [_options(row, attack) for row in rows]
         found = usual(options)
         for i in _unlike(options, found, reasons):
             reasons[i] = _other_options(attack, options[i], found or _another(options, options[i]))
@@ -65,7 +65,7 @@ def compared(lines: Sequence[Line], reference: Collection[Trained] = ()) -> Grou
     middle = sorted(sizes[i] for i in left)[len(left) // 2]
     for i, size in enumerate(sizes):
         if not reasons[i] and any(have < need for have, need in zip(size, middle, strict=True)):
-            cut = f" ({lines[i].cut})" if lines[i].cut else ""
+            cut = f" ({rows[i].cut})" if rows[i].cut else ""
             reasons[i] = f"short: has {size}{cut}, fewer than the usual {middle}"
     return Group(reasons, middle)
 
@@ -85,8 +85,8 @@ def _usual(found: Sequence[tuple[str, Size]]) -> str | None:
     return best[0] if len(best) == 1 else None
 
 
-def _options(line: Line, attack: str) -> str:
-    return str(next(cell.options for place, cell in line.scored.items() if place.attack == attack))
+def _options(row: ResultRow, attack: str) -> str:
+    return str(next(cell.options for slot, cell in row.scored.items() if slot.attack == attack))
 
 
 def _another(options: Sequence[str], own: str) -> str:

@@ -13,7 +13,7 @@ from reports.statistics.continual import ALONE, METRICS, drift
 from reports.statistics.intervals import Table, intervals
 from reports.statistics.scores import Tables, common_prefix
 from reports.tidy.frame import THEN, rows
-from reports.tidy.lines import Key, by_family, evidence, key_of
+from reports.tidy.rows import Key, by_family, evidence, key_of
 
 Order = tuple[str, ...]
 CHANGE_COLUMNS = (

@@ -12,7 +12,7 @@ from benchmark.results.store import read_record, record_files
 from reports.archive.reference import SUFFIX, read_file
 from reports.archive.shareable import shareable
 from reports.archive.trust import differing, options
-from reports.tidy.text import visible
+from reports.tidy.escape import visible
 
 
 class Sourced(NamedTuple):

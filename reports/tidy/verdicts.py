@@ -13,8 +13,8 @@ from benchmark.results.records import Record
 from reports.archive.shareable import shareable
 from reports.archive.trust import options
 from reports.statistics.intervals import Table
+from reports.tidy.escape import visible
 from reports.tidy.frame import read, unpacked
-from reports.tidy.text import visible
 
 WIDEST = 160
 """Letters of a cell's name that are shown."""

@@ -12,9 +12,9 @@ import pandas as pd
 from reports.statistics.intervals import interval
 from reports.statistics.scores import Tables, common_prefix, union
 from reports.tidy.comparable import compared
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
-from reports.tidy.lines import Key, Line, evidence, key_of, lines
-from reports.tidy.text import visible
+from reports.tidy.rows import Key, ResultRow, evidence, key_of, result_rows
 
 WHITE_BOX = frozenset({"linf-gradient", "l2-gradient", "l1-gradient"})
 BLACK_BOX = frozenset({"score-based", "decision-based", "noise", "transfer"})
@@ -37,22 +37,22 @@ class Finding(NamedTuple):
 
 def warnings(frame: pd.DataFrame) -> list[Finding]:
     """All findings about a tidy frame, the most serious kind first."""
-    whole = [line for line in lines(frame) if line.scope == "all"]
-    unpaired = [finding for line in whole for finding in _unpaired(line)]
-    inflated = [finding for line in whole for finding in _inflation(line)]
-    unlearnt = [finding for line in whole for finding in _adaptation(line)]
-    cut = [finding for line in whole for finding in _cut(line)]
+    whole = [row for row in result_rows(frame) if row.scope == "all"]
+    unpaired = [finding for row in whole for finding in _unpaired(row)]
+    inflated = [finding for row in whole for finding in _inflation(row)]
+    unlearnt = [finding for row in whole for finding in _adaptation(row)]
+    cut = [finding for row in whole for finding in _cut(row)]
     doubted = [*_masking(whole), *_flags(frame), *_models(frame), *unpaired, *_unranked(whole)]
     return [*doubted, *cut, *unlearnt, *inflated]
 
 
 def where(key: Key) -> str:
-    """The line in words, e.g. `digits, small_cnn, meta_adv, 5 shots, finetune, captured`."""
+    """The row in words, e.g. `digits, small_cnn, meta_adv, 5 shots, finetune, captured`."""
     budget = (f"{key.shots} shots", key.method, key.knowledge) if key.shots else ("0 shots",)
     return ", ".join((*(visible(name) for name in key[:3]), *budget))
 
 
-def _masking(whole: Sequence[Line]) -> Iterator[Finding]:
+def _masking(whole: Sequence[ResultRow]) -> Iterator[Finding]:
     """Gradient-free attacks must not beat the worst of the gradient attacks on the same threat.
 
     If they do, the gradients mislead (Athalye et al. 2018) or the gradient attacks are too weak.
@@ -60,12 +60,12 @@ def _masking(whole: Sequence[Line]) -> Iterator[Finding]:
     paired, and the lower end of the interval of their difference must exceed MASKING.
     """
     groups: defaultdict[tuple[str, ...], dict[str, Tables]] = defaultdict(dict)
-    for line in whole:
-        for place, cell in line.scored.items():
+    for row in whole:
+        for slot, cell in row.scored.items():
             if cell.family in WHITE_BOX | BLACK_BOX:
                 kind = "white" if cell.family in WHITE_BOX else "black"
-                key = (kind, cell.query, cell.threat, *line.key[:3], f"seed {place.seed}")
-                groups[key].setdefault(place.attack, cell.verdicts)
+                key = (kind, cell.query, cell.threat, *row.key[:3], f"seed {slot.seed}")
+                groups[key].setdefault(slot.attack, cell.verdicts)
     for (kind, query, threat, *trained), black in groups.items():
         white = groups.get(("white", query, threat, *trained))
         if kind == "black" and white:
@@ -89,40 +89,40 @@ def _compare(
         )
 
 
-def _inflation(line: Line) -> Iterator[Finding]:
-    cells = list(line.scored.values())
+def _inflation(row: ResultRow) -> Iterator[Finding]:
+    cells = list(row.scored.values())
     inflated = [cell for cell in cells if cell.inflation > INFLATION]
     if inflated:
         worst = max(inflated, key=lambda cell: float(cell.inflation))
         yield Finding(
             "inflation",
-            where(line.key),
+            where(row.key),
             f"static scoring overstates {len(inflated)} of {len(cells)} cells by more than "
             f"{100 * INFLATION:g} points, up to {100 * worst.inflation:.1f} "
             f"({visible(worst.attack)})",
         )
 
 
-def _adaptation(line: Line) -> Iterator[Finding]:
+def _adaptation(row: ResultRow) -> Iterator[Finding]:
     """An inner loop that does not lower the loss it descends has the wrong steps."""
-    cells = list(line.scored.values())
+    cells = list(row.scored.values())
     risen = [cell for cell in cells if cell.loss_fell < FELL]  # not known: not below
     if risen:
         yield Finding(
             "adaptation",
-            where(line.key),
+            where(row.key),
             f"the loss on the shown examples fell in less than {FELL:.0%} of the episodes of "
             f"{len(risen)} of {len(cells)} cells (e.g. {visible(risen[0].attack)}): "
             "its steps or learning rate do not fit",
         )
 
 
-def _unpaired(line: Line) -> Iterator[Finding]:
-    done = sum(cell.status == "done" for cell in line.cells.values())
-    for why, count in Counter(line.strangers.values()).items():
+def _unpaired(row: ResultRow) -> Iterator[Finding]:
+    done = sum(cell.status == "done" for cell in row.cells.values())
+    for why, count in Counter(row.strangers.values()).items():
         yield Finding(
             "unpaired",
-            where(line.key),
+            where(row.key),
             f"{count} of {done} cells were {why} than the rest: "
             "they count as missing; run them again",
         )
@@ -147,20 +147,20 @@ def _models(frame: pd.DataFrame) -> Iterator[Finding]:
             )
 
 
-def _cut(line: Line) -> Iterator[Finding]:
-    if line.complete and line.cut:
-        yield Finding("cut", where(line.key), line.cut)
+def _cut(row: ResultRow) -> Iterator[Finding]:
+    if row.complete and row.cut:
+        yield Finding("cut", where(row.key), row.cut)
 
 
-def _unranked(whole: Sequence[Line]) -> Iterator[Finding]:
-    groups: defaultdict[tuple[Any, ...], list[Line]] = defaultdict(list)
-    for line in whole:
-        if line.complete:
-            groups[line.key.dataset, line.key.network, line.key.shots].append(line)
+def _unranked(whole: Sequence[ResultRow]) -> Iterator[Finding]:
+    groups: defaultdict[tuple[Any, ...], list[ResultRow]] = defaultdict(list)
+    for row in whole:
+        if row.complete:
+            groups[row.key.dataset, row.key.network, row.key.shots].append(row)
     for group in groups.values():
-        for line, reason in zip(group, compared(group).reasons, strict=True):
+        for row, reason in zip(group, compared(group).reasons, strict=True):
             if reason:
-                yield Finding("unranked", where(line.key), reason)
+                yield Finding("unranked", where(row.key), reason)
 
 
 def _flags(frame: pd.DataFrame) -> list[Finding]:

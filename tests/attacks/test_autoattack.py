@@ -12,7 +12,7 @@ from attack_tasks import broken_by, dealt, images_for, linear_task, network
 from torch import nn
 
 from attacks.build import build_attack, strengths_of
-from attacks.libraries.adapter import StandIn
+from attacks.libraries.model_proxy import ModelProxy
 from benchmark.core.streams import Streams
 
 QUICK = "iterations=5,queries=20"
@@ -32,7 +32,7 @@ def test_reaches_the_closed_form_whatever_the_number_of_classes(name, classes):
 def test_the_defaults_are_the_published_settings(name):
     attack, model = build_attack(name, strengths_of("digits")), network(1)
     images, _ = images_for(model, 1)
-    library = attack._library(StandIn(model, images.device), images, seed=7)
+    library = attack._library(ModelProxy(model, images.device), images, seed=7)
     assert library.attacks_to_run == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert {library.apgd.n_iter, library.apgd_targeted.n_iter, library.fab.n_iter} == {100}
     assert {library.apgd_targeted.n_target_classes, library.fab.n_target_classes} == {9}

@@ -1,4 +1,4 @@
-"""The watched stand-in: what counts as broken, who is left out, when a run ends."""
+"""The watched proxy: what counts as broken, who is left out, when a run ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from attacks import ATTACKS
 from attacks.build import build_attack, strengths_of
 from attacks.libraries.adapter import ThirdParty
-from attacks.libraries.model_proxy import Ended, Watched
+from attacks.libraries.model_proxy import Ended, WatchedProxy
 from benchmark.core.model_access import Composite
 from benchmark.core.types import Batch, NormBall
 
@@ -33,47 +33,47 @@ class Bright(nn.Module):
 def watched(n=3, saves=True, ends=False):
     images = torch.full((n, 1, 2, 2), 0.45)
     batch = Batch(images, torch.zeros(n, dtype=torch.int64))
-    return Watched(Bright(), batch, THREAT, positive=False, saves=saves, ends=ends), images
+    return WatchedProxy(Bright(), batch, THREAT, positive=False, saves=saves, ends=ends), images
 
 
 @pytest.mark.parametrize(
     ("moved", "counts"), [(0.08, True), (0.02, False), (0.2, False), (float("nan"), False)]
 )
 def test_a_query_counts_if_it_is_misclassified_inside_the_threat(moved, counts):
-    stand_in, images = watched()
+    proxy, images = watched()
     query = images.clone()
     query[1] += moved
     if moved == moved:
-        stand_in(query)
+        proxy(query)
     else:
-        stand_in.batch.images[1] += 0.04
+        proxy.batch.images[1] += 0.04
         query[1, 0, 0, 0] = moved
-        stand_in(query)
-    assert stand_in.broken.tolist() == [False, counts, False]
-    settled = stand_in.settle(images)
+        proxy(query)
+    assert proxy.broken.tolist() == [False, counts, False]
+    settled = proxy.settle(images)
     assert torch.equal(settled[1], query[1] if counts else images[1])
     assert torch.equal(settled[[0, 2]], images[[0, 2]])
 
 
 def test_pixels_outside_the_box_do_not_count():
-    stand_in, images = watched(n=1)
-    stand_in.batch.images.fill_(0.98)
-    stand_in.batch.labels.fill_(0)
-    stand_in(torch.full_like(images, 1.02))
-    assert not stand_in.broken.any()
-    stand_in(torch.full_like(images, 1.0))
-    assert stand_in.broken.all()
+    proxy, images = watched(n=1)
+    proxy.batch.images.fill_(0.98)
+    proxy.batch.labels.fill_(0)
+    proxy(torch.full_like(images, 1.02))
+    assert not proxy.broken.any()
+    proxy(torch.full_like(images, 1.0))
+    assert proxy.broken.all()
 
 
 def test_broken_images_are_not_asked_about_again():
-    stand_in, images = watched(n=3)
+    proxy, images = watched(n=3)
     query = images.clone()
     query[1] += 0.08
-    broke = stand_in(query)[1]
-    stand_in.held[0].asked = 0
+    broke = proxy(query)[1]
+    proxy.held[0].asked = 0
     query = (images + 0.01).requires_grad_()
-    logits = stand_in(query)
-    assert stand_in.held[0].asked == 2
+    logits = proxy(query)
+    assert proxy.held[0].asked == 2
     assert torch.equal(logits[1], broke)
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), query)
     assert gradient.flatten(1).abs().sum(dim=1).gt(0).tolist() == [True, False, True]
@@ -82,15 +82,15 @@ def test_broken_images_are_not_asked_about_again():
 
 
 def test_for_examples_everything_is_asked_and_the_library_is_believed_first():
-    stand_in, images = watched(n=3, saves=False)
+    proxy, images = watched(n=3, saves=False)
     query = images.clone()
     query[:2] += 0.06
-    stand_in(query)
-    stand_in.held[0].asked = 0
-    stand_in(images)
-    assert stand_in.held[0].asked == 3
+    proxy(query)
+    proxy.held[0].asked = 0
+    proxy(images)
+    assert proxy.held[0].asked == 3
     proposals = torch.stack([images[0] + 0.09, images[1] + 0.01, images[2] + 0.01])
-    settled = stand_in.settle(proposals)
+    settled = proxy.settle(proposals)
     assert torch.equal(settled[0], proposals[0])  # broken by the library too
     assert torch.equal(settled[1], query[1])  # the library's does not break it
     assert torch.equal(settled[2], proposals[2])  # never broken
@@ -98,30 +98,30 @@ def test_for_examples_everything_is_asked_and_the_library_is_believed_first():
 
 def test_versions_of_the_batch_one_after_the_other():
     """As SPSA asks: all images, then all again. The first version that breaks an image is kept."""
-    stand_in, images = watched(n=2)
+    proxy, images = watched(n=2)
     query = torch.cat([images, images, images])
     query[2] += 0.06  # image 0, second version
     query[4] += 0.08  # image 0, third version
-    stand_in(query)
-    assert stand_in.broken.tolist() == [True, False]
-    assert torch.equal(stand_in.proofs[0], query[2])
-    stand_in.held[0].asked = 0
-    stand_in(torch.cat([images, images]))
-    assert stand_in.held[0].asked == 2
+    proxy(query)
+    assert proxy.broken.tolist() == [True, False]
+    assert torch.equal(proxy.proofs[0], query[2])
+    proxy.held[0].asked = 0
+    proxy(torch.cat([images, images]))
+    assert proxy.held[0].asked == 2
 
 
 def test_a_query_of_another_length_is_answered_and_not_watched():
-    stand_in, images = watched(n=3)
-    assert torch.equal(stand_in(images[:2] + 0.08), Bright()(images[:2] + 0.08))
-    assert not stand_in.broken.any()
+    proxy, images = watched(n=3)
+    assert torch.equal(proxy(images[:2] + 0.08), Bright()(images[:2] + 0.08))
+    assert not proxy.broken.any()
 
 
 def test_it_ends_when_nothing_stands():
-    stand_in, images = watched(n=2, ends=True)
-    stand_in(images + torch.tensor([0.08, 0.0]).view(2, 1, 1, 1))
+    proxy, images = watched(n=2, ends=True)
+    proxy(images + torch.tensor([0.08, 0.0]).view(2, 1, 1, 1))
     with pytest.raises(Ended):
-        stand_in(images + torch.tensor([0.0, 0.08]).view(2, 1, 1, 1))
-    assert torch.equal(stand_in.settle(images), images + 0.08)
+        proxy(images + torch.tensor([0.0, 0.08]).view(2, 1, 1, 1))
+    assert torch.equal(proxy.settle(images), images + 0.08)
 
 
 def test_low_precision_is_not_believed():
@@ -135,9 +135,9 @@ def test_low_precision_is_not_believed():
 
     images = torch.full((1, 1, 2, 2), 0.45)
     batch = Batch(images, torch.tensor([0]))
-    stand_in = Watched(Low(), batch, THREAT, positive=False, saves=True, ends=True)
-    assert stand_in(images).argmax() == 1
-    assert not stand_in.broken.any()
+    proxy = WatchedProxy(Low(), batch, THREAT, positive=False, saves=True, ends=True)
+    assert proxy(images).argmax() == 1
+    assert not proxy.broken.any()
 
 
 QUICK = {

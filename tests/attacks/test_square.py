@@ -8,7 +8,7 @@ from attack_tasks import dealt
 
 from attacks.autoattack import square_linf as linf_module
 from attacks.autoattack.square import SquareL2, SquareLinf
-from attacks.autoattack.square_l2 import Places, _proposed
+from attacks.autoattack.square_l2 import ActiveImages, _proposed
 from attacks.autoattack.square_windows import (
     bumps,
     corner,
@@ -118,7 +118,7 @@ def test_l2_proposals_keep_the_size_of_the_perturbation():
         -1, 1, 1, 1
     )
     draws = torch.rand(20, 8, generator=stream("draws"))
-    state = Places(torch.arange(20), images, point, torch.zeros(20), draws)
+    state = ActiveImages(torch.arange(20), images, point, torch.zeros(20), draws)
     for side in (3, 5, 11):
         moved = _proposed(state, draws, side, 0.4) - images
         assert moved.flatten(1).norm(dim=1) == pytest.approx(0.4, rel=1e-4)

@@ -14,7 +14,7 @@ from attack_tasks import dealt, images_for, network
 
 from attacks import ATTACKS
 from attacks.build import build_attack, strengths_of
-from attacks.libraries.model_proxy import StandIn
+from attacks.libraries.model_proxy import ModelProxy
 from attacks.libraries.torchattacks_adapter import Call
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
@@ -121,12 +121,12 @@ def test_another_rng_gives_other_images(name):
     assert not torch.equal(first, second)
 
 
-def test_modes_stop_at_the_stand_in():
+def test_modes_stop_at_the_proxy():
     model = network(1)
-    stand_in = StandIn(model, torch.device("cpu"))
-    stand_in.train()
+    proxy = ModelProxy(model, torch.device("cpu"))
+    proxy.train()
     assert not any(module.training for module in model.modules())
-    assert [name for name, _ in stand_in.named_parameters()] == ["anchor"]
+    assert [name for name, _ in proxy.named_parameters()] == ["anchor"]
 
 
 def test_an_attack_that_raises_restores_everything():

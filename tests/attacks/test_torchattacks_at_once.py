@@ -8,7 +8,7 @@ import torch
 from attack_tasks import images_for, network
 from torch import nn
 
-from attacks.libraries.model_proxy import Watched
+from attacks.libraries.model_proxy import WatchedProxy
 from attacks.libraries.torchattacks_boundary import cross, deepfool, jsma, sparsefool
 from attacks.libraries.torchattacks_pixels import copied, mutated, onepixel, painted, pixle
 from benchmark.core.seeding import global_state, stream
@@ -35,7 +35,7 @@ def task(channels: int, n: int):
     images = images.double()
     batch = Batch(images, model(images).argmax(dim=1))
     nothing_counts = NormBall("linf", 0.0)
-    watched = Watched(model, batch, nothing_counts, positive=False, saves=False, ends=False)
+    watched = WatchedProxy(model, batch, nothing_counts, positive=False, saves=False, ends=False)
     return watched, *batch
 
 
@@ -132,7 +132,7 @@ def test_pixle(tries):
         one = Batch(images[row : row + 1], labels[row : row + 1])
         results = []
         for run in (library, lambda *batch: pixle(library, *batch)):
-            library.model = Watched(
+            library.model = WatchedProxy(
                 model.held[0], one, NormBall("l0", 64), positive=False, saves=False, ends=False
             )
             with global_state(stream("pixle", row)):
@@ -149,7 +149,9 @@ def test_pixle_deals_to_each_image():
     model, images, labels = task(1, 1)
     twins = Batch(images.repeat(4, 1, 1, 1), labels.repeat(4))
     library = torchattacks.Pixle(
-        Watched(model.held[0], twins, NormBall("l0", 0), positive=False, saves=False, ends=False),
+        WatchedProxy(
+            model.held[0], twins, NormBall("l0", 0), positive=False, saves=False, ends=False
+        ),
         x_dimensions=(1, 1), y_dimensions=(1, 1), restarts=1, max_iterations=2,
     )  # fmt: skip
     with global_state(stream("twins")):
@@ -203,7 +205,7 @@ def test_onepixel_breaks_as_many_as_the_library():
     for run in (library, lambda *batch: onepixel(library, *batch)):
         total = 0
         for turn in range(2):
-            library.model = Watched(
+            library.model = WatchedProxy(
                 model.held[0], Batch(images, labels), NormBall("l0", 1),
                 positive=False, saves=False, ends=False,
             )  # fmt: skip

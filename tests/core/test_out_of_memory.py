@@ -22,7 +22,12 @@ def nothing_told(monkeypatch):
 
 
 CPU = "[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried"
-SHORT = [RuntimeError(CPU), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")]
+SHORT = [
+    RuntimeError(CPU), MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: out of memory"), RuntimeError("MPS backend out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", SHORT)

@@ -18,7 +18,7 @@ from reports.leaderboard.table import COLUMNS, board
 from reports.leaderboard.threats import missing
 from reports.leaderboard.write import write_leaderboard
 from reports.tidy.frame import from_records
-from reports.tidy.lines import lines
+from reports.tidy.rows import result_rows
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,9 @@ def test_many_holes_are_counted(small):
     records = matrix(attacks=tuple(FAMILIES), shots=(0,), n=20)
     records = [r for r in records if r.cell.defense != "pgd_at" or r.cell.attack == "fgsm"]
     (found,) = (
-        x for x in lines(from_records(records)) if x.key.defense == "pgd_at" and x.scope == "all"
+        x
+        for x in result_rows(from_records(records))
+        if x.key.defense == "pgd_at" and x.scope == "all"
     )
     assert re.fullmatch(r"9 of 10 cells: (\w+ not run, ){3}\w+ not run and 5 more", missing(found))
 

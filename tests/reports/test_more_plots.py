@@ -16,7 +16,7 @@ from reports.plots.tradeoff import cost_figure, pareto, plane_figure
 from reports.plots.write import write_plots
 from reports.tidy.aggregate import NUMBERS, views
 from reports.tidy.frame import from_records
-from reports.tidy.lines import Key
+from reports.tidy.rows import Key
 
 STRENGTHS = {0.1: [1, 1, 1, 0], 0.2: [1, 1, 0, 0], 0.4: [0, 0, 0, 0]}
 

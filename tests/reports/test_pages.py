@@ -19,8 +19,8 @@ from reports.summary.files import write_tables
 from reports.summary.page import summary
 from reports.summary.write import write_report
 from reports.tidy.aggregate import views
+from reports.tidy.escape import markdown, visible
 from reports.tidy.frame import from_records
-from reports.tidy.text import markdown, visible
 
 
 @pytest.mark.parametrize("name", HOSTILE)

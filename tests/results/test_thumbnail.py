@@ -165,16 +165,42 @@ def test_the_damage_below_is_the_only_damage():
         b"<svg onload=alert(1)>", b"GIF89a" + bytes(50), bytes(100_000), GOOD + bytes(70_000),
         GOOD.replace(b"IDAT", b"IDOT"), GOOD[:60] + bytes([GOOD[60] ^ 1]) + GOOD[61:],
         png(np.zeros((24, 32, 1), np.uint8)), png(np.zeros((24, 32, 1), np.uint8), "x 3 4"),
+        png(np.zeros((24, 32, 1), np.uint8), f"{thumbnail.stamp(record())} 3 4 x"),
         encode(OTHER, np.zeros((3, 4, 1, 8, 8), np.uint8)),
         remade(width=33), remade(height=23), remade(width=2**31, height=2**31), remade(width=0),
         remade(packed=b"no zlib"), remade(packed=b""),
         b"\x89PNG\r\n\x1a\n" + b"\xff" * 200,
     ],
-    ids=range(21),
+    ids=range(22),
 )  # fmt: skip
 def test_what_was_not_written_for_the_record_is_refused(content):
     with pytest.raises(UsageError, match="expected the picture of its record, got another file: "):
         decode(record(), content)
+
+
+def rows_of_ones(height):
+    """A picture of so many rows of its 24, every check sum right; Pillow fills the rest up."""
+    ones = encode(record(), np.ones((3, 4, 1, 8, 8), np.uint8))
+    start, end = ones.index(b"IDAT") - 4, ones.index(b"IEND") - 4
+    packed = zlib.compress((b"\0" + b"\1" * 32) * height)
+    return ones[:start] + chunk(b"IDAT", packed) + ones[end:]
+
+
+def test_pixels_are_those_that_were_written():
+    assert decode(record(), rows_of_ones(24)).all()
+    with pytest.raises(UsageError, match="not as it was written"):
+        decode(record(), rows_of_ones(23))
+
+
+def test_a_picture_holds_no_words_but_its_own():
+    end = GOOD.index(b"IEND") - 4
+    with pytest.raises(UsageError, match="not as it was written"):
+        decode(record(), GOOD[:end] + chunk(b"tEXt", b"Comment\0of somebody") + GOOD[end:])
+
+
+def test_pictures_that_were_written_without_a_hash_of_their_pixels_are_read():
+    old = png(np.ones((24, 32, 1), np.uint8), f"{thumbnail.stamp(record())} 3 4")
+    assert decode(record(), old).all()
 
 
 def test_little_is_unpacked_and_little_is_read():

@@ -1,4 +1,4 @@
-"""Which cells belong to one line of a table, and which of them are missing."""
+"""Which cells belong to one row of a table, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 
 from reports.statistics.scores import Tables, common_prefix, stack
+from reports.tidy.escape import visible
 from reports.tidy.frame import rows
-from reports.tidy.text import visible
 
 Scope = Literal["all", "unseen", "seen", "unknown"]
 
@@ -29,7 +29,7 @@ def by_family(family: str) -> tuple[int, str]:
 
 
 class Key(NamedTuple):
-    """What a line is about: a trained defense and what it may adapt with.
+    """What a row is about: a trained defense and what it may adapt with.
 
     Where nothing adapts, `method` is "none", `knowledge` is "" and the numbers are 0.
     """
@@ -44,8 +44,8 @@ class Key(NamedTuple):
     lr: float
 
 
-class Place(NamedTuple):
-    """Where a cell stands in its line."""
+class Slot(NamedTuple):
+    """Where a cell stands in its row."""
 
     attack: str
     seed: int
@@ -64,63 +64,63 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
-    """The cells a line should have, and those it has (rows of the tidy frame)."""
+class ResultRow:
+    """The cells a row should have, and those it has (rows of the tidy frame)."""
 
     key: Key
     scope: Scope
-    expected: tuple[Place, ...]
-    cells: dict[Place, Any]
+    expected: tuple[Slot, ...]
+    cells: dict[Slot, Any]
     families: dict[str, str]
     """The family of every attack, also of those with no cell here."""
 
     @cached_property
-    def strangers(self) -> dict[Place, str]:
+    def strangers(self) -> dict[Slot, str]:
         """The done cells that do not belong with the others, and why: they count as missing.
 
         Verdicts on other images pair with nothing; one seed has one model, one attack one strength.
         """
-        done = {place: cell for place, cell in self.cells.items() if cell.status == "done"}
+        done = {slot: cell for slot, cell in self.cells.items() if cell.status == "done"}
         query = _usual(cell.query for cell in done.values())
         found = {
-            place: "scored on other images" for place, cell in done.items() if cell.query != query
+            slot: "scored on other images" for slot, cell in done.items() if cell.query != query
         }
         for why, part, name in (
             ("scored on another model", "seed", "weights"),
             ("scored with other options", "attack", "options"),
         ):
             groups: defaultdict[Any, list[str]] = defaultdict(list)
-            for place, cell in done.items():
-                groups[getattr(place, part)].append(getattr(cell, name))
+            for slot, cell in done.items():
+                groups[getattr(slot, part)].append(getattr(cell, name))
             usual = {key: _usual(values) for key, values in groups.items()}
-            for place, cell in done.items():
-                if getattr(cell, name) != usual[getattr(place, part)]:
-                    found.setdefault(place, why)
+            for slot, cell in done.items():
+                if getattr(cell, name) != usual[getattr(slot, part)]:
+                    found.setdefault(slot, why)
         return found
 
     @cached_property
-    def scored(self) -> dict[Place, Any]:
+    def scored(self) -> dict[Slot, Any]:
         """The done cells that belong together."""
         return {
-            place: cell for place, cell in self.cells.items()
-            if cell.status == "done" and place not in self.strangers
+            slot: cell for slot, cell in self.cells.items()
+            if cell.status == "done" and slot not in self.strangers
         }  # fmt: skip
 
     @cached_property
     def size(self) -> Size:
-        """What all expected cells of a complete line have, and is counted."""
-        shapes = [self.scored[place].verdicts.static.shape for place in self.expected]
-        seeds = len({place.seed for place in self.expected})
+        """What all expected cells of a complete row have, and is counted."""
+        shapes = [self.scored[slot].verdicts.static.shape for slot in self.expected]
+        seeds = len({slot.seed for slot in self.expected})
         return Size(min(n for _, n in shapes), min(e for e, _ in shapes), seeds)
 
     @property
     def cut(self) -> str:
-        """What a complete line leaves out of some cells, and for whose sake; empty for nothing."""
+        """What a complete row leaves out of some cells, and for whose sake; empty for nothing."""
         parts = []
         for what, axis, least in (("images", 1, self.size.n), ("episodes", 0, self.size.episodes)):
             sizes = {p: self.scored[p].verdicts.static.shape[axis] for p in self.expected}
             if max(sizes.values()) > least:
-                short = {place.attack for place, size in sizes.items() if size == least}
+                short = {slot.attack for slot, size in sizes.items() if size == least}
                 parts.append(
                     f"{least} of {max(sizes.values())} {what}: {visible(min(short), 40)}"
                     f"{f' and {len(short) - 1} more attacks' if len(short) > 1 else ''} "
@@ -145,59 +145,59 @@ class Line:
 
     def attacks(self) -> dict[str, Tables]:
         """By attack, the verdicts of its seeds (seeds, episodes, n), cut to what all have."""
-        cut = common_prefix([self.scored[place].verdicts for place in self.expected])
+        cut = common_prefix([self.scored[slot].verdicts for slot in self.expected])
         by_attack: defaultdict[str, list[Tables]] = defaultdict(list)
-        for place, tables in zip(self.expected, cut, strict=True):
-            by_attack[place.attack].append(tables)
+        for slot, tables in zip(self.expected, cut, strict=True):
+            by_attack[slot.attack].append(tables)
         return {attack: stack(seeds) for attack, seeds in by_attack.items()}
 
-    def by_attack(self) -> Iterator[tuple[str, Line]]:
-        """The line's attacks one by one, skipped ones included; by family, then name."""
-        names = {place.attack for place in (*self.expected, *self.cells)}
+    def by_attack(self) -> Iterator[tuple[str, ResultRow]]:
+        """The row's attacks one by one, skipped ones included; by family, then name."""
+        names = {slot.attack for slot in (*self.expected, *self.cells)}
         for name in sorted(names, key=lambda name: (by_family(self.families[name]), name)):
             yield name, self.only({name})
 
-    def only(self, attacks: set[str], scope: Scope | None = None) -> Line:
-        """The same line over fewer attacks."""
+    def only(self, attacks: set[str], scope: Scope | None = None) -> ResultRow:
+        """The same row over fewer attacks."""
         return replace(
             self,
             scope=scope or self.scope,
-            expected=tuple(place for place in self.expected if place.attack in attacks),
-            cells={place: cell for place, cell in self.cells.items() if place.attack in attacks},
+            expected=tuple(slot for slot in self.expected if slot.attack in attacks),
+            cells={slot: cell for slot, cell in self.cells.items() if slot.attack in attacks},
         )
 
 
-def lines(frame: pd.DataFrame) -> list[Line]:
-    """Every line over all attacks, then over the unseen, seen and unknown ones it has.
+def result_rows(frame: pd.DataFrame) -> list[ResultRow]:
+    """Every row over all attacks, then over the unseen, seen and unknown ones it has.
 
     Of cells in which the defender was shown the scored attack; the others are
     `reports.tidy.sequences`'.
 
-    A line should have every attack that some line of the same data set, network and shots has done
+    A row should have every attack that some row of the same data set, network and shots has done
     or failed, for each of its own seeds. An attack skipped everywhere cannot run there: no hole.
     """
     frame = frame[frame["shown"] == ""]
     cells = _by_key(frame)
     expected: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
     for key, found in cells.items():
-        names = {place.attack for place, cell in found.items() if cell.status != "skipped"}
+        names = {slot.attack for slot, cell in found.items() if cell.status != "skipped"}
         expected[key.dataset, key.network, key.shots] |= names
     families = dict(zip(frame["attack"], frame["family"], strict=True))
     result = []
     for key, found in cells.items():
-        seeds = sorted({place.seed for place in found})
+        seeds = sorted({slot.seed for slot in found})
         names = expected[key.dataset, key.network, key.shots]
-        places = tuple(Place(name, seed) for name in sorted(names) for seed in seeds)
-        line = Line(key, "all", places, found, families)
-        result += [line, *_scopes(line)]
+        slots = tuple(Slot(name, seed) for name in sorted(names) for seed in seeds)
+        row = ResultRow(key, "all", slots, found, families)
+        result += [row, *_scopes(row)]
     return result
 
 
-def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Place, Any]]:
-    """One cell a place, the best scored: a folder may hold a quick run beside a full one."""
-    cells: defaultdict[Key, dict[Place, Any]] = defaultdict(dict)
+def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Slot, Any]]:
+    """One cell a slot, the best scored: a folder may hold a quick run beside a full one."""
+    cells: defaultdict[Key, dict[Slot, Any]] = defaultdict(dict)
     for cell in sorted(rows(frame), key=evidence):
-        cells[key_of(cell)][Place(cell.attack, cell.seed)] = cell
+        cells[key_of(cell)][Slot(cell.attack, cell.seed)] = cell
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["defense"]))}
 
     def position(key: Key) -> tuple[Any, ...]:
@@ -220,17 +220,17 @@ def _usual(values: Iterable[str]) -> str:
 
 
 def evidence(cell: Any) -> tuple[bool, int, int]:
-    """Sort key: of several cells in one place, the last is the one scored best."""
+    """Sort key: of several cells in one slot, the last is the one scored best."""
     return cell.status == "done", 0 if pd.isna(cell.n) else cell.n, cell.episodes
 
 
-def _scopes(line: Line) -> Iterable[Line]:
-    names = {place.attack for place in (*line.expected, *line.cells)}
-    unseen = {place.attack: cell.unseen for place, cell in line.cells.items()}
-    trained_on = next(iter(line.cells.values())).trained_on
+def _scopes(row: ResultRow) -> Iterable[ResultRow]:
+    names = {slot.attack for slot in (*row.expected, *row.cells)}
+    unseen = {slot.attack: cell.unseen for slot, cell in row.cells.items()}
+    trained_on = next(iter(row.cells.values())).trained_on
     for name in names - set(unseen):  # a missing cell: what the others of its defense say
-        unseen[name] = None if trained_on is None else line.families[name] not in trained_on
+        unseen[name] = None if trained_on is None else row.families[name] not in trained_on
     found: defaultdict[Scope, set[str]] = defaultdict(set)
     for name, value in unseen.items():
         found["unknown" if pd.isna(value) else "unseen" if value else "seen"].add(name)
-    return [line.only(found[scope], scope) for scope in get_args(Scope) if found[scope]]
+    return [row.only(found[scope], scope) for scope in get_args(Scope) if found[scope]]
