@@ -61,7 +61,7 @@ def test_ls_shows_each_entry_and_the_total(call, folder):
     ]
     assert [row.split()[-2:] for row in rows] == [["1", "d"], ["2", "d"], ["3", "d"]]
     assert total.startswith("3 files, ")
-    assert total.endswith(f" kB in {folder}")
+    assert total.endswith(f" KB in {folder}")
 
 
 def test_ls_json_says_the_same_and_touches_nothing(call, folder):

@@ -230,7 +230,7 @@ def test_a_crash_stops_the_contract_with_its_reason():
             raise KeyError("spam")
 
     lines = [str(check) for check in check_attack(Crashes())]
-    assert lines[0].startswith("FAILED  runs: KeyError: 'spam' (test_attack_contract.py:")
+    assert lines[0].startswith("FAILED  runs: KeyError: 'spam' (test_attack_rules.py:")
     assert lines[1:] == ["skipped everything else: needs 'runs'"]
 
 

@@ -156,7 +156,7 @@ def test_a_mistake_of_ours_is_one_line_and_debug_says_more(command, monkeypatch,
     monkeypatch.setattr("benchmark.cli.listing.show", fails)
     monkeypatch.setattr("reports.summary.write.write_report", fails)
     monkeypatch.setattr("benchmark.cli.gate.make_rules", fails)
-    command(words).refused("LookupError: odd\\u001b[2J (test_faults.py:", "--debug says more")
+    command(words).refused("LookupError: odd\\u001b[2J (test_errors.py:", "--debug says more")
     with pytest.raises(LookupError):
         command(f"{words} --debug")
 
@@ -194,6 +194,6 @@ def test_a_traceback_keeps_both_ends_and_is_text_whatever_was_raised():
     assert long.startswith("Traceback (most recent call last)")
     assert long.endswith(" end\\udcff\n")
     assert "characters left out" in long
-    assert "test_faults.py:" in trace(caught(Odd("x")))
+    assert "test_errors.py:" in trace(caught(Odd("x")))
     assert trace(ValueError("raised nowhere")) == ""
     assert clean("short", 5) == "short"
