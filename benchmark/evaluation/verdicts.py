@@ -23,7 +23,6 @@ from benchmark.core.model_access import counting_points, float32_model, select_r
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.evaluation.batch_size import pieces, pieces_for
-from benchmark.evaluation.cpu_layers import quicken
 from benchmark.evaluation.logits import check_finite, expect_logits
 
 ROUNDING = 1e-6
@@ -92,7 +91,7 @@ def frozen(model: nn.Module) -> nn.Module:
     for parameter in copy.parameters():
         parameter.requires_grad_(False)
     apart(copy)
-    quicken(fast_layout(copy))
+    fast_layout(copy)
     if _own_images not in copy._forward_pre_hooks.values():
         copy.register_forward_pre_hook(_own_images)
     if any(module.training for module in copy.modules()):
