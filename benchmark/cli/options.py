@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ByteSize, TypeAdapter, ValidationError
 from typer.core import TyperCommand
 from typer.models import CommandFunctionType
 
@@ -82,6 +81,8 @@ def size_in_bytes(flag: str, text: str) -> int:
     >>> size_in_bytes("--limit", "1.5 GB"), size_in_bytes("--limit", "2KiB")
     (1500000000, 2048)
     """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
     try:
         size = TypeAdapter(ByteSize).validate_python(text.strip())
     except (ValidationError, OverflowError):
@@ -97,6 +98,8 @@ def show_size(size: int) -> str:
     >>> show_size(999), show_size(123_456_789)
     ('999 B', '123.5 MB')
     """
+    from pydantic import ByteSize
+
     return ByteSize(size).human_readable(decimal=True, separator=" ")
 
 
