@@ -20,7 +20,7 @@ from baselines.meta.tasks import construct_adv_task_set
 from baselines.training.ledger import Ledger
 from baselines.training.loop import clock, fall_along_cosine
 from baselines.training.resumable_progress import ResumableProgress
-from baselines.training.snapshot import State, keep, restore
+from baselines.training.snapshot import TrainingState, keep, restore
 from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.step_sizes import attach
 from benchmark.core.errors import AuditError
@@ -51,7 +51,7 @@ def meta_train(
     optimizer = _optimizer(learner)
     gradient = compiled_gradient(learner) if settings.compiled else partial(outer_gradient, learner)
     pool = fixed_pool(model, data, attacks, settings, ledger, rng)
-    state = State(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
+    state = TrainingState(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
     left = settings.passes and max(1, settings.passes - ledger.passes)
     fresh: dict[str, Any] = {
         "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates],
@@ -90,7 +90,7 @@ def _optimizer(learner: Learner) -> torch.optim.Adam:
 
 @contextmanager
 def diverging(
-    resumable: ResumableProgress, state: State, notes: Mapping[str, Any]
+    resumable: ResumableProgress, state: TrainingState, notes: Mapping[str, Any]
 ) -> Iterator[None]:
     """Where a step fails, leave on disk what was there before it, and say where."""
     before = state.rng.get_state()

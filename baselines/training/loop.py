@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from baselines.training.ledger import Ledger
 from baselines.training.resumable_progress import ResumableProgress
-from baselines.training.snapshot import State, keep, restore
+from baselines.training.snapshot import TrainingState, keep, restore
 from benchmark.core.errors import AuditError
 from benchmark.core.types import Batch, Progress, Split
 from benchmark.data.splits import minibatches
@@ -60,7 +60,7 @@ def train(
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
     epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
-    resumable, state = ResumableProgress.of(progress), State(model, optimizer, ledger, rng)
+    resumable, state = ResumableProgress.of(progress), TrainingState(model, optimizer, ledger, rng)
     fresh = {"epochs": 0, "since": [ledger.passes, ledger.updates]}
     notes = restore(resumable, state, fresh)
     done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes, notes["since"])

@@ -18,7 +18,7 @@ COUNTS = ("images", "updates")
 METER = ("forwards", "backwards", "seconds")
 
 
-class State(NamedTuple):
+class TrainingState(NamedTuple):
     """Everything that one step of a loop changes; restored in place."""
 
     model: nn.Module
@@ -41,7 +41,7 @@ class Counts(Frozen):
     seconds: Amount
 
 
-def keep(resumable: ResumableProgress, state: State, notes: Mapping[str, Any]) -> None:
+def keep(resumable: ResumableProgress, state: TrainingState, notes: Mapping[str, Any]) -> None:
     """Write a snapshot, with `notes` of the loop: how many steps are done, say."""
     ledger = state.ledger
     tensors = {**_steady(state), **_named("optimizer/", _moments(state.optimizer))}
@@ -54,7 +54,9 @@ def keep(resumable: ResumableProgress, state: State, notes: Mapping[str, Any]) -
     resumable.keep(tensors, {"ledger": counts, **notes})
 
 
-def restore(resumable: ResumableProgress, state: State, fresh: Mapping[str, Any]) -> dict[str, Any]:
+def restore(
+    resumable: ResumableProgress, state: TrainingState, fresh: Mapping[str, Any]
+) -> dict[str, Any]:
     """Bring everything to where the last snapshot was taken; returns its notes.
 
     Where there is none nothing is changed, and the notes are `fresh`: those of a loop's begin.
@@ -74,7 +76,10 @@ def restore(resumable: ResumableProgress, state: State, fresh: Mapping[str, Any]
 
 
 def _checked(
-    tensors: Mapping[str, Tensor], notes: Mapping[str, Any], state: State, fresh: Mapping[str, Any]
+    tensors: Mapping[str, Tensor],
+    notes: Mapping[str, Any],
+    state: TrainingState,
+    fresh: Mapping[str, Any],
 ) -> tuple[Counts, dict[str, Any]]:
     """What a snapshot says in words; ValueError or KeyError if any part of it does not fit."""
     optional = ("optimizer/", "memory/", "rng")
@@ -98,7 +103,7 @@ def _kinds(value: Any) -> Any:
     return [_kinds(one) for one in value] if isinstance(value, list) else type(value)
 
 
-def _load(tensors: Mapping[str, Tensor], counts: Counts, state: State) -> None:
+def _load(tensors: Mapping[str, Tensor], counts: Counts, state: TrainingState) -> None:
     state.model.load_state_dict(_under("model/", tensors))
     values: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimizer/", tensors).items():
@@ -138,7 +143,7 @@ def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _steady(state: State) -> dict[str, Tensor]:
+def _steady(state: TrainingState) -> dict[str, Tensor]:
     """What a loop has from its begin on."""
     return {**_named("model/", state.model.state_dict()), **_named("more/", state.more)}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.core.errors import UsageError
 from reports.gate.baseline import read_baseline
-from reports.gate.check import Measured, Updated, check, measured, update
+from reports.gate.check import GateInput, Updated, check, measured, update
 from reports.gate.judge import Judgement, Rules
 
 BELOW = {"tolerance": 100.0, "alpha": 1.0, "perf_tolerance": 1.0}
@@ -60,7 +60,7 @@ def run_suite(suite: str, folder: Path) -> None:
     launch.run({}, suite, settings, quiet=True, json=False, dry_run=False)
 
 
-def _measure(results: Path | None, suite: str | None, perf: Path | None) -> Measured:
+def _measure(results: Path | None, suite: str | None, perf: Path | None) -> GateInput:
     """What there is now; a suite runs in `results`, or in a folder that vanishes."""
     if suite is None:
         nothing_said = results is None and perf is None

@@ -30,7 +30,7 @@ Examples:
 Exit code: 0 compared, 2 no two cells pair, or wrong use.
 """
 
-Places = Annotated[
+ResultsFolders = Annotated[
     list[Path],
     typer.Option("--results", help="Results folder, or a file made by `reference`; repeatable."),
 ]
@@ -59,7 +59,7 @@ def report(
 
 
 def leaderboard(
-    results: Places = [Path("results")],  # noqa: B006 (typer copies it)
+    results: ResultsFolders = [Path("results")],  # noqa: B006 (typer copies it)
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("leaderboard"),
     with_reference: Annotated[
         bool, typer.Option("--with-reference", help="Beside the project's own records.")
@@ -95,7 +95,7 @@ def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:
 
 
 def reference(
-    results: Places = [Path("results")],  # noqa: B006
+    results: ResultsFolders = [Path("results")],  # noqa: B006
     out: Annotated[Path, typer.Option(help="File to write: NAME.records.gz.")] = Path(
         "reference.records.gz"
     ),

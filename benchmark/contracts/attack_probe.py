@@ -36,7 +36,7 @@ class Traces(NamedTuple):
     randomness: str
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """One call of an attack: what it was given, what it gave back, what it left behind."""
 
     batch: Batch
@@ -55,7 +55,7 @@ class AttackUnderTest:
     shape: Shape
 
     @cached_property
-    def seen(self) -> Seen:
+    def seen(self) -> Observation:
         """Its first call, on a network with two of six images wrong from the start."""
         return observe(self.attack, *self.network(), "examples", 0)
 
@@ -102,11 +102,11 @@ def traces(model: nn.Module) -> Traces:
     )
 
 
-def observe(attack: Attack, model: nn.Module, batch: Batch, goal: Goal, turn: int) -> Seen:
+def observe(attack: Attack, model: nn.Module, batch: Batch, goal: Goal, turn: int) -> Observation:
     """One call. Its own stream is always the same; the global generators differ with `turn`."""
     handed = deepcopy(batch)
     with global_state(stream("contract", "global", turn)):
         before = traces(model)
         rng = Streams.named(len(batch.labels), "contract")
         proposed = attack.perturb(model, handed.images, handed.labels, goal, rng)
-        return Seen(batch, handed, proposed, before, traces(model))
+        return Observation(batch, handed, proposed, before, traces(model))

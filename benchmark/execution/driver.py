@@ -23,7 +23,7 @@ from benchmark.execution.journal import Event, JournalReader, open_journal
 from benchmark.execution.limits import over_time
 from benchmark.execution.loading import trained_name
 from benchmark.execution.queue import GroupQueue, OpenGroup
-from benchmark.execution.worker import Report, Task, anywhere, pack
+from benchmark.execution.worker import Report, WorkerTask, anywhere, pack
 from benchmark.identity.fingerprint import code_version
 from benchmark.protocol.group import cannot_run
 from benchmark.protocol.recording import save
@@ -158,7 +158,7 @@ class Driver:
         work.making += piece is not None
         group = work.opened.group._replace(todo=frozenset(work.alone or work.todo))
         journal = open_journal(self.settings.results)
-        task = Task(self.settings, self.defenses, group, journal, piece, work.spent)
+        task = WorkerTask(self.settings, self.defenses, group, journal, piece, work.spent)
         cell = group.cells[0]
         key, (whole, _) = trained_name(cell), self.loader.data(cell)
         if self.packed[0] != key:

@@ -36,7 +36,7 @@ from benchmark.protocol.recording import record, save
 from benchmark.results.records import Cell
 
 
-class Task(NamedTuple):
+class WorkerTask(NamedTuple):
     """What a worker is given at a time."""
 
     settings: RunSettings
@@ -81,7 +81,7 @@ def work(code: str, task: bytes, data: Dataset, model: bytes) -> Report:
 
     Args:
         code: `code_version` of the driver; a worker with any other refuses before it reads on.
-        task: a pickled `Task`, opened only then, since other code may not be able to.
+        task: a pickled `WorkerTask`, opened only then, since other code may not be able to.
         data: what trains the model of the task; scored is what the split of its cells leaves.
         model: see `pack`.
     """
@@ -91,7 +91,7 @@ def work(code: str, task: bytes, data: Dataset, model: bytes) -> Report:
             "install the same versions on every machine, and start again if files changed"
         )
     try:
-        opened: Task = pickle.loads(task)
+        opened: WorkerTask = pickle.loads(task)
         shared = opened.journal.is_file()
         journal = Journal(opened.journal if shared else None, opened.group.cells)
         loader = _loader(opened.settings, opened.defenses, shared)

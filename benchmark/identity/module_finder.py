@@ -21,7 +21,7 @@ Places = tuple[Path, ...]
 """Folders, the first one first."""
 
 
-class Seen(NamedTuple):
+class NamePart(NamedTuple):
     """What one part of a dotted name is."""
 
     file: Path | None = None
@@ -42,7 +42,7 @@ class Finder:
     """Looks modules up on the disk, each once."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, Places], Seen] = {}
+        self.known: dict[tuple[str, Places], NamePart] = {}
 
     def find(self, name: str, places: Places, package: str = "") -> Found:
         """The files of a dotted name inside `package`, which is at `places`."""
@@ -56,20 +56,20 @@ class Finder:
                 break
         return Found(files, places)
 
-    def top(self, name: str, places: Places) -> Seen:
+    def top(self, name: str, places: Places) -> NamePart:
         """A module of no package; it may have been loaded from where only a hook knew."""
         seen = self.look(name, places)
         loaded = getattr(sys.modules.get(name), "__file__", None)
-        if seen != Seen() or not loaded or not Path(loaded).is_file():
+        if seen != NamePart() or not loaded or not Path(loaded).is_file():
             return seen
         file = Path(loaded)
-        return Seen(file, (file.parent,) if file.name == "__init__.py" else ())
+        return NamePart(file, (file.parent,) if file.name == "__init__.py" else ())
 
-    def look(self, part: str, places: Places) -> Seen:
+    def look(self, part: str, places: Places) -> NamePart:
         """One part of a dotted name."""
         key = part, places
         if key not in self.known:
-            self.known[key] = look(part, places) if part.isidentifier() else Seen()
+            self.known[key] = look(part, places) if part.isidentifier() else NamePart()
         return self.known[key]
 
     def version(self, name: str, places: Places) -> str | None:
@@ -85,7 +85,7 @@ class Finder:
         return owners(place).get(top, "" if is_installed(place) else None)
 
 
-def look(part: str, places: Sequence[Path]) -> Seen:
+def look(part: str, places: Sequence[Path]) -> NamePart:
     """As Python looks: packages, then modules; folders of nobody only if there is neither."""
     folders = []
     for place in places:
@@ -93,12 +93,12 @@ def look(part: str, places: Sequence[Path]) -> Seen:
         with suppress(OSError, ValueError):  # a folder that may not be looked into
             if folder.is_dir():
                 if (folder / "__init__.py").is_file():
-                    return Seen(folder / "__init__.py", (folder,))
+                    return NamePart(folder / "__init__.py", (folder,))
                 folders.append(folder)
             for suffix in (*EXTENSION_SUFFIXES, ".py"):
                 if (place / f"{part}{suffix}").is_file():
-                    return Seen(place / f"{part}{suffix}")
-    return Seen(None, tuple(folders))
+                    return NamePart(place / f"{part}{suffix}")
+    return NamePart(None, tuple(folders))
 
 
 @cache

@@ -18,7 +18,7 @@ from reports.gate.performance import read_ratios
 from reports.tidy.verdicts import CellVerdicts, read_strictly, scored
 
 
-class Measured(NamedTuple):
+class GateInput(NamedTuple):
     """What there is now; None where nobody asked for it."""
 
     cells: dict[str, CellVerdicts] | None
@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     versions: dict[str, str]
 
 
-def measured(results: Path | None, benchmarks: Path | None) -> Measured:
+def measured(results: Path | None, benchmarks: Path | None) -> GateInput:
     """Read a results folder, a file of pytest-benchmark, or both.
 
     Raises:
@@ -38,10 +38,10 @@ def measured(results: Path | None, benchmarks: Path | None) -> Measured:
         cells, versions = scored(records, str(results)), _versions(records)
         if not cells:
             raise UsageError(f"no cell below {results} is done; the reasons are in its records")
-    return Measured(cells, read_ratios(benchmarks) if benchmarks else None, versions)
+    return GateInput(cells, read_ratios(benchmarks) if benchmarks else None, versions)
 
 
-def check(path: Path, now: Measured, rules: Rules) -> Judgement:
+def check(path: Path, now: GateInput, rules: Rules) -> Judgement:
     """Judge what there is now by the baseline at `path`.
 
     Raises:
@@ -86,7 +86,7 @@ class Updated(NamedTuple):
         ]
 
 
-def update(path: Path, now: Measured) -> Updated:
+def update(path: Path, now: GateInput) -> Updated:
     """Write what there is now as the baseline; floors stay, and so does what nobody asked for.
 
     Raises:

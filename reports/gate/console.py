@@ -11,7 +11,7 @@ from rich.text import Text
 from reports.gate.judge import Judgement, Rules
 from reports.gate.outputs import (
     HEAD,
-    Row,
+    TableLine,
     counted,
     reasons,
     rules_in_words,
@@ -40,7 +40,7 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     console.print(Text(counted(judgement), style="bold"))
 
 
-def _grid(rows: list[Row]) -> Table:
+def _grid(rows: list[TableLine]) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in HEAD:
         grid.add_column(name, justify="left" if name in ("cell", "verdict") else "right",

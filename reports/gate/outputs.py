@@ -25,7 +25,7 @@ LONG = 400
 """Letters of a message that are shown."""
 
 
-class Row(NamedTuple):
+class TableLine(NamedTuple):
     """One line of the table, as text, not escaped."""
 
     name: str
@@ -43,22 +43,22 @@ def worth_showing(judgement: Judgement) -> list[Judged]:
     return [one for verdict in order for one in judgement.those(verdict)]
 
 
-def table_rows(entries: Sequence[Judged]) -> list[Row]:
+def table_rows(entries: Sequence[Judged]) -> list[TableLine]:
     """The table of these entries, with intervals of the changes."""
     pairs = [(one.pair[0].table, one.pair[1].table) for one in entries if one.pair]
     ends = iter(change_intervals(pairs))
     return [_row(one, next(ends) if one.pair else None) for one in entries]
 
 
-def _row(one: Judged, ends: Interval | None) -> Row:
+def _row(one: Judged, ends: Interval | None) -> TableLine:
     if one.ratio is not None:
         was, now = one.ratio
         by = f"{100 * (now / was - 1):+.1f} %"
-        return Row(one.name, f"{was:.3g}x", f"{now:.3g}x", by, "", "", WORDS[one.verdict])
+        return TableLine(one.name, f"{was:.3g}x", f"{now:.3g}x", by, "", "", WORDS[one.verdict])
     if one.change is None:
-        return Row(one.name, "", "", "", "", "", WORDS[one.verdict])
+        return TableLine(one.name, "", "", "", "", "", WORDS[one.verdict])
     found = one.change
-    return Row(
+    return TableLine(
         one.name, percent(found.before), percent(found.after),
         percent(found.points / 100, ends, signed=True), f"{found.lost} / {found.won}",
         f"{one.p:.2g}", WORDS[one.verdict],
@@ -155,6 +155,6 @@ def junit(judgement: Judgement) -> bytes:
     return text + b"\n"
 
 
-def _plain_rows(entries: Iterable[Judged]) -> list[Row]:
+def _plain_rows(entries: Iterable[Judged]) -> list[TableLine]:
     """Without intervals, which nobody reads there and which take a while."""
     return [_row(one, None) for one in entries]

@@ -12,7 +12,7 @@ import pandas as pd
 from reports.leaderboard.chart import Chart, chart
 from reports.leaderboard.columns import several
 from reports.leaderboard.images import Album
-from reports.leaderboard.rows import Row, of_row
+from reports.leaderboard.rows import BoardRow, of_row
 from reports.leaderboard.threats import ALL
 from reports.tidy.escape import visible
 from reports.tidy.format import percent
@@ -63,7 +63,7 @@ class Detail(NamedTuple):
 
 
 def detail(
-    row: Row, attacks: Sequence[Any], classes: Sequence[Any], album: Album,
+    row: BoardRow, attacks: Sequence[Any], classes: Sequence[Any], album: Album,
     sources: Sequence[Sourced],
 ) -> Detail:  # fmt: skip
     """Of one row.
@@ -156,7 +156,7 @@ def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
-def command(row: Row, sources: Sequence[Sourced]) -> str:
+def command(row: BoardRow, sources: Sequence[Sourced]) -> str:
     """The `run` that makes all cells of a row again."""
     cells = [one.record.cell for one in sources if not one.record.cell.shown]
     budgets = [cell.budget for cell in cells if cell.budget.adapts]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.leaderboard.columns import TableCell, cells, columns, several
-from reports.leaderboard.rows import Row, board_rows
+from reports.leaderboard.rows import BoardRow, board_rows
 from reports.leaderboard.table import COLUMNS
 from reports.leaderboard.threats import ALL
 from reports.tidy.escape import latex, markdown, spreadsheet
@@ -125,8 +125,8 @@ def _remarks(part: pd.DataFrame) -> Iterator[str]:
         yield f"{remark}: {several(of)}"
 
 
-def _ordered(rows: Sequence[Row]) -> list[Row]:
-    def place(row: Row) -> tuple[bool, int]:
+def _ordered(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    def place(row: BoardRow) -> tuple[bool, int]:
         rank = row.adapted.rank
         return pd.isna(rank), 0 if pd.isna(rank) else int(rank)
 

@@ -15,7 +15,7 @@ from benchmark.core.errors import UsageError
 from benchmark.results.records import Outcome
 from benchmark.results.thumbnail import LARGEST, decode, png
 from reports.archive.paths import bare
-from reports.leaderboard.rows import Row, of_row
+from reports.leaderboard.rows import BoardRow, of_row
 from reports.tidy.escape import visible
 from reports.tidy.sources import Sourced
 
@@ -60,7 +60,7 @@ class Album(NamedTuple):
     notes: list[str]
 
 
-def albums(rows: Sequence[tuple[Row, Sequence[Sourced]]]) -> list[Album]:
+def albums(rows: Sequence[tuple[BoardRow, Sequence[Sourced]]]) -> list[Album]:
     """Of each row the worst attack in every family, at the largest K, as far as there is room.
 
     All rows get their first picture before any gets its second.
@@ -90,7 +90,7 @@ def albums(rows: Sequence[tuple[Row, Sequence[Sourced]]]) -> list[Album]:
     return found
 
 
-def _worst(row: Row, sources: Sequence[Sourced]) -> Iterator[Sourced]:
+def _worst(row: BoardRow, sources: Sequence[Sourced]) -> Iterator[Sourced]:
     """Of each family the attack that does most harm and has a picture, the worst family first."""
     mine = [
         one for one in of_row(row, sources)

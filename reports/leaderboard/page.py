@@ -16,7 +16,7 @@ from markupsafe import Markup
 from reports.leaderboard.columns import Column, TableCell, cells, columns
 from reports.leaderboard.detail import Detail, detail
 from reports.leaderboard.images import albums
-from reports.leaderboard.rows import Row, board_rows
+from reports.leaderboard.rows import BoardRow, board_rows
 from reports.leaderboard.threats import ALL
 from reports.tidy.escape import visible
 from reports.tidy.frame import rows
@@ -29,7 +29,7 @@ class View(NamedTuple):
 
     number: int
     threat: str
-    row: Row
+    row: BoardRow
     cells: list[TableCell]
 
 
@@ -43,7 +43,7 @@ class Section(NamedTuple):
     """The K whose columns are seen at first."""
     views: dict[str, list[View]]
     """By threat, ranked rows first."""
-    details: list[tuple[int, Row, Detail]]
+    details: list[tuple[int, BoardRow, Detail]]
 
 
 def page(

@@ -16,7 +16,7 @@ from reports.tidy.sources import Sourced
 ROW = ("dataset", "network", "defense", "method", "knowledge", "steps", "lr")
 
 
-class Row(NamedTuple):
+class BoardRow(NamedTuple):
     """A defense on a data set and network with one way to adapt; `lines` by threat, then K."""
 
     dataset: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
         return lines[max(lines)]
 
 
-def board_rows(table: pd.DataFrame) -> list[Row]:
+def board_rows(table: pd.DataFrame) -> list[BoardRow]:
     """From `board` with its column `adaptation`: a row per defense and adaptation."""
     found: defaultdict[tuple[Any, ...], dict[tuple[Any, ...], list[Any]]] = defaultdict(dict)
     for line in rows(table):
@@ -65,16 +65,16 @@ def _with_start(
     yield from ((start, lines) for lines in adapted or [[]])
 
 
-def _row(key: tuple[Any, ...], adapted: list[Any], start: list[Any]) -> Row:
+def _row(key: tuple[Any, ...], adapted: list[Any], start: list[Any]) -> BoardRow:
     by_threat: defaultdict[str, dict[int, Any]] = defaultdict(dict)
     for line in (*start, *adapted):
         by_threat[line.threat][line.shots] = line
     last = (adapted or start)[-1]
     dataset, network, defense = key
-    return Row(dataset, network, defense, last.adaptation, last.knowledge, dict(by_threat))
+    return BoardRow(dataset, network, defense, last.adaptation, last.knowledge, dict(by_threat))
 
 
-def of_row(row: Row, sources: Sequence[Sourced]) -> list[Sourced]:
+def of_row(row: BoardRow, sources: Sequence[Sourced]) -> list[Sourced]:
     """Those of a row, out of the records of its defense: of K = 0, and of its way to adapt."""
     line = row.adapted
     wanted = (line.method, line.knowledge, line.steps, line.lr)

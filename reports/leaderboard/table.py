@@ -17,7 +17,7 @@ from reports.statistics.intervals import Table, intervals
 from reports.statistics.ranking import ranks, separated
 from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
 from reports.tidy.aggregate import NUMBERS
-from reports.tidy.comparable import Trained, compared, counts
+from reports.tidy.comparable import TrainedKey, compared, counts
 from reports.tidy.frame import columns
 from reports.tidy.rows import Key, ResultRow, Size, result_rows
 from reports.tidy.sequences import changes, collateral
@@ -41,7 +41,7 @@ COLUMNS = (
 `headline`. `tied`: defenses of the same ranking that no test tells from this one."""
 
 
-def board(frame: pd.DataFrame, reference: Collection[Trained] = ()) -> pd.DataFrame:
+def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.DataFrame:
     """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
 
     Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
@@ -77,10 +77,10 @@ def costed(frame: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
 
 
 Whole = Sequence[tuple[dict[str, Any], ThreatRow]]
-Verdicts = Sequence[dict[str, Tables]]
+TablesByRow = Sequence[dict[str, Tables]]
 
 
-def _numbers(whole: Whole, verdicts: Verdicts) -> None:
+def _numbers(whole: Whole, verdicts: TablesByRow) -> None:
     """The quantities over families, with their intervals."""
     rows = [
         aggregate(list(found.values()), [part.row.families[name] for name in found], "family mean")
@@ -92,7 +92,7 @@ def _numbers(whole: Whole, verdicts: Verdicts) -> None:
         entry.update(columns(numbers), episodes=episodes, n=n)
 
 
-def _worst(whole: Whole, verdicts: Verdicts) -> None:
+def _worst(whole: Whole, verdicts: TablesByRow) -> None:
     """robust@K over groups of attacks, per image the worst, with intervals."""
     places: list[tuple[dict[str, Any], str]] = []
     tables: list[Table] = []
@@ -123,7 +123,7 @@ def _families(row: ResultRow, robust: dict[str, Table]) -> dict[str, Table]:
     return {family: union(group) for family, group in groups.items()}
 
 
-def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> None:
+def _rank(whole: Whole, verdicts: TablesByRow, reference: Collection[TrainedKey]) -> None:
     """Ranks and ties within each group; what is not ranked says why in `missing`."""
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (entry, _) in enumerate(whole):
@@ -144,7 +144,7 @@ def _rank(whole: Whole, verdicts: Verdicts, reference: Collection[Trained]) -> N
             )
 
 
-def _rank_paired(whole: Whole, verdicts: Verdicts, size: Size) -> None:
+def _rank_paired(whole: Whole, verdicts: TablesByRow, size: Size) -> None:
     """Ranks and ties of rows whose verdicts pair, on the images and episodes that count."""
     scores = np.stack([
         counts(found, part.row.families, size, "family mean")

@@ -17,11 +17,11 @@ from reports.statistics.scores import Over, Tables, union
 from reports.tidy.escape import visible
 from reports.tidy.rows import ResultRow, Size
 
-Trained = tuple[str, str, str]
+TrainedKey = tuple[str, str, str]
 """Data set, network and defense."""
 
 
-class Group(NamedTuple):
+class Comparability(NamedTuple):
     """Complete rows that would be ranked together: why each is not, or an empty text.
 
     A reason is a word or two, a colon, and the whole of it.
@@ -32,7 +32,7 @@ class Group(NamedTuple):
     """On which those that are ranked are compared; None where there is none."""
 
 
-def compared(rows: Sequence[ResultRow], reference: Collection[Trained] = ()) -> Group:
+def compared(rows: Sequence[ResultRow], reference: Collection[TrainedKey] = ()) -> Comparability:
     """Judge complete rows of one data set, network, threat and K.
 
     The norm are the rows of `reference` where there are any, else all. Images and options are
@@ -61,13 +61,13 @@ def compared(rows: Sequence[ResultRow], reference: Collection[Trained] = ()) -> 
             reasons[i] = _other_options(attack, options[i], found or _another(options, options[i]))
     left = norm()
     if not left:
-        return Group(reasons, None)
+        return Comparability(reasons, None)
     middle = sorted(sizes[i] for i in left)[len(left) // 2]
     for i, size in enumerate(sizes):
         if not reasons[i] and any(have < need for have, need in zip(size, middle, strict=True)):
             cut = f" ({rows[i].cut})" if rows[i].cut else ""
             reasons[i] = f"short: has {size}{cut}, fewer than the usual {middle}"
-    return Group(reasons, middle)
+    return Comparability(reasons, middle)
 
 
 def _unlike(values: Sequence[str], usual: str | None, reasons: Sequence[str]) -> list[int]:

@@ -26,7 +26,7 @@ STAGE_COLUMNS = (
 )  # fmt: skip
 
 
-class Group(NamedTuple):
+class ScoredAlike(NamedTuple):
     """All done cells of a trained defense and a budget, scored on the same images."""
 
     key: Key
@@ -39,7 +39,7 @@ class Group(NamedTuple):
         return [row.verdicts for _, row in sorted(self.cells.get((shown, attack), {}).items())]
 
 
-def groups(frame: pd.DataFrame) -> Iterator[Group]:
+def groups(frame: pd.DataFrame) -> Iterator[ScoredAlike]:
     """A group for each key some of whose cells scored another attack than the one shown."""
     done = frame[(frame["status"] == "done") & frame["adapts"]]
     done = done[done["query"] == done.groupby(["dataset"])["query"].transform(_usual)]
@@ -53,7 +53,7 @@ def groups(frame: pd.DataFrame) -> Iterator[Group]:
     place = {name: number for number, name in enumerate(dict.fromkeys(frame["defense"]))}
     for key in sorted(found, key=lambda key: (key[:2], place[key.defense], key[3:])):
         if any(shown != (attack,) for shown, attack in found[key]):
-            yield Group(key, found[key], families)
+            yield ScoredAlike(key, found[key], families)
 
 
 def changes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def _summed_up(pairs: list[Any]) -> Collateral:
     return Collateral(mean, float(worst.change), worst.shown, worst.attack)
 
 
-def sequences(group: Group) -> list[Order]:
+def sequences(group: ScoredAlike) -> list[Order]:
     """The longest orders of arrivals, each with all its stages; empty where there is none."""
     found = {shown for shown, _ in group.cells if len(shown) > 1}
     inside = {order[:end] for order in found for end in range(1, len(order))}
@@ -132,7 +132,7 @@ def stages(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(entries, columns=STAGE_COLUMNS)
 
 
-def _stages(group: Group, order: Order) -> list[dict[str, Any]]:
+def _stages(group: ScoredAlike, order: Order) -> list[dict[str, Any]]:
     """All rows of one sequence; none if a cell is missing."""
     scored = {attack for shown, attack in group.cells if shown == order}
     names = [*dict.fromkeys(name for name in order if name in scored)]
@@ -197,6 +197,6 @@ def _size(table: Table) -> dict[str, int]:
     return {"seeds": seeds, "episodes": episodes, "n": n}
 
 
-def _place(group: Group, shown: str, attack: str) -> tuple[Any, ...]:
+def _place(group: ScoredAlike, shown: str, attack: str) -> tuple[Any, ...]:
     families = group.families
     return (by_family(families[shown]), shown, by_family(families[attack]), attack)

@@ -22,7 +22,7 @@ from baselines.meta import algorithms, loop
 from baselines.training import resumable_progress as courses
 from baselines.training.ledger import Ledger
 from baselines.training.resumable_progress import ResumableProgress, Unusable
-from baselines.training.snapshot import State, keep, restore
+from baselines.training.snapshot import TrainingState, keep, restore
 from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import AuditError
 from benchmark.core.seeding import stream
@@ -141,7 +141,7 @@ def test_everything_a_step_changes_comes_back(tmp_path):
                 parameter.copy_(torch.randn(parameter.shape, generator=stream("w", seed)))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
         more = {"x": torch.full((2,), float(seed))}
-        return State(model, optimizer, Ledger(), stream("rng", seed), more)
+        return TrainingState(model, optimizer, Ledger(), stream("rng", seed), more)
 
     def step(state):
         state.optimizer.zero_grad()
