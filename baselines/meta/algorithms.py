@@ -86,23 +86,19 @@ def shows(learner: Learner, tasks: Sequence[Task]) -> ShowAll:
     return show
 
 
-def adapted_to(learner: Learner, tasks: Sequence[Task], show: ShowAll | None = None) -> Parameters:
+def adapted_to(learner: Learner, tasks: Sequence[Task]) -> Parameters:
     """theta_i' (tasks, ...) of tasks of one attack: a function of theta, where gradients are on."""
     settings, start = learner.settings, start_of(learner.model, learner.settings)
     many = {name: tensor.expand(len(tasks), *tensor.shape) for name, tensor in start.items()}
-    book_inner_loops(learner, tasks, through=torch.is_grad_enabled() and not settings.first_order)
-    return inner_loops(
-        learner.model, many, show or shows(learner, tasks), settings.inner_steps, learner.rate,
-        settings.first_order,
-    )  # fmt: skip
-
-
-def book_inner_loops(learner: Learner, tasks: Sequence[Task], *, through: bool) -> None:
-    """Count the passes of the inner loops, and of the way back `through` both passes of each."""
-    shown = sum(task.support.labels.numel() for task in tasks) * learner.settings.inner_steps
+    through = torch.is_grad_enabled() and not settings.first_order
+    shown = sum(task.support.labels.numel() for task in tasks) * settings.inner_steps
     rows = shown + sum(task.rehearsal.labels.numel() for task in tasks)
     learner.ledger.meter.forwards += rows
-    learner.ledger.meter.backwards += 3 * rows if through else rows
+    learner.ledger.meter.backwards += 3 * rows if through else rows  # back through both passes
+    return inner_loops(
+        learner.model, many, shows(learner, tasks), settings.inner_steps, learner.rate,
+        settings.first_order,
+    )  # fmt: skip
 
 
 def attacked_queries(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Batch:
@@ -115,42 +111,31 @@ def attacked_queries(learner: Learner, tasks: Sequence[Task], many: Parameters) 
     return attack_each(tasks[0].attack, learner.model, many, clean, learner.ledger, rng)
 
 
-def outer_loss(
-    model: nn.Module, settings: MetaSettings, one: Parameters, attacked: Batch, images: Tensor
-) -> Tensor:
-    """The outer loss of a task; `one` is theta_i', `images` is its query without the attack.
+def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Tensor:
+    """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'.
 
     L(theta_i', attacked) + clean_weight * L(theta_i', clean)
                           + regularise * mean ||f(theta_i', attacked) - f(theta_i', clean)||_2
     """
-    logits = functional_call(model, one, (attacked.images,))
-    value = cross_entropy(logits, attacked.labels)
-    if settings.weighs_clean:
-        usual = functional_call(model, one, (images,))
-        apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
-        value = value + settings.clean_weight * cross_entropy(usual, attacked.labels)
-        value = value + settings.regularise * apart
-    return value
-
-
-def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> Tensor:
-    """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'."""
+    model, settings, meter = learner.model, learner.settings, learner.ledger.meter
     clean = stacked_batches([task.query for task in tasks])
     query = attacked_queries(learner, tasks, many)
-    book_queries(learner, tasks)
+    rows = sum(len(task.query.labels) for task in tasks) * (1 + settings.weighs_clean)
+    meter.forwards += rows
+    meter.backwards += rows
 
     def loss(one: Parameters, attacked: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        return outer_loss(learner.model, learner.settings, one, Batch(attacked, labels), images)
+        logits = functional_call(model, one, (attacked,))
+        value = cross_entropy(logits, labels)
+        if settings.weighs_clean:
+            usual = functional_call(model, one, (images,))
+            apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
+            value = value + settings.clean_weight * cross_entropy(usual, labels)
+            value = value + settings.regularise * apart
+        return value
 
-    losses: Tensor = each(learner.model, loss, many, query.images, *clean)
+    losses: Tensor = each(model, loss, many, query.images, *clean)
     return losses
-
-
-def book_queries(learner: Learner, tasks: Sequence[Task]) -> None:
-    """Count the passes of the outer losses, forward and backward."""
-    rows = sum(len(task.query.labels) for task in tasks) * (1 + learner.settings.weighs_clean)
-    learner.ledger.meter.forwards += rows
-    learner.ledger.meter.backwards += rows
 
 
 def meta_batches(learner: Learner, tasks: Sequence[Task]) -> list[list[int]]:
@@ -158,19 +143,14 @@ def meta_batches(learner: Learner, tasks: Sequence[Task]) -> list[list[int]]:
 
     One at a time where a call for all does not pay: then only one graph is kept.
     """
-    most = most_together(learner, tasks)
+    start, shown = start_of(learner.model, learner.settings).values(), tasks[0].support.images
+    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start)))
+    most = most if pays_off(shown.device, shown.numel()) else 1
     return [
         same[first : first + most]
         for same in by_attack(tasks)
         for first in range(0, len(same), most)
     ]
-
-
-def most_together(learner: Learner, tasks: Sequence[Task]) -> int:
-    """How many tasks one call takes."""
-    start, shown = start_of(learner.model, learner.settings).values(), tasks[0].support.images
-    most = max(1, MOST_BYTES // max(1, sum(tensor.nbytes for tensor in start)))
-    return most if pays_off(shown.device, shown.numel()) else 1
 
 
 def outer_gradient(learner: Learner, tasks: Sequence[Task]) -> Tensor:

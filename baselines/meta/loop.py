@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from baselines.meta.algorithms import Learner, outer_gradient
-from baselines.meta.compiled import compiled_gradient
 from baselines.meta.probe import meta_gradient_probe
 from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import check_pool, fixed_pool, images_of
@@ -49,7 +47,6 @@ def meta_train(
     check_pool(data, _classes(model, data), settings)
     learner, resumable = Learner.of(model, settings, ledger), ResumableProgress.of(progress)
     optimizer = _optimizer(learner)
-    gradient = compiled_gradient(learner) if settings.compiled else partial(outer_gradient, learner)
     pool = fixed_pool(model, data, attacks, settings, ledger, rng)
     state = TrainingState(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
     left = settings.passes and max(1, settings.passes - ledger.passes)
@@ -69,7 +66,7 @@ def meta_train(
             else:
                 tasks = construct_adv_task_set(model, data, attacks, settings, ledger, rng)
             optimizer.zero_grad()
-            gradient(tasks)
+            outer_gradient(learner, tasks)
             optimizer.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
         notes["iterations"] += 1

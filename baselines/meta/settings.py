@@ -63,9 +63,6 @@ class MetaSettings:
     """Of the clean query in the outer loss."""
     regularise: float = 0.0
     """Of the distance between logits of the query with and without attack (Dai et al. 2025)."""
-    compiled: bool = False
-    """The outer gradient as machine code (`torch.compile`, needs a C++ compiler): small tasks take
-    a third of the time or less, after half a minute of compiling."""
 
     def __post_init__(self) -> None:
         """Refuse negative numbers, and options that exclude each other."""
@@ -79,11 +76,6 @@ class MetaSettings:
             raise UsageError(
                 f"{self.name}[algorithm=reptile,meta_sgd=true]: reptile has no gradient for step "
                 "sizes; expected maml, fomaml or anil with meta_sgd"
-            )
-        if self.compiled and self.algorithm == "reptile":
-            raise UsageError(
-                f"{self.name}[algorithm=reptile,compiled=true]: reptile takes no outer gradient "
-                "through its inner loop; expected maml, fomaml or anil with compiled"
             )
 
     @property

@@ -22,7 +22,7 @@ from benchmark.results.records import Budget
 
 SHAPES = {
     "small_cnn": (1, 8, 8), "lenet5": (1, 28, 28), "resnet2b": (3, 32, 32),
-    "resnet20": (3, 32, 32), "resnet18": (3, 8, 8),
+    "resnet20": (3, 32, 32),
 }  # fmt: skip
 METHODS = ("finetune", "head", "norm")
 CASES = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +13,6 @@ from torch.nn.functional import cross_entropy
 
 from attacks.build import build_attack, strengths_of
 from baselines.meta.algorithms import Learner, outer_gradient
-from baselines.meta.compiled import compiled_gradient
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task
 from baselines.networks.zoo import build_network
@@ -64,13 +62,13 @@ def warm(work: Work) -> Work:
     return work
 
 
-def reattack(dataset: str, rows: str, *, compiled: bool = False) -> Work:
+def reattack(dataset: str, rows: str) -> Work:
     """Ours: every task in one call where that pays."""
     from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     model, support, query = job(dataset, rows)
-    settings = MetaSettings(inner_steps=1, inner_lr=LR, clean_weight=0.0, compiled=compiled)
+    settings = MetaSettings(inner_steps=1, inner_lr=LR, clean_weight=0.0)
     learner, attack = (
         Learner.of(model, settings, Ledger()),
         build_attack("fgsm", strengths_of(dataset)),
@@ -85,20 +83,13 @@ def reattack(dataset: str, rows: str, *, compiled: bool = False) -> Work:
         for i in range(TASKS)
     ]  # fmt: skip
 
-    gradient = compiled_gradient(learner) if compiled else partial(outer_gradient, learner)
-
     def work() -> list[float]:
         for _ in range(TURNS):
             model.zero_grad()
-            gradient(tasks)
+            outer_gradient(learner, tasks)
         return told(model)
 
     return warm(work)
-
-
-def reattack_compiled(dataset: str, rows: str) -> Work:
-    """Ours with `compiled=true`; the first call, which compiles, is not timed."""
-    return reattack(dataset, rows, compiled=True)
 
 
 def loop(dataset: str, rows: str) -> Work:
@@ -155,8 +146,7 @@ def higher(dataset: str, rows: str) -> Work:
 
 
 CONTENDERS: dict[str, Callable[..., Work]] = {
-    contender.__name__: contender
-    for contender in (reattack, reattack_compiled, loop, loop_kept, higher)
+    contender.__name__: contender for contender in (reattack, loop, loop_kept, higher)
 }
 
 if __name__ == "__main__":
