@@ -47,7 +47,6 @@ BOMBS = {
     "lists": lambda: b"[" + b"[]," * (LONGEST // 3 - 9) + b"[]]\n",
     "objects": lambda: b'{"a":[' + b"{}," * (LONGEST // 3 - 9) + b"{}]}\n",
     "depth": lambda: b"[" * LONGEST,
-    "the same": lambda: (RECORD + "\n").encode() * (LARGEST // len(RECORD) + 9),
 }
 
 
