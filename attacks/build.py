@@ -1,4 +1,4 @@
-"""Reads strengths.toml: how strong each attack is on each data set."""
+"""How strong each attack is on a data set: a table for those that are listed, a rule for others."""
 
 from __future__ import annotations
 
@@ -10,25 +10,89 @@ from typing import Any
 
 from attacks import ATTACKS
 from attacks.unavailable import ABSENT
-from benchmark.core.errors import unknown
+from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, number
-from benchmark.core.types import Attack
+from benchmark.core.types import Attack, Shape
 
 Strengths = Mapping[str, Mapping[str, Any]]
+"""By norm or name of an attack, which wins over its norm: values for options nobody gave."""
+RULE = "by rule"
+"""The table of strengths that the rule gave, not a person: kept beside them under this name."""
+CIFAR = 3 * 32 * 32
+"""Numbers in an image of CIFAR-10, whose usual budgets the rule scales."""
+LARGE = 128
+"""Pixels of a side from which images are attacked with half the linf budget, as on ImageNet."""
 
 
 @cache
-def strengths_of(dataset: str) -> Strengths:
-    """The tables of one data set, by norm or attack name; fractions such as "8/255" are read."""
-    tables = tomllib.loads(files("attacks").joinpath("strengths.toml").read_text("utf-8"))
-    if dataset not in tables:
-        raise unknown("data set in attacks/strengths.toml", dataset, tables)
+def strengths_of(dataset: str, shape: Shape | None = None, override: str = "") -> Strengths:
+    """The tables of one data set; fractions such as "8/255" are read.
+
+    Args:
+        dataset: its name; one that is not listed is attacked by a rule.
+        shape: of its images, which the rule needs.
+        override: TOML of the user's, whose tables win.
+
+    Raises:
+        UsageError: the data set is not listed and has no shape, or `override` is no such TOML.
+    """
+    listed = _listed()
+    if dataset in listed:
+        found: dict[str, Mapping[str, Any]] = dict(_read(listed[dataset]))
+    elif shape is not None:
+        found = by_rule(shape)
+        found[RULE] = dict.fromkeys(found, True)
+    else:
+        raise unknown("data set in attacks/strengths.toml", dataset, listed)
+    for key, table in _overriding(override).items():
+        found[key] = {**found.get(key, {}), **table}
+        found[RULE] = {name: True for name in found.get(RULE, {}) if name != key}
+    return found
+
+
+def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
+    """Strengths for images (channels, height, width) of any size: CIFAR-10's, scaled.
+
+    >>> by_rule((3, 32, 32))["l2"], by_rule((3, 224, 224))["linf"] == {"eps": 4 / 255}
+    ({'eps': 0.5}, True)
+    """
+    channels, height, width = shape
+    numbers, side = channels * height * width, min(height, width)
+    patch, stride = side // 4, max(1, side // 8)
+    places = -(-(max(height, width) - patch) // stride) + 1
+    return {
+        "linf": {"eps": (4 if max(height, width) >= LARGE else 8) / 255},
+        "l2": {"eps": 0.5 * (numbers / CIFAR) ** 0.5},
+        "l1": {"eps": 12 * numbers / CIFAR},
+        "l0": {"eps": max(1, round(0.004 * height * width))},
+        "spatial": {"degrees": 15, "shift": side // 16},
+        "corruption": {"contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32},
+        "patch": {"side": patch, "stride": stride, "places": places},
+    }  # fmt: skip
+
+
+@cache
+def _listed() -> dict[str, Any]:
+    return tomllib.loads(files("attacks").joinpath("strengths.toml").read_text("utf-8"))
+
+
+def _overriding(text: str) -> Strengths:
+    try:
+        return _read(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f'--strengths: expected tables such as linf = {{ eps = "8/255" }}, got what cannot be '
+            f"read ({' '.join(str(error).split())})"
+        ) from None
+
+
+def _read(tables: Mapping[str, Any]) -> Strengths:
     return {
         key: {
             option: number(value) if isinstance(value, str) else value
             for option, value in table.items()
         }
-        for key, table in tables[dataset].items()
+        for key, table in tables.items()
     }
 
 
@@ -38,5 +102,10 @@ def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
     if spec.name in ABSENT:
         return ABSENT[spec.name]
     component = ATTACKS.get(spec.name)
-    defaults = {**strengths.get(component.norm, {}), **strengths.get(component.name, {})}
-    return ATTACKS.build(spec, defaults)
+    tables = {key: strengths.get(key, {}) for key in (component.norm, component.name)}
+    defaults = {key: value for table in tables.values() for key, value in table.items()}
+    attack: Attack = ATTACKS.build(spec, defaults)
+    ruled = {key for name in tables if name in strengths.get(RULE, {}) for key in tables[name]}
+    if ruled - dict(spec.options).keys():
+        object.__setattr__(attack, "by_rule", True)  # they are frozen, and have no such option
+    return attack

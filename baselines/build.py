@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from inspect import isabstract
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -14,9 +13,9 @@ from torch import nn
 
 from baselines import DEFENSES
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.specs import Spec, build
+from benchmark.core.specs import Spec, build, label_of
 from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Split, Trained
-from benchmark.identity.user_file import home_of, load
+from benchmark.identity.user_file import named_in
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,11 @@ class GivenModel(Defense):
     """Its name and the object's in it, wherever it lies."""
     make: Callable[[], nn.Module]
     declared: frozenset[str] | None = None
+
+    @property
+    def network(self) -> str:  # type: ignore[override]
+        """It is its own."""
+        return self.file
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """Unknown: a declaration names families, not attacks."""
@@ -53,7 +57,6 @@ class GivenModel(Defense):
                 f"{self.file}: expected an nn.Module or a function that returns one, "
                 f"got {type(model).__name__}"
             )
-        model.to(next(network.parameters()).device)
         return Trained(model, self.declared)
 
 
@@ -91,40 +94,19 @@ def build_defense(text: str) -> tuple[str, Defense]:
     spec = Spec.parse(text)
     path, colon, name = spec.name.rpartition(":")
     if not (colon and path.endswith(".py")):
+        kind, two, model = spec.name.partition(":")
+        if two:
+            options = (*spec.options, ("model", model))
+            return label_of(text), DEFENSES.build(Spec(kind, tuple(sorted(options))))
         return str(spec), DEFENSES.build(spec)
     file = Path(path)
-    module, short = _load_module(file), Spec(f"{file.name}:{name}", spec.options)
-    home = home_of(module)
+    short = Spec(f"{file.name}:{name}", spec.options)
+    found, home = named_in(file, name, "--defense")
     with home.entered():
-        defense = _from_object(_object_in(module, name, file), short)
+        defense = _from_object(found, short)
     brought = Brought(file.resolve(), home.code, home.entered)
     object.__setattr__(defense, "brought", brought)  # they are frozen, and have no such option
     return str(short), defense
-
-
-def _object_in(module: ModuleType, name: str, file: Path) -> Any:
-    if not hasattr(module, name):
-        own = [key for key, value in vars(module).items() if _usable(value, module.__name__)]
-        raise unknown(f"name in {file}", name, own)
-    return getattr(module, name)
-
-
-def _usable(value: Any, module: str) -> bool:
-    return isinstance(value, nn.Module) or (
-        callable(value) and getattr(value, "__module__", None) == module
-    )
-
-
-def _load_module(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise UsageError(f"no file {file}; expected --defense path/to/file.py:NAME")
-    try:
-        return load(file)
-    except (Exception, SystemExit) as error:  # a script may end itself
-        raise UsageError(
-            f"{file} fails on import: {type(error).__name__}: {error}; "
-            "expected a file that can be imported"
-        ) from error
 
 
 def _from_object(found: Any, spec: Spec) -> Defense:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.training.weights import fit_weights, load_weights
+from baselines.networks.weights import fit_weights, load_weights
+from baselines.networks.zoo import check_network
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.types import Attack, Defense, Family, Progress, Split, Trained
 
@@ -20,7 +21,7 @@ from benchmark.core.types import Attack, Defense, Family, Progress, Split, Train
 @DEFENSES.register
 @dataclass(frozen=True)
 class Checkpoint(Defense):
-    """The weights in the file `path`, for the network named by --network.
+    """The weights in the file `path`, for its own `network` or the one named by --network.
 
     `trained_on` declares the families its training used, joined by `+` (`linf-gradient+noise`);
     `none` for clean images only. What nobody declares stays unknown.
@@ -30,10 +31,14 @@ class Checkpoint(Defense):
     trains: ClassVar[bool] = False
     path: str
     trained_on: str = "unknown"
+    network: str = ""
+    """The architecture, if it is not that of --network: see there."""
 
     def __post_init__(self) -> None:
-        """Refuse a family nobody knows before anything runs."""
+        """Refuse a family or a network nobody knows before anything runs."""
         families_of(self.trained_on)
+        if self.network:
+            check_network(self.network)
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """Unknown: a declaration names families, not attacks."""

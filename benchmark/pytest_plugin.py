@@ -77,7 +77,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 def _check(root: Path, wanted: Mapping[str, Any]) -> Judgement:
-    from benchmark.cli.gate import judge_now, make_rules
+    from benchmark.cli.gate import FirstRun, judge_now, make_rules
     from benchmark.core.errors import UsageError
 
     try:
@@ -89,7 +89,8 @@ def _check(root: Path, wanted: Mapping[str, Any]) -> Judgement:
         rules = make_rules(**{name: wanted[name] for name in ARGUMENTS[4:] if name in wanted})
         files = {name: root / wanted[name] for name in ("baseline", "results", "perf")
                  if name in wanted}  # fmt: skip
-        judgement = judge_now(rules=rules, suite=wanted.get("suite"), **files)
+        first = FirstRun.of(wanted.get("suite"), {}, None)
+        judgement = judge_now(rules=rules, first=first, **files)
     except UsageError as error:
         pytest.fail(" ".join(str(error).split()), pytrace=False)
     if judgement.code:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from baselines.networks.outside import build_outside, check_outside, is_outside
 from baselines.networks.published import LeNet5, PlainResNet, ResNet20, expect_shape
 from baselines.networks.wide_resnet import WideResNet
 from benchmark.core.errors import unknown
@@ -157,12 +158,26 @@ def build_network(name: str, shape: Shape, classes: int, rng: torch.Generator) -
     Raises:
         UsageError: no such network, or it does not take images of this shape.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
+    check_network(name)
     with global_state(rng):
-        return NETWORKS[name](shape, classes)
+        if not is_outside(name):
+            return NETWORKS[name](shape, classes)
+        network, statistics = build_outside(name, shape, classes)
+    return network if statistics is None else Normalised(Normalise(*statistics), network)
 
 
-def default_network(dataset: str) -> str:
-    """The network used on a data set when nobody names one."""
-    return "small_cnn" if dataset in ("digits", "mnist", "fashion_mnist") else "resnet18"
+def check_network(name: str) -> None:
+    """Raise UsageError for a network nobody knows."""
+    if is_outside(name):
+        check_outside(name)
+    elif name not in NETWORKS:
+        raise unknown("network", name, NETWORKS)
+
+
+def default_network(dataset: str, shape: Shape) -> str:
+    """The network used on a data set, of images (channels, height, width), when nobody names one.
+
+    The listed colour sets have their usual one; whatever somebody brings, one that trains on a CPU.
+    """
+    colour = ("cifar10", "cifar100", "svhn")
+    return "resnet18" if dataset in colour else "small_cnn"

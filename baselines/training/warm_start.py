@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from baselines.build import build_defense
-from baselines.training.weights import fit_weights
+from baselines.networks.weights import fit_weights
 from benchmark.adaptation.step_sizes import parted
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Defense, Trained

@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from attacks.build import strengths_of
+from baselines.build import GivenModel
+from baselines.networks.outside import code_of
 from baselines.networks.zoo import build_network
 from baselines.training.resumable_progress import ResumableProgress, Unusable
 from baselines.training.warm_start import fit_from, start_of
@@ -91,7 +93,7 @@ def _looked_at(
     probed = probe(model, few, dataset.classes)
     searched = in_precision(model, settings.precision)
     flags = [*probed.flags, *difference(searched, few)]
-    training = training_hash(cell, defense, dataset, settings.device)
+    training = training_hash(cell, defense, dataset, settings)
     return Model(
         model, searched, trained.trained_on, verdicts.state_hash(model), training, flags,
         trained.cost, _finite(trained.probes), answers, probed.gradient,
@@ -115,21 +117,24 @@ def _trained(
     listener: ProgressListener,
 ) -> Trained:
     """From the folder, or trained now, what it starts from first: one lock inside the other."""
-    training = training_hash(cell, defense, dataset, settings.device)
+    training = training_hash(cell, defense, dataset, settings)
     stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
     path = settings.results / "models" / f"{stem}-{training}.safetensors"
-    trained = _restore(path, _network(cell, dataset), listener.note)
+    trained = _restore(path, _network(cell, defense, dataset, settings), listener.note)
     if trained is None:
         store.check_writable(settings.results)  # better said now than after hours of training
         with exclusive(settings.results, path.stem, listener.note, f"training {cell.defense}"):
-            trained = _restore(path, _network(cell, dataset))  # by now another run may have it
+            network = _network(cell, defense, dataset, settings)
+            trained = _restore(path, network)  # by now another run may have it
             trained = trained or _train(cell, defense, dataset, settings, listener, path)
     return trained
 
 
-def _network(cell: Cell, dataset: Dataset) -> nn.Module:
+def _network(cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings) -> nn.Module:
+    if isinstance(defense, GivenModel):  # it is its own
+        return nn.Identity()
     rng = stream("network", cell.network, cell.dataset, cell.seed)
-    return build_network(cell.network, dataset.shape, dataset.classes, rng)
+    return build_network(settings.network(cell), dataset.shape, dataset.classes, rng)
 
 
 def _train(
@@ -138,7 +143,8 @@ def _train(
 ) -> Trained:  # fmt: skip
     """Train, and keep the model at `path`; from its snapshot, as long as that is of any use."""
     begun = path.with_suffix(".training.safetensors")
-    resumes, network = begun.is_file(), _network(cell, dataset).to(settings.device)
+    resumes = begun.is_file()
+    network = _network(cell, defense, dataset, settings).to(settings.device)
     try:
         trained = _fit(cell, defense, network, dataset, settings, listener, begun)
     except (AuditError, UsageError):
@@ -161,12 +167,16 @@ def _fit(
     listener: ProgressListener, begun: Path,
 ) -> Trained:  # fmt: skip
     def fit(network: nn.Module) -> Trained:
-        told = listener.training(f"{cell.defense} on {cell.dataset}, seed {cell.seed}")
+        what = f"{cell.defense} on {cell.dataset}, seed {cell.seed}"
+        told = listener.training(what) if defense.trains else lambda _: None
         progress = ResumableProgress(told, begun)
+        strengths = strengths_of(dataset.name, dataset.shape, settings.strengths)
         rng = stream("train", cell.dataset, cell.network, cell.defense, cell.seed)
         with defense.brought.entered() if defense.brought else kept():
-            trained = defense.fit(network, dataset.train, strengths_of(cell.dataset), progress, rng)
+            trained = defense.fit(network, dataset.train, strengths, progress, rng)
         progress(1.0)
+        if not defense.trains:
+            listener.loaded(cell.defense)
         return trained
 
     found = start_of(defense)
@@ -231,21 +241,28 @@ def _restore(
     return Trained(network, known, notes.cost, notes.probes)
 
 
-def training_hash(cell: Cell, defense: Defense, dataset: Dataset, device: str) -> str:
+def training_hash(cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings) -> str:
     """Changes with whatever training depends on: options, attacks, data, files, code, device.
 
     And with all of that for the defense it starts from.
     """
-    used = defense.training_attacks(strengths_of(cell.dataset)) or ()
+    strengths = strengths_of(dataset.name, dataset.shape, settings.strengths)
+    used = defense.training_attacks(strengths) or ()
     start = start_of(defense)
-    begun = training_hash(starting(cell, start[0]), start[1], dataset, device) if start else ""
+    begun = training_hash(starting(cell, start[0]), start[1], dataset, settings) if start else ""
     return short_hash(
-        cell.defense, cell.network, cell.seed, torch.device(device).type,
+        cell.defense, cell.network, *_code(defense, settings.network(cell)), cell.seed,
+        torch.device(settings.device).type,
         fingerprint.options_of_instance(defense),
         *map(repr, used), *map(fingerprint.identity, used),
         dataset.hash, defense.content(), defense.brought and defense.brought.code, begun,
         fingerprint.identity(defense, *(NEEDED if defense.trains else ())),
     )  # fmt: skip
+
+
+def _code(defense: Defense, network: str) -> list[str]:
+    """What a network from elsewhere is beyond its name."""
+    return [code] if (code := "" if isinstance(defense, GivenModel) else code_of(network)) else []
 
 
 def is_spoiled(model: Model) -> bool:

@@ -24,6 +24,14 @@ class RunSettings(BaseModel):
     device: str = "cpu"
     command: str = ""
     """As the user typed it: for the records."""
+    datasets: tuple[tuple[str, str], ...] = ()
+    """Of the user's: their names in cells, and how they were given."""
+    networks: tuple[tuple[str, str], ...] = ()
+    """Likewise."""
+    own_attacks: tuple[tuple[str, str], ...] = ()
+    """Likewise."""
+    strengths: str = ""
+    """Content of the file of --strengths."""
     cache: Path | None = None
     """Where crafted examples are kept; None is `cache` in the results."""
     no_cache: bool = False
@@ -75,6 +83,14 @@ class RunSettings(BaseModel):
         """
         return self.reattack == "standing" and cell.budget.adapts and attack.by_image
 
+    def dataset(self, cell: Cell) -> str:
+        """What `benchmark.data.load` takes for the data set of a cell."""
+        return dict(self.datasets).get(cell.dataset, cell.dataset)
+
+    def network(self, cell: Cell) -> str:
+        """What `build_network` takes for the network of a cell."""
+        return dict(self.networks).get(cell.network, cell.network)
+
     def choice(self, cell: Cell) -> Choice | None:
         """The choice that a cell's adaptation comes from."""
         return next((one for one in self.choices if one.is_of(cell)), None)
@@ -92,6 +108,9 @@ class ProgressListener:
     def training(self, what: str) -> Progress:
         """Training begins; returns where to report its share done."""
         return lambda share: None
+
+    def loaded(self, what: str) -> None:
+        """A model that was trained elsewhere is there."""
 
     def begun(self, cell: Cell) -> None:
         """A cell begins."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -35,9 +37,33 @@ INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reattack {version('reattack')}")
+        raise typer.Exit
+
+
+def _check_packages() -> None:
+    """UsageError where a folder that happens to be called like one of ours comes first."""
+    ours = Path(__file__).resolve().parents[2]
+    for name in ("attacks", "baselines", "reports"):
+        found = find_spec(name)
+        places = [*(found.submodule_search_locations or [found.origin or "."])] if found else []
+        if not places or Path(places[0]).resolve() != ours / name:
+            raise UsageError(
+                f"`{name}` here is {places[0] if places else 'missing'}, which is not ours: Python "
+                "takes what lies in this folder first; run `reattack ...` in place of `python -m "
+                "benchmark ...`, or run it from another folder"
+            )
+
+
 @app.callback()
 def everywhere(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of what fails.")] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Robustness after few-shot adaptation, with the adapted model attacked again."""
 
@@ -62,10 +88,13 @@ def contract(
     """Check that an attack or a defense keeps the rules every one of them must keep."""
     with importing():
         from benchmark.contracts import suite as contracts
+        from benchmark.plan.own_attack import take_attack
 
     if (attack is None) == (defense is None):
         raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
-    checks = contracts.of_attack(attack) if attack else contracts.of_defense(str(defense))
+    checks = (
+        contracts.of_attack(take_attack(attack)) if attack else contracts.of_defense(str(defense))
+    )
     failed = 0
     for rule in checks:
         typer.echo(str(rule))
@@ -96,6 +125,7 @@ def main() -> NoReturn:
     try:
         for word in sys.argv:
             _check_text(word)
+        _check_packages()
         code = app(words or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _say(f"error: {error}", 2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,8 @@ Examples:
   python -m benchmark check --baseline baseline.json --results DIR --junit gate.xml
   python -m benchmark check --baseline baseline.json --suite ci --tolerance 3
   python -m benchmark check --baseline baseline.json --perf benchmarks.json
+  python -m benchmark check --baseline baseline.json --defense mine.py:Net \\
+      --attacks fgsm,pgd_linf,square --dataset npz:data.npz --limit 1000
   python -m benchmark check --power
 
 \b
@@ -42,6 +46,14 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     suite: Annotated[
         str | None, typer.Option(help="Run this suite first, e.g. ci; in a folder of its own.")
     ] = None,
+    defense: Annotated[
+        str | None, typer.Option(help="Run these first, as `run` does, in place of a suite's.")
+    ] = None,
+    attacks: Annotated[str | None, typer.Option(help="Of that run. [those of the suite]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Of that run.")] = None,
+    network: Annotated[str | None, typer.Option(help="Of that run.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Images that run scores.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
     perf: Annotated[
         Path | None, typer.Option(help="JSON of pytest-benchmark with ratios in extra_info.")
     ] = None,
@@ -64,32 +76,38 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = False,
 ) -> None:
     """Fail if robust accuracy fell on the same images, by more than chance and the tolerance."""
-    from benchmark.cli.gate import judge_now, make_rules, update_now
+    from benchmark.cli.gate import FirstRun, judge_now, make_rules, update_now
 
     rules = make_rules(tolerance, alpha, perf_tolerance)
+    said = {"attacks": attacks, "dataset": dataset, "network": network, "limit": limit}
+    asked = FirstRun.of(suite, {"defenses": defense, **said}, data_dir)
     if power:
         _show_power(rules)
     elif baseline is None:
         raise UsageError("expected --baseline FILE (or --power); --update writes a new one")
     elif update:
-        _tell(baseline, update_now(baseline, results, suite, perf))
+        _tell(baseline, update_now(baseline, results, asked, perf))
     else:
         github = github or os.environ.get("GITHUB_ACTIONS") == "true"
-        try:
-            judgement = judge_now(baseline, rules, results, suite, perf)
-        except UsageError as error:
-            if github:
-                _annotate(str(error))
-            raise
+        with _annotated(github):
+            judgement = judge_now(baseline, rules, results, asked, perf)
         _show(judgement, junit, github)
         raise typer.Exit(judgement.code)
 
 
-def _annotate(told: str) -> None:
-    from reports.gate.outputs import LONG, annotation
-    from reports.tidy.escape import visible
+@contextmanager
+def _annotated(github: bool) -> Iterator[None]:
+    """What stops the gate is said to GitHub as well."""
+    try:
+        yield
+    except UsageError as error:
+        if github:
+            from reports.gate.outputs import LONG, annotation
+            from reports.tidy.escape import visible
 
-    typer.echo(annotation("error", "Robustness not checked", visible(told, LONG)))
+            told = visible(str(error), LONG)
+            typer.echo(annotation("error", "Robustness not checked", told))
+        raise
 
 
 def _tell(baseline: Path, updated: Updated) -> None:
@@ -108,9 +126,12 @@ def _show(judgement: Judgement, junit: Path | None, github: bool) -> None:
     from reports.gate.check import write_pages
     from reports.gate.console import print_judgement
     from reports.gate.outputs import github_lines
+    from reports.gate.power import seen_drop
 
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width
     print_judgement(judgement, Console(highlight=False, width=wide))
+    if drop := seen_drop(judgement):
+        typer.echo(drop)
     for line in github_lines(judgement) if github else ():
         typer.echo(line)
     write_pages(judgement, junit, os.environ)

@@ -57,9 +57,9 @@ def show(plan: Plan, settings: RunSettings, json: bool) -> None:
         return
     console = Console(width=None if sys.stdout.isatty() else 1000)  # a pipe has no width
     if len(plan.cells) <= EVERY:
-        console.print(every_cell(plan.cells, costs, seconds, settings.results))
+        console.print(every_cell(plan, costs, seconds, settings.results))
     else:
-        lines = summary(plan.cells, costs, settings.results)
+        lines = summary(plan, costs, settings.results)
         console.print(summed_up(lines, seconds))
         console.print("a line sums up the cells of a defense and an attack; --json has each cell")
     console.print(estimate.total(costs, seconds))
@@ -80,15 +80,15 @@ def _with_cost(cell: str, passes: int, seconds: float) -> str:
     return f"{cell[:-1]},{json_module.dumps(cost)[1:]}"
 
 
-def every_cell(cells: Sequence[Cell], costs: Sequence[int], seconds: float, results: Path) -> Table:
+def every_cell(plan: Plan, costs: Sequence[int], seconds: float, results: Path) -> Table:
     """A line per cell."""
     grid = _grid(CELL_COLUMNS)
-    for cell, passes in zip(cells, costs, strict=True):
+    for cell, passes in zip(plan.cells, costs, strict=True):
         there = is_kept(results, cell)
         grid.add_row(
             escape(cell.defense), str(cell.seed), escape(", ".join(cell.shown)),
             escape(cell.attack), str(cell.budget),
-            str(cell.episodes), str(_scored(cell)), f"{passes:,}",
+            str(cell.episodes), str(_scored(cell, plan)), f"{passes:,}",
             f"{passes * seconds:.1f}", "there" if there else "",
         )  # fmt: skip
     return grid
@@ -101,16 +101,16 @@ def _grid(columns: Iterable[str]) -> Table:
     return grid
 
 
-def summary(cells: Iterable[Cell], costs: Iterable[int], results: Path) -> list[Line]:
+def summary(plan: Plan, costs: Iterable[int], results: Path) -> list[Line]:
     """A line for each defense and attack, in the plan's order: sums over seeds and budgets."""
     found: dict[tuple[str, str], list[tuple[Cell, int]]] = {}
-    for cell, cost in zip(cells, costs, strict=True):
+    for cell, cost in zip(plan.cells, costs, strict=True):
         found.setdefault((cell.defense, cell.attack), []).append((cell, cost))
     begun = os.path.lexists(results / "records")
     return [
         Line(
             *key, len(group), len({cell.seed for cell, _ in group}),
-            sorted({cell.budget.shots for cell, _ in group}), _scored(group[0][0]),
+            sorted({cell.budget.shots for cell, _ in group}), _scored(group[0][0], plan),
             sum(cost for _, cost in group),
             sum(is_kept(results, cell) for cell, _ in group) if begun else 0,
         )
@@ -118,8 +118,8 @@ def summary(cells: Iterable[Cell], costs: Iterable[int], results: Path) -> list[
     ]  # fmt: skip
 
 
-def _scored(cell: Cell) -> int:
-    size = estimate.scored_images(cell)
+def _scored(cell: Cell, plan: Plan) -> int:
+    size = estimate.scored_images(cell, plan.facts[cell.dataset])
     return min(cell.limit or size, size)
 
 

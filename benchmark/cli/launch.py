@@ -18,7 +18,6 @@ from benchmark.artifacts.settings import Reattack, RunSettings
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.cli.options import DEBUG
 from benchmark.core.errors import UsageError, unknown
-from benchmark.data.catalog import DATASETS
 from benchmark.evaluation.precision import check_precision
 from benchmark.execution.allocator import keep_memory
 from benchmark.execution.execute import (
@@ -59,7 +58,7 @@ def run(
     if needs_processes(settings) and not dry_run:
         warm_up()  # on another core, while this one plans
     with redirect_stdout(sys.stderr):  # a user's file may print; standard output is ours
-        plan = make_plan(request, known)
+        plan = make_plan(request, known, settings.strengths)
     settings = prepare(plan, settings)
     if dry_run:
         show_plan(plan, settings, json)
@@ -71,8 +70,10 @@ def run(
     return told_failures(ended)
 
 
-def check(settings: RunSettings) -> RunSettings:
+def check(settings: RunSettings, command: str = "") -> RunSettings:
     """The settings with their device and the command they came from, before anything is planned.
+
+    `command` is in place of the words of the command line.
 
     Raises:
         UsageError: flags make no sense.
@@ -83,7 +84,7 @@ def check(settings: RunSettings) -> RunSettings:
     words = sys.argv[1:]
     found = {
         "device": choose_device(settings.device), "debug": DEBUG in words,
-        "command": shlex.join(["python", "-m", "benchmark", *words]),
+        "command": command or shlex.join(["python", "-m", "benchmark", *words]),
     }  # fmt: skip
     settings = settings.model_copy(update=found)
     check_precision(settings.precision, settings.device)
@@ -100,7 +101,7 @@ def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
     equal shares. The driver, which trains, keeps all of them.
     """
     keep_memory()
-    shape = DATASETS[plan.cells[0].dataset].shape
+    shape = plan.facts[plan.cells[0].dataset].shape
     on_cpu = torch.device(settings.device).type == "cpu"
     tiny = shape[1] * shape[2] < TINY and on_cpu
     jobs, gpus, threads = settings.jobs, settings.gpus_per_task, settings.threads
@@ -112,8 +113,9 @@ def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
         torch.set_num_threads(threads or 1)
     several = 1 if settings.executor == "ray" else max(1, cores() // (jobs or cores()))
     found = {
-        "choices": tuple(plan.choices.values()), "jobs": jobs, "gpus_per_task": gpus,
-        "threads": threads or (1 if tiny else several),
+        "choices": tuple(plan.choices.values()), "datasets": tuple(plan.datasets.items()),
+        "networks": tuple(plan.networks.items()), "own_attacks": tuple(plan.own_attacks.items()),
+        "jobs": jobs, "gpus_per_task": gpus, "threads": threads or (1 if tiny else several),
     }  # fmt: skip
     return settings.model_copy(update=found)
 
@@ -125,8 +127,7 @@ def fill(
     for part in ("records", "models", "cache", "report", "tuned", "running"):
         sweep(settings.results / part)
     try:
-        console = Console(stderr=True, quiet=quiet)
-        progress = QuietProgress() if quiet else ProgressBars(plan, console)
+        progress = QuietProgress() if quiet else ProgressBars(plan, console())
         with progress as listener, redirect_stdout(sys.stderr):
             return execute(plan, settings, defenses, listener)
     except KeyboardInterrupt:
@@ -135,6 +136,11 @@ def fill(
             file=sys.stderr,
         )
         return None
+
+
+def console() -> Console:
+    """Where progress is shown: standard output is for results."""
+    return Console(stderr=True)
 
 
 def told_failures(ended: Counter[str]) -> int:

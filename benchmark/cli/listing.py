@@ -124,7 +124,7 @@ def datasets(data_dir: Path | None) -> list[Row]:
             "shape": "x".join(map(str, facts.shape)),
             "classes": facts.classes,
             "train / validation / test": " / ".join(map(str, facts.sizes)),
-            "network": default_network(name),
+            "network": default_network(name, facts.shape),
             "get it by": facts.how_to_get,
             "here": unavailable(name, data_dir) or "yes",
         }

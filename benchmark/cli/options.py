@@ -46,6 +46,14 @@ class App(typer.Typer):
         return super().command(name, cls=Once, epilog=epilog)
 
 
+def text_of(flag: str, file: Path | None) -> str:
+    """What a file of the user's says; empty where the flag was not given."""
+    try:
+        return file.read_text("utf-8") if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag}: cannot read {file} ({error})") from None
+
+
 def words(flag: str, text: str | None) -> list[str] | None:
     """Comma-separated names; None where the flag was not given."""
     found = [part.strip() for part in (text or "").split(",") if part.strip()]

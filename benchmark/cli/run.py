@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import LIMIT, Json, Results, importing, numbers, size_in_bytes, words
+from benchmark.cli.options import (
+    LIMIT,
+    Json,
+    Results,
+    importing,
+    numbers,
+    size_in_bytes,
+    text_of,
+    words,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -15,6 +24,8 @@ Examples:
   python -m benchmark run --defense standard,pgd_at --attacks 'pgd_*,square' --shots 0,10
   python -m benchmark run --defense mine.py:Net --attacks 'pgd_linf[eps=8/255,steps=100]' \\
       --dataset cifar10 --data-dir DIR --limit 1000
+  python -m benchmark run --dataset folder:DIR --defense 'timm:resnet18[weights=w.pt]' \\
+      --attacks fgsm,aa_linf --shots 0 --limit 200
   python -m benchmark run --defense pgd_at --attacks 'pgd_l*' --shown each --shots 0,10
   python -m benchmark run --defense meta_adv --sequence fgsm,pgd_l2,square --shots 10
   python -m benchmark run --suite unseen --limit 100 --episodes 1
@@ -30,11 +41,16 @@ interrupted, 2 wrong use. With --debug, failed cells show their traceback.
 def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     defense: Annotated[
         str | None,
-        typer.Option(help="Names, comma-separated; name[option=value]; or path/to/file.py:NAME."),
+        typer.Option(
+            help="Names, comma-separated; name[option=value]; path/to/file.py:NAME; "
+            "torchvision:NAME, timm:NAME or hf:NAME."
+        ),
     ] = None,
     attacks: Annotated[
         str | None,
-        typer.Option(help="Names, wildcards, all, unseen, family:NAME; options in brackets."),
+        typer.Option(
+            help="Names, wildcards, all, unseen, family:NAME, file.py:CLASS; options in brackets."
+        ),
     ] = None,
     shown: Annotated[
         str | None,
@@ -45,10 +61,18 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         typer.Option(help="Attacks that arrive one after another; all scored after each."),
     ] = None,
     suite: Annotated[
-        str, typer.Option(help="Named request that fills what no flag says.")
+        str, typer.Option(help="Named request, or its TOML file, that fills what no flag says.")
     ] = "main",
-    dataset: Annotated[str | None, typer.Option(help="See `list datasets`. [digits]")] = None,
-    network: Annotated[str | None, typer.Option(help="See `list networks`.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="See `list datasets`; or folder:DIR, npz:FILE, hf:NAME, file.py:NAME. [digits]"
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="See `list networks`; or torchvision:NAME, timm:NAME, file.py:CLASS."),
+    ] = None,
     shots: Annotated[
         str | None, typer.Option(help="Shown images per class, e.g. 0,1,5,10.")
     ] = None,
@@ -72,6 +96,9 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Score the first so many test images only.")
+    ] = None,
+    strengths: Annotated[
+        Path | None, typer.Option(help="TOML of how strong attacks are, e.g. linf = { eps = 0.1 }.")
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data sets are. [$REATTACK_DATA or ./data]")
@@ -147,6 +174,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         results=results, data_dir=data_dir, download=download, device=device,
         cache=cache, no_cache=no_cache, cache_limit=size_in_bytes("--cache-limit", cache_limit),
         precision=precision, reattack=reattack, executor=executor, jobs=jobs, address=address,
+        strengths=text_of("--strengths", strengths),
         gpus_per_task=gpus_per_task, threads=threads, cell_time=cell_time, cell_memory=cell_memory,
     )  # fmt: skip
     code = launch.run(values, suite, settings, quiet=quiet, json=json, dry_run=dry_run)

@@ -139,4 +139,4 @@ def cheaper(defense: Defense, given: Mapping[str, str]) -> Defense:
 def network_for(dataset: str) -> nn.Module:
     """A fresh network of a data set, always with the same weights."""
     facts, rng = DATASETS[dataset], stream("contract", "network")
-    return build_network(default_network(dataset), facts.shape, facts.classes, rng)
+    return build_network(default_network(dataset, facts.shape), facts.shape, facts.classes, rng)

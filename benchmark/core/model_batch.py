@@ -18,8 +18,8 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import pad
 
 from benchmark.core.copying import copied
+from benchmark.core.errors import tell_once
 from benchmark.core.model_access import Composite
-from benchmark.core.notes import tell_once
 from benchmark.core.out_of_memory import is_shortage
 from benchmark.core.types import Batch
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from benchmark.core.notes import tell_once
+from benchmark.core.errors import tell_once
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         self.kind, self.package = kind, package
         self.unavailable: dict[str, str] = {}
         self._components: dict[str, type[T]] = {}
+        self._given: dict[str, type[T]] = {}
         self._discovered = False
 
     def register(self, component: type[T]) -> type[T]:
@@ -42,6 +43,10 @@ class Registry(Generic[T]):
         self._components[name] = component
         return component
 
+    def give(self, name: str, component: type[T]) -> None:
+        """Make a component of the user's known by `name` alone: no list or wildcard has it."""
+        self._given[name] = component
+
     def refuse(self, name: str, reason: str) -> None:
         """Say that a component people look for is left out on purpose, and why."""
         self.unavailable[name] = reason
@@ -54,6 +59,8 @@ class Registry(Generic[T]):
     def get(self, name: str) -> type[T]:
         """The component called `name`; UsageError with suggestions if there is none."""
         self._discover()
+        if name in self._given:
+            return self._given[name]
         if name in self.unavailable and name not in self._components:
             raise UsageError(f"{self.kind} {name!r} is unavailable: {self.unavailable[name]}")
         if name not in self._components:

@@ -1,4 +1,7 @@
-"""Names with options in brackets: `pgd_linf[eps=8/255,steps=40]`; an option may be such a name."""
+"""Names with options in brackets: `pgd_linf[eps=8/255,steps=40]`; an option may be such a name.
+
+What is quoted, with ' or ", is taken as it is: `checkpoint[path="a, b.pt"]`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from benchmark.core.errors import UsageError, unknown
@@ -36,32 +40,82 @@ class Spec:
                 raise UsageError(f"cannot read option {part!r} in {text!r}; expected option=value")
             if key in options:
                 raise UsageError(f"option {key!r} is given twice in {text!r}; keep one")
-            options[key] = value
-        return cls(match["name"].strip(), tuple(sorted(options.items())))
+            options[key] = unquoted(value)
+        return cls(unquoted(match["name"].strip()), tuple(sorted(options.items())))
 
     def __str__(self) -> str:
-        inside = ",".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.name}[{inside}]" if inside else self.name
+        inside = ",".join(f"{key}={quoted(value)}" for key, value in self.options)
+        return f"{quoted(self.name)}[{inside}]" if inside else quoted(self.name)
+
+
+def label_of(text: str) -> str:
+    """The name of a thing of the user's in tables and records: no folder, so it may lie anywhere.
+
+    >>> label_of("folder:/data/xrays"), label_of("npz:a/b.npz[group=track]"), label_of("a/m.py:D")
+    ('folder:xrays', 'npz:b.npz[group=track]', 'm.py:D')
+    """
+    spec = Spec.parse(text)
+    kind, colon, where = spec.name.rpartition(":")
+    if kind.endswith(".py"):
+        return str(Spec(f"{Path(kind).name}:{where}", spec.options))
+    kind, colon, where = spec.name.partition(":")
+    of_hub = kind == "hf" and not Path(where).expanduser().is_dir()
+    name = where if of_hub or not colon else Path(where).expanduser().resolve().name
+    return str(Spec(f"{kind}{colon}{name}", spec.options))
+
+
+def quoted(text: str) -> str:
+    """`text`, in quotes where it would be read as something else without them.
+
+    >>> quoted("a,b.pt"), quoted("pgd_at[epochs=2]")
+    ("'a,b.pt'", 'pgd_at[epochs=2]')
+    """
+    if split(text) == [text] and _is_balanced(text) and unquoted(text) == text:
+        return text
+    mark = '"' if "'" in text else "'"
+    return f"{mark}{text}{mark}"
+
+
+def unquoted(text: str) -> str:
+    """`text` without the quotes around the whole of it."""
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if is_quoted else text
 
 
 def split(text: str) -> list[str]:
-    """Split a comma-separated list, leaving commas inside brackets alone.
+    """Split a comma-separated list, leaving commas inside brackets or quotes alone.
 
     >>> split("fgsm, pgd_linf[eps=0.1,steps=40]")
     ['fgsm', 'pgd_linf[eps=0.1,steps=40]']
     """
     parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "[") - (letter == "]")
-        if letter == "," and depth <= 0:
+    for letter, is_quoted in zip(text, _quoted(text), strict=True):
+        if not is_quoted:
+            depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0 and not is_quoted:
             parts.append("")
         else:
             parts[-1] += letter
     return [part.strip() for part in parts if part.strip()]
 
 
+def _quoted(text: str) -> list[bool]:
+    """Which letters stand between quotes, or are quotes; one that is never closed is none."""
+    found, place = [False] * len(text), 0
+    while place < len(text):
+        begins = text[place] in "'\"" and (place == 0 or text[place - 1] in "=,[ ")
+        end = text.find(text[place], place + 1) if begins else -1
+        if end > 0:
+            found[place : end + 1] = [True] * (end + 1 - place)
+        place = max(place, end) + 1
+    return found
+
+
 def _is_balanced(text: str) -> bool:
-    depths = [*accumulate((letter == "[") - (letter == "]") for letter in text)]
+    letters = zip(text, _quoted(text), strict=True)
+    depths = [
+        *accumulate((one == "[") - (one == "]") for one, is_quoted in letters if not is_quoted)
+    ]
     return not depths or (min(depths) >= 0 and depths[-1] == 0)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.schema import Effort, short_hash
+from benchmark.core.stored_images import StoredImages
 from benchmark.core.streams import Streams
 
 Family = Literal[
@@ -72,10 +73,12 @@ Shape = tuple[int, int, int]
 class Split:
     """Labelled images, kept compact: `raw` is uint8 in [0, 255] or float32 in [0, 1], NCHW."""
 
-    raw: Tensor
+    raw: Tensor | StoredImages
     labels: Tensor
     ids: Tensor
     """Where each image stands in the published data: int64, distinct across the splits."""
+    groups: Tensor | None = None
+    """Whom each image is of, int64: a patient, a track. None where every image is of its own."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,7 +94,10 @@ class Split:
         """Changes with any pixel, label, id or their order."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.raw, self.labels, self.ids):
-            digest.update(part.contiguous().numpy().data)
+            if isinstance(part, StoredImages):
+                digest.update(part.digest())
+            else:
+                digest.update(part.contiguous().numpy().data)
         return short_hash(self.raw.dtype, tuple(self.raw.shape), digest.hexdigest())
 
     def images(self, indices: Tensor | slice = slice(None)) -> Tensor:
@@ -105,7 +111,9 @@ class Split:
 
     def take(self, indices: Tensor | slice) -> Split:
         """The split of the images at `indices`, in that order."""
-        return Split(self.raw[indices], self.labels[indices], self.ids[indices])
+        raw = self.raw.select(indices) if isinstance(self.raw, StoredImages) else self.raw[indices]
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(raw, self.labels[indices], self.ids[indices], groups)
 
     def first(self, n: int | None) -> Split:
         """The first `n` images, or all if there are fewer or `n` is None."""
@@ -182,6 +190,8 @@ class Attack(ABC):
 
     white_box: ClassVar[bool] = False
     """Whether an attack outside the gradient families asks for gradients all the same."""
+    by_rule: bool = False
+    """Whether its strength comes from a rule, since nobody said one: set by `attacks.build`."""
 
     @property
     def needs_gradient(self) -> bool:
@@ -252,6 +262,8 @@ class Defense(ABC):
     """Another number when what `fit` does has changed: then its models are trained again."""
     trains: ClassVar[bool] = True
     """False for models that were trained elsewhere: they are looked at before anything runs."""
+    network: str = ""
+    """The network it brings, as `--network` takes it; none by default: that of the plan."""
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
     is trained first, once for all that start there: see `baselines.training.warm_start`."""

@@ -29,6 +29,13 @@ class Facts:
     test: tuple[Files, ...] = ()
     parse: Callable[[Sequence[bytes], Path], Arrays] = parse_cifar
     """Reads one part."""
+    rarest: int = 0
+    """Validation images of the rarest class; 0: all classes have equally many."""
+
+    @property
+    def most_shots(self) -> int:
+        """Images of each class that can be shown."""
+        return self.rarest or self.sizes[1] // self.classes
 
     @property
     def how_to_get(self) -> str:

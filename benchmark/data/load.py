@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.seeding import stream
 from benchmark.core.types import Split
 from benchmark.data.catalog import DATASETS, Facts, Files
+from benchmark.data.own import is_own, own_dataset, own_facts
 from benchmark.data.readers import read_published
 from benchmark.data.splits import Dataset, balanced, check_images, check_labels, join
 
@@ -30,7 +32,7 @@ def load(name: str, data_dir: Path | None, download: bool, seed: int) -> Dataset
     """Read and split a data set.
 
     Args:
-        name: a key of `DATASETS`.
+        name: a key of `DATASETS`, or what `benchmark.data.own` takes.
         data_dir: where the files are (the folder itself or its parent, as torchvision lays it
             out); None means the environment variable REATTACK_DATA, else ./data.
         download: fetch what is missing, through torchvision.
@@ -39,6 +41,8 @@ def load(name: str, data_dir: Path | None, download: bool, seed: int) -> Dataset
     Raises:
         UsageError: unknown name, files missing or corrupt, download failed.
     """
+    if is_own(name):
+        return own_dataset(name, seed)
     facts = _facts(name)
     if not facts.torchvision:
         train, test = _read_digits()
@@ -53,6 +57,11 @@ def load(name: str, data_dir: Path | None, download: bool, seed: int) -> Dataset
     partly = f" ({kept} of {len(facts.train)} training parts)" if kept < len(facts.train) else ""
     source = f"published files {', '.join(sorted(found))}{partly}"
     return _dataset(name, facts, train, test, source, seed)
+
+
+def facts_of(name: str) -> Facts:
+    """What a plan has to know of a data set; one of the user's is read for that, and kept."""
+    return own_facts(name) if is_own(name) else _facts(name)
 
 
 def unavailable(name: str, data_dir: Path | None) -> str | None:
@@ -81,7 +90,7 @@ def _dataset(
 ) -> Dataset:
     for part in (published, test):
         check_labels(part.labels, len(part.raw), facts.classes)
-        if part.raw.is_floating_point():  # bytes are in [0, 255] whatever they are
+        if isinstance(part.raw, Tensor) and part.raw.is_floating_point():  # bytes are always fine
             check_images(part.raw)
     rng = stream("validation", name, seed)
     chosen = balanced(published.labels, facts.sizes[1] // facts.classes, facts.classes, rng)

@@ -19,7 +19,7 @@ from benchmark.core.types import Batch, Shape, Split
 def join(splits: Sequence[Split]) -> Split:
     """The images of several splits, one after the other."""
     return Split(
-        torch.cat([split.raw for split in splits]),
+        torch.cat([split.raw[:] for split in splits]),
         torch.cat([split.labels for split in splits]),
         torch.cat([split.ids for split in splits]),
     )
@@ -27,7 +27,7 @@ def join(splits: Sequence[Split]) -> Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three disjoint splits of one published data set."""
+    """Three disjoint splits of one data set."""
 
     name: str
     classes: int
@@ -38,6 +38,8 @@ class Dataset:
     """Which files or batches were read, in one line."""
     seed: int
     """The seed that drew validation out of the published training part."""
+    class_names: tuple[str, ...] = ()
+    """Of a data set that names them."""
 
     @property
     def shape(self) -> Shape:
@@ -140,7 +142,11 @@ def at_stage(stage: int) -> tuple[object, ...]:
 
 
 def check_disjoint(support: Split, query: Split) -> None:
-    """Raise AuditError if an image is both shown and scored."""
+    """Raise AuditError if an image, or one of the same group, is both shown and scored."""
+    if support.groups is not None and query.groups is not None:
+        both = sorted(set(query.groups[torch.isin(query.groups, support.groups)].tolist()))
+        if both:
+            raise AuditError(f"{len(both)} groups are in support and query, the first: {both[0]}")
     shared = query.ids[torch.isin(query.ids, support.ids)].tolist()
     if shared:
         raise AuditError(

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from benchmark.core.errors import UsageError, contained
+from benchmark.core.errors import UsageError, contained, heard_by
 from benchmark.core.isolation import kept
-from benchmark.core.notes import heard_by
 from benchmark.evaluation.verdicts import Meter
 from benchmark.execution.loading import InputLoader
 from benchmark.protocol.group import Group, run_group

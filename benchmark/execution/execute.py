@@ -108,7 +108,7 @@ def _backend(plan: Plan, settings: RunSettings, listener: ProgressListener) -> B
         listener.note("a cell over its limit ends its process: cells run in a worker, not here")
         jobs = 1
     if settings.executor == "auto" and not settings.limited:
-        small = sum(cost(cell, plan.attacks) for cell in plan.cells) <= WORTHWHILE
+        small = sum(cost(cell, plan) for cell in plan.cells) <= WORTHWHILE
         if jobs == 1 or small:
             return None
     warm_up()

@@ -86,6 +86,10 @@ class ProgressBars(QuietProgress):
 
         return report
 
+    def loaded(self, what: str) -> None:
+        """Say so."""
+        self.note(f"loaded {what}")
+
     def begun(self, cell: Cell) -> None:
         """Name the cell in flight."""
         name = f"cell {self.done + 1}/{self.total} {cell.defense} {cell.attack} {cell.budget}"

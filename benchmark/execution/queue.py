@@ -125,4 +125,4 @@ class GroupQueue:
 
 
 def _cost(cells: Sequence[Cell], plan: Plan) -> int:
-    return sum(cost(cell, plan.attacks) for cell in cells)
+    return sum(cost(cell, plan) for cell in cells)

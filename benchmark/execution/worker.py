@@ -15,12 +15,13 @@ import torch
 
 from attacks.build import build_attack, strengths_of
 from baselines.build import build_defenses
+from baselines.networks.zoo import check_network
 from benchmark.artifacts.models import Model, is_spoiled
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.copying import copied
 from benchmark.core.errors import AuditError, UsageError, contained
 from benchmark.core.isolation import kept
-from benchmark.core.types import Attack
+from benchmark.core.types import Attack, Shape
 from benchmark.data.splits import Dataset
 from benchmark.evaluation.precision import in_precision
 from benchmark.evaluation.verdicts import Meter
@@ -30,6 +31,7 @@ from benchmark.execution.journal import Event, Journal
 from benchmark.execution.limits import limited
 from benchmark.execution.loading import InputLoader
 from benchmark.identity.fingerprint import code_version
+from benchmark.plan.own_attack import take_attack
 from benchmark.protocol.group import Group
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.protocol.recording import record, save
@@ -132,8 +134,8 @@ class _WorkerLoader(InputLoader):
     def take(self, group: Group, data: Dataset, model: bytes, listener: ProgressListener) -> None:
         """What a task brings."""
         names = {name for cell in group.cells for name in (*cell.shown, cell.attack)}
-        dataset = group.cells[0].dataset
-        self.attacks = {name: _attack(name, dataset) for name in names}
+        given = group.cells[0].dataset, data.shape, self.settings.strengths
+        self.attacks = {name: _attack(name, *given) for name in names}
         self.given, self.packed, self.listener = data, model, listener
 
     def _read(self, cell: Cell) -> Dataset:
@@ -154,14 +156,18 @@ class _WorkerLoader(InputLoader):
 
 
 @lru_cache(maxsize=256)
-def _attack(name: str, dataset: str) -> Attack:
+def _attack(name: str, dataset: str, shape: Shape, strengths: str) -> Attack:
     """Built from its name, which says everything."""
-    return build_attack(name, strengths_of(dataset))
+    return build_attack(name, strengths_of(dataset, shape, strengths))
 
 
 @lru_cache(maxsize=1)
 def _loader(settings: RunSettings, defenses: tuple[str, ...], shared: bool) -> _WorkerLoader:
     torch.set_num_threads(settings.threads or 1)
     keep_memory()
+    for _, network in settings.networks:
+        check_network(network)  # imports a user's file, whose classes are in what comes pickled
+    for _, attack in settings.own_attacks:
+        take_attack(attack)
     here = settings if shared else settings.model_copy(update={"no_cache": True})
     return _WorkerLoader({}, dict(build_defenses(defenses).values()), here, Journal(None, ()))

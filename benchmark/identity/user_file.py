@@ -22,6 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from benchmark.core.errors import UsageError, unknown
 from benchmark.core.isolation import Changes, kept
 from benchmark.core.schema import short_hash
 from benchmark.identity.import_graph import BROUGHT, follow, places_for
@@ -122,6 +123,33 @@ def load(file: Path) -> ModuleType:
     home.left = left
     home.code = follow(home.files(), places_for(home.places)).hash
     return module
+
+
+def named_in(file: Path, name: str, flag: str) -> tuple[Any, Home]:
+    """What a name in a user's file stands for, and where its code runs.
+
+    Raises:
+        UsageError: no such file or name, or the file fails; `flag` is what names it.
+    """
+    if not file.is_file():
+        raise UsageError(f"no file {file}; expected {flag} path/to/file.py:NAME")
+    try:
+        module = load(file)
+    except (Exception, SystemExit) as error:  # a script may end itself
+        raise UsageError(
+            f"{file} fails on import: {type(error).__name__}: {error}; "
+            "expected a file that can be imported"
+        ) from error
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
+        raise unknown(f"name in {file}", name, own)
+    return getattr(module, name), home_of(module)
+
+
+def _is_own(value: Any, module: str) -> bool:
+    """Whether a name in a module is for others to use: made there, and no plain value."""
+    made_here = module in (getattr(value, "__module__", None), type(value).__module__)
+    return made_here or hasattr(value, "forward") or hasattr(value, "__getitem__")
 
 
 def home_of(module: ModuleType) -> Home:

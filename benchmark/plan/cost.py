@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from baselines.build import GivenModel
 from baselines.networks.zoo import build_network
+from benchmark.core.copying import copied
 from benchmark.core.seeding import stream
-from benchmark.core.types import Attack
-from benchmark.data.catalog import DATASETS
+from benchmark.data.catalog import Facts
 from benchmark.data.splits import POOL
 from benchmark.plan.matrix import Plan
 from benchmark.results.records import Cell
@@ -19,18 +21,19 @@ from benchmark.results.records import Cell
 PROBE = 100
 
 
-def cost(cell: Cell, attacks: Mapping[str, Attack]) -> int:
+def cost(cell: Cell, plan: Plan) -> int:
     """Passes of images through the network, at most: attacks on support and query of all episodes.
 
     The static examples are booked on the cell that does not adapt, adapting on every cell. What
     makes the true number smaller: shown images and adapted models shared between cells, broken
     images leaving early, attacks giving up.
     """
-    facts, attack = DATASETS[cell.dataset], attacks[cell.attack]
-    arrivals = [attacks[name] for name in cell.arrivals]
+    facts, attack = plan.facts[cell.dataset], plan.attacks[cell.attack]
+    arrivals = [plan.attacks[name] for name in cell.arrivals]
     if any(one.cannot_run(facts.shape, facts.classes) for one in (attack, *arrivals)):
         return 0
-    query = min(cell.limit or scored_images(cell), scored_images(cell))
+    scored = scored_images(cell, facts)
+    query = min(cell.limit or scored, scored)
     if not cell.budget.adapts:
         return query * attack.passes
     support = cell.budget.shots * facts.classes
@@ -42,9 +45,9 @@ def cost(cell: Cell, attacks: Mapping[str, Attack]) -> int:
     return cell.episodes * (shown + query * attack.passes)
 
 
-def scored_images(cell: Cell) -> int:
+def scored_images(cell: Cell, facts: Facts) -> int:
     """All that the split of a cell has; about half of the validation images are shown instead."""
-    _, validation, test = DATASETS[cell.dataset].sizes
+    _, validation, test = facts.sizes
     return test if cell.split == "test" else validation // 2
 
 
@@ -58,17 +61,17 @@ def costs(plan: Plan) -> list[int]:
             cell.dataset,
         )  # fmt: skip
         if key not in known:
-            known[key] = cost(cell, plan.attacks)
+            known[key] = cost(cell, plan)
         found.append(known[key])
     return found
 
 
 def seconds_per_pass(plan: Plan, device: str) -> float:
-    """Measured on the network of the plan with its initial weights, forward and backward."""
+    """Measured on the first model of the plan, forward and backward."""
     cell = plan.cells[0]
-    facts = DATASETS[cell.dataset]
+    facts = plan.facts[cell.dataset]
     rng = stream("estimate")
-    network = build_network(cell.network, facts.shape, facts.classes, rng).to(device).eval()
+    network = _network(plan, cell, rng).to(device).eval()
     images = torch.rand((PROBE, *facts.shape), generator=rng).to(device).requires_grad_()
     labels = torch.zeros(PROBE, dtype=torch.int64, device=device)
     rounds, begin = 0, 0.0
@@ -79,6 +82,16 @@ def seconds_per_pass(plan: Plan, device: str) -> float:
         torch.autograd.grad(loss, images)[0].sum().item()
         rounds += 1
     return (time.perf_counter() - begin) / (rounds - 1) / (2 * PROBE)
+
+
+def _network(plan: Plan, cell: Cell, rng: torch.Generator) -> nn.Module:
+    """The model that was given, or a network with its initial weights."""
+    defense, facts = plan.defenses[cell.defense], plan.facts[cell.dataset]
+    if isinstance(defense, GivenModel):
+        with defense.brought.entered() if defense.brought else nullcontext():
+            return copied(defense.make())
+    text = plan.networks.get(cell.network, cell.network)
+    return build_network(text, facts.shape, facts.classes, rng)
 
 
 def total(costs: list[int], seconds: float) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from attacks import ATTACKS
 from attacks.build import Strengths, build_attack, strengths_of
-from baselines.build import build_defenses
-from baselines.networks.zoo import NETWORKS, default_network
+from baselines.build import GivenModel, build_defenses
+from baselines.networks.zoo import check_network, default_network
 from baselines.training.warm_start import families
 from benchmark.adaptation.adapt import DEFAULTS
-from benchmark.core.errors import UsageError, unknown
-from benchmark.core.specs import Spec, split
+from benchmark.core.errors import UsageError
+from benchmark.core.specs import Spec, label_of, split
 from benchmark.core.types import Attack, Defense
-from benchmark.data.catalog import DATASETS
+from benchmark.data.catalog import Facts
+from benchmark.data.load import facts_of
+from benchmark.data.own import is_own
+from benchmark.plan.own_attack import given_attacks
 from benchmark.plan.request import BASE, FLAGS, AttackScope, Request, Suite, SuiteSection
+from benchmark.plan.selection import orders, select
 from benchmark.plan.tuned import choice_for, read_choices, settings
 from benchmark.results.records import Budget, Cell, Choice, Scored
 
@@ -31,6 +34,14 @@ class Plan(BaseModel):
     attacks: dict[str, Attack]
     """Scored or shown."""
     defenses: dict[str, Defense]
+    facts: dict[str, Facts] = {}
+    """Of the data sets, by their names in cells."""
+    datasets: dict[str, str] = {}
+    """Those of the user's: how they were given."""
+    networks: dict[str, str] = {}
+    """Likewise."""
+    own_attacks: dict[str, str] = {}
+    """Likewise."""
     choices: dict[str, Choice] = {}
     """Of a tuned plan, by defense."""
 
@@ -48,34 +59,56 @@ def defense_texts(request: Request, suite: Suite) -> list[str]:
     return list(dict.fromkeys(text for part in texts for text in part))
 
 
-def make_plan(request: Request, suite: Suite) -> Plan:
+def make_plan(
+    request: Request, suite: Suite, strengths: str = "",
+    defenses: Mapping[str, tuple[str, Defense]] | None = None,
+) -> Plan:  # fmt: skip
     """All cells: flags, then the suite, then the defaults; the scope of one attack likewise.
 
     Parts of a suite come one after another, each cell once.
 
+    Args:
+        request: what flags say.
+        suite: what they do not say.
+        strengths: TOML of the user's.
+        defenses: by the text that names one, its name in tables and itself: in place of what
+            request and suite name.
+
     Raises:
         UsageError: an unknown name or option, or a budget that makes no sense.
     """
-    known = build_defenses(defense_texts(request, suite))
-    plans = [_plan(request, part, known) for part in suite.parts()]
+    if defenses is not None:
+        request = request.model_copy(update={"defenses": ",".join(defenses)})
+    known = build_defenses(defense_texts(request, suite)) if defenses is None else defenses
+    plans = [_plan(request, part, known, strengths) for part in suite.parts()]
+    attacks = {name: attack for plan in plans for name, attack in plan.attacks.items()}
     return Plan(
         cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
-        attacks={name: attack for plan in plans for name, attack in plan.attacks.items()},
+        attacks=attacks,
+        own_attacks=given_attacks([*attacks]),
         defenses={name: defense for plan in plans for name, defense in plan.defenses.items()},
+        facts={name: facts for plan in plans for name, facts in plan.facts.items()},
+        datasets={name: text for plan in plans for name, text in plan.datasets.items()},
+        networks={name: text for plan in plans for name, text in plan.networks.items()},
         choices={name: choice for plan in plans for name, choice in plan.choices.items()},
     )
 
 
-def _plan(request: Request, part: SuiteSection, built: Mapping[str, tuple[str, Defense]]) -> Plan:
+def _plan(
+    request: Request, part: SuiteSection, built: Mapping[str, tuple[str, Defense]], override: str
+) -> Plan:
     wanted = _wanted(request, part)
-    strengths = strengths_of(wanted["dataset"])
+    facts, dataset = wanted["facts"], wanted["dataset"]
+    strengths = strengths_of(dataset, facts.shape, override)
     defenses = dict(built[text] for text in split(wanted["defenses"]))
     if not defenses:
         raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
     attacks: dict[str, Attack] = {}
     blocks: dict[str, list[Cell]] = {}
     scopes = {name: _scope(wanted, special, request) for name, special in part.attack.items()}
-    choices = _choices(wanted, defenses)
+    given = {name: defense.network or wanted["network"] for name, defense in defenses.items()}
+    networks = {name: label_of(text) for name, text in given.items()}
+    choices = _choices(wanted, networks)
     known: dict[tuple[Spec, Choice | None], _Row] = {}
     for name, defense in defenses.items():
         chosen = choices.get(name)
@@ -90,24 +123,34 @@ def _plan(request: Request, part: SuiteSection, built: Mapping[str, tuple[str, D
         for spec in {spec: None for order in shown for spec in order if str(spec) not in attacks}:
             attacks[str(spec)] = build_attack(spec, strengths)
         names = [tuple(map(str, order)) for order in shown]
-        blocks[name] = list(_cells(wanted, name, names, [known[spec, chosen] for spec in specs]))
+        rows = [known[spec, chosen] for spec in specs]
+        blocks[name] = list(_cells(wanted, name, networks[name], names, rows))
     cells = [
         cell.seeded(seed)
         for seed in dict.fromkeys(wanted["seeds"])
         for name in defenses
         for cell in blocks[name]
     ]
-    return Plan(cells=cells, attacks=attacks, defenses=defenses, choices=choices)
+    own = {dataset: wanted["given"]} if wanted["given"] != dataset else {}
+    return Plan(
+        cells=cells, attacks=attacks, defenses=defenses, facts={dataset: facts}, datasets=own,
+        networks={
+            networks[name]: given[name]
+            for name, defense in defenses.items() if not isinstance(defense, GivenModel)
+        }, choices=choices,
+    )  # fmt: skip
 
 
-def _choices(wanted: Mapping[str, Any], defenses: Iterable[str]) -> dict[str, Choice]:
-    """How each defense adapts, if the plan names a file of `tune`."""
+def _choices(wanted: Mapping[str, Any], networks: Mapping[str, str]) -> dict[str, Choice]:
+    """How each defense, by its network, adapts, if the plan names a file of `tune`."""
     if "tuned" not in wanted:
         return {}
     path = Path(wanted["tuned"])
     found = read_choices(path)
-    trained = wanted["dataset"], wanted["network"]
-    return {name: choice_for(found, path, *trained, name) for name in defenses}
+    return {
+        name: choice_for(found, path, wanted["dataset"], network, name)
+        for name, network in networks.items()
+    }
 
 
 def _wanted(request: Request, part: SuiteSection) -> dict[str, Any]:
@@ -123,38 +166,13 @@ def _wanted(request: Request, part: SuiteSection) -> dict[str, Any]:
             raise UsageError(f"expected --tuned or --{flag}, got both; drop one")
     if "sequence" in wanted:  # what arrives is what is scored, unless somebody says more
         wanted["attacks"] = request.attacks or part.attacks or wanted["sequence"]
-    if wanted["dataset"] not in DATASETS:
-        raise unknown("data set", wanted["dataset"], DATASETS)
-    wanted["network"] = wanted.get("network") or default_network(wanted["dataset"])
-    if wanted["network"] not in NETWORKS:
-        raise unknown("network", wanted["network"], NETWORKS)
-    check_shots(wanted["shots"], wanted["dataset"], wanted["split"])
+    given = wanted["given"] = wanted["dataset"]
+    wanted["dataset"] = label_of(given) if is_own(given) else given
+    facts = wanted["facts"] = facts_of(given)
+    wanted["network"] = wanted.get("network") or default_network(given, facts.shape)
+    check_network(wanted["network"])
+    check_shots(wanted["shots"], wanted["dataset"], facts, wanted["split"])
     return wanted
-
-
-def orders(
-    wanted: Mapping[str, Any], scored: Sequence[Spec], trained_on: frozenset[str] | None
-) -> list[tuple[Spec, ...]]:
-    """What is shown, one attack after another: each order once; an empty one is the scored attack.
-
-    Raises:
-        UsageError: an unknown attack, an empty sequence, or a sequence beside other shown ones.
-    """
-    if wanted.get("sequence") is not None:
-        if wanted["shown"] != "self":
-            raise UsageError("expected --shown or --sequence, got both; drop one")
-        arrivals = [Spec.parse(text) for text in split(wanted["sequence"])]
-        if not arrivals:
-            raise UsageError(
-                f"--sequence {wanted['sequence']!r} names no attack; "
-                "expected names in the order they arrive"
-            )
-        return [tuple(arrivals[: stage + 1]) for stage in range(len(arrivals))]
-    if wanted["shown"] == "self":
-        return [()]
-    if wanted["shown"] == "each":
-        return [(spec,) for spec in scored]
-    return [(spec,) for spec in select(wanted["shown"], trained_on, "--shown")]
 
 
 class _Row(NamedTuple):
@@ -173,7 +191,11 @@ def _row(spec: Spec, strengths: Strengths, scope: Mapping[str, Any]) -> _Row:
 
 
 def _cells(
-    wanted: Mapping[str, Any], defense: str, shown: Iterable[tuple[str, ...]], rows: Iterable[_Row]
+    wanted: Mapping[str, Any],
+    defense: str,
+    network: str,
+    shown: Iterable[tuple[str, ...]],
+    rows: Iterable[_Row],
 ) -> Iterator[Cell]:
     """Of the first seed: the trained model once for each attack, then whatever it is shown."""
     found: dict[Cell, None] = {}
@@ -182,7 +204,7 @@ def _cells(
             plain = order == (row.name,)  # shown itself alone: the cell everybody has
             for budget in row.budgets:
                 cell = Cell(
-                    dataset=wanted["dataset"], network=wanted["network"], defense=defense, seed=0,
+                    dataset=wanted["dataset"], network=network, defense=defense, seed=0,
                     attack=row.name, budget=budget, limit=row.limit, split=wanted["split"],
                     episodes=row.episodes if budget.adapts else 1,
                     shown=order if budget.adapts and not plain else (),
@@ -191,13 +213,12 @@ def _cells(
     yield from found
 
 
-def check_shots(shots: Iterable[int], dataset: str, scored: Scored = "test") -> None:
+def check_shots(shots: Iterable[int], dataset: str, facts: Facts, scored: Scored = "test") -> None:
     """Raise UsageError if the validation images of a data set are too few, before anything runs.
 
     Where validation images are scored, half of them are left to be shown.
     """
-    facts = DATASETS[dataset]
-    most = facts.sizes[1] // facts.classes // (1 if scored == "test" else 2)
+    most = facts.most_shots // (1 if scored == "test" else 2)
     if max(shots) > most:
         where = "" if scored == "test" else " beside those that are scored"
         raise UsageError(
@@ -229,40 +250,3 @@ def budgets(scope: Mapping[str, Any]) -> list[Budget]:
                     budget = Budget(shots=0, method="none")
                 found.setdefault(str(budget), budget)
     return list(found.values())
-
-
-def select(
-    expression: str, trained_on: frozenset[str] | None, flag: str = "--attacks"
-) -> Iterator[Spec]:
-    """The attacks an expression stands for, each once, in the order named.
-
-    Parts: a name with or without options, a wildcard (`pgd_*`), `all`, `family:NAME`, or `unseen`:
-    the families the defense was not trained on (all of them when nobody knows what it was). Those
-    that only repeat others (`Attack.only_by_name`) are had by a name or a wildcard.
-    """
-    seen: set[str] = set()
-    for part in split(expression):
-        for spec in _select_part(part, trained_on or frozenset()):
-            if str(spec) not in seen:
-                seen.add(str(spec))
-                yield spec
-    if not seen:
-        raise UsageError(f"{flag} {expression!r} names no attack; expected names, all or unseen")
-
-
-def _select_part(part: str, trained_on: frozenset[str]) -> Iterable[Spec]:
-    found = {name: ATTACKS.get(name) for name in ATTACKS.names()}
-    families = {name: one.family for name, one in found.items() if not one.only_by_name}
-    if part == "all":
-        return [Spec(name) for name in families]
-    if part == "unseen":
-        return [Spec(name) for name, family in families.items() if family not in trained_on]
-    if part.startswith("family:"):
-        wanted = part.removeprefix("family:")
-        if wanted not in families.values():
-            raise unknown("family of attacks", wanted, set(families.values()))
-        return [Spec(name) for name, family in families.items() if family == wanted]
-    spec = Spec.parse(part)
-    if any(mark in spec.name for mark in "*?"):
-        return [Spec(name, spec.options) for name in ATTACKS.match(spec.name)]
-    return [spec]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -93,12 +94,25 @@ def suites() -> dict[str, Suite]:
 
 
 def read_suite(name: str) -> Suite:
-    """One named suite; UsageError with the list if there is none of that name."""
+    """One named suite, or that of a TOML file; UsageError with the list if there is none."""
+    if name.endswith(".toml"):
+        return _suite_of(Path(name))
     file = files("benchmark").joinpath("suites", f"{name}.toml")
     if not (name.isidentifier() and file.is_file()):
         known = [path.name for path in files("benchmark").joinpath("suites").iterdir()]
         raise unknown("suite", name, [file.removesuffix(".toml") for file in known])
     return Suite.model_validate(tomllib.loads(file.read_text("utf-8")))
+
+
+def _suite_of(path: Path) -> Suite:
+    try:
+        return Suite.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: no suite that can be read ({error})") from None
 
 
 def make_request(values: Mapping[str, Any]) -> Request:

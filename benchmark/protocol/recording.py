@@ -157,7 +157,7 @@ def _blank(
         reason="did not end",
         family=attack.family,
         families_shown=[str(shown[name].family) for name in cell.arrivals if cell.budget.adapts],
-        threat=str(attack.threat),
+        threat=f"{attack.threat} by rule" if attack.by_rule else str(attack.threat),
         norm=attack.norm,
         origin=attack.origin,
         cost=Cost(seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards),

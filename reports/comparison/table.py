@@ -20,6 +20,7 @@ from benchmark.core.errors import UsageError, unknown
 from benchmark.results.records import Cell, Record
 from benchmark.results.store import atomic_path
 from reports.archive.paths import label
+from reports.statistics.intervals import Table
 from reports.statistics.paired import change, change_intervals, holm
 from reports.tidy.escape import visible
 from reports.tidy.frame import THEN, rows
@@ -35,6 +36,7 @@ COLUMNS = (
 )  # fmt: skip
 """`a`, `b` in [0, 1]; `points` is b - a in percentage points with its 95% interval; `lost` counts
 verdicts right in a and wrong in b, `won` the other way round; `odds` is won / lost."""
+CELL = ("attack", "shots", "method", "knowledge", "steps", "lr", "shown", "query")
 CLEAN = "clean"
 """The attack in rows of clean accuracy."""
 
@@ -78,7 +80,7 @@ def compare(a: str, b: str, results: Path) -> Comparison:
             f"no cell of {visible(a)} pairs with one of {visible(b)} ({'; '.join(left_out)}); "
             "expected the same attacks and budgets on the same images"
         )
-    tested = _tested([(first[name], second[name]) for name in paired])
+    tested = _tested([(first[name].table, second[name].table) for name in paired])
     entries = [
         facts[name] | numbers | {"cell": name} for name, numbers in zip(paired, tested, strict=True)
     ]
@@ -87,9 +89,29 @@ def compare(a: str, b: str, results: Path) -> Comparison:
     return Comparison(table.astype({"odds": "float64"}), a, b, left_out)
 
 
-def _tested(pairs: Sequence[tuple[CellVerdicts, CellVerdicts]]) -> list[dict[str, Any]]:
+def compare_frames(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Rows of two tidy frames of one model each, paired by attack and budget.
+
+    Raises:
+        UsageError: no two of them are of the same images.
+    """
+    first, second = _by_cell(a), _by_cell(b)
+    paired = [key for key in first if key in second and first[key].shape == second[key].shape]
+    if not paired:
+        raise UsageError("expected the same attacks and budgets on the same images; none pair")
+    tested = _tested([(first[key], second[key]) for key in paired])
+    keys = pd.DataFrame([dict(zip(CELL, key, strict=True)) for key in paired])
+    return pd.concat([keys.drop(columns="query"), pd.DataFrame(tested)], axis=1)
+
+
+def _by_cell(frame: pd.DataFrame) -> dict[tuple[Any, ...], Table]:
+    """robust@K by what two rows must agree in."""
+    done = frame[frame["status"] == "done"]
+    return {tuple(getattr(row, name) for name in CELL): row.verdicts.robust for row in rows(done)}
+
+
+def _tested(tables: Sequence[tuple[Table, Table]]) -> list[dict[str, Any]]:
     """The numbers of each cell; p is corrected over all of them."""
-    tables = [(first.table, second.table) for first, second in pairs]
     changes = [change(*pair) for pair in tables]
     adjusted = holm([one.p for one in changes]).tolist()
     return [

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from reports.gate.judge import Rules
+from reports.gate.judge import Judgement, Rules
 from reports.statistics.intervals import Table
 from reports.statistics.paired import holm
 
@@ -24,6 +24,8 @@ CHANGED = (2, 5, 10)
 ATTACKS = (1, 40)
 PULLS = 1000
 """Simulated pull requests for each number of the table."""
+USUAL, MOST, SEEN = 5, 50, 0.9
+"""For one line on some cells: percent of verdicts that change, drops looked at, how often seen."""
 
 
 def closes(
@@ -49,6 +51,22 @@ def closes(
     lost, won = counts[..., 0], counts[..., 1]
     fell = 100 * (lost - won) > rules.tolerance * n
     return float(np.mean((fell & (holm(_p(lost, won)) < rules.alpha)).any(axis=1)))
+
+
+def seen_drop(judgement: Judgement) -> str:
+    """In one line, the smallest drop of one cell that these cells show nine times of ten."""
+    sizes = [one.pair[0].table.shape[1] for one in judgement.entries if one.pair]
+    if not sizes:
+        return ""
+    n, cells, rng = int(np.median(sizes)), len(sizes), np.random.default_rng(0)
+    for drop in range(1, MOST + 1):
+        share = closes(n, drop, max(drop, USUAL), judgement.rules, rng, attacks=cells, pulls=200)
+        if share >= SEEN:
+            return (
+                f"on {n} images a drop of {drop} points in one of {cells} cells is seen nine times "
+                f"of ten (where {max(drop, USUAL)}% of the verdicts change sides)"
+            )
+    return f"on {n} images a drop of {MOST} points in one of {cells} cells is not seen reliably"
 
 
 def _counts(

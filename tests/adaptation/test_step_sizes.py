@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_runs import run, tiny_plan
 
-from baselines.training.weights import fit_weights
+from baselines.networks.weights import fit_weights
 from benchmark.adaptation.adapt import adapt, inner_loop
 from benchmark.adaptation.parameters import trainable
 from benchmark.adaptation.step_sizes import attach, load, step_sizes

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines.checkpoint import Checkpoint
+from baselines.networks.weights import fit_weights, load_weights
 from baselines.networks.zoo import build_network
-from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 
@@ -32,12 +32,40 @@ def same(first, second):
         lambda table: table,
         lambda table: {"state_dict": table, "best_prec1": 91.7},
         lambda table: {"model_state_dict": table, "epoch": 3},
-        lambda table: {"state_dict": {f"module.{name}": value for name, value in table.items()}},
+        lambda table: {"model": {"state_dict": table}, "optimizer": {"state": {}, "lr": 0.1}},
+        lambda table: prefixed("module.", table),
+        lambda table: {"state_dict": prefixed("module._orig_mod.", table)},
+        lambda table: {"net": prefixed("model.module.", table), "acc": 91.7},
+        lambda table: prefixed("backbone.", table),
     ],
 )
 def test_weights_come_back(tmp_path, wrap):
+    """However they were wrapped, they are the weights that the network expects."""
     torch.save(wrap(weights()), tmp_path / "weights.pt")
-    assert same(load_weights(tmp_path / "weights.pt"), weights())
+    network = build_network("small_cnn", (1, 8, 8), 10, stream("other"))
+    fit_weights(network, load_weights(tmp_path / "weights.pt"))
+    assert same(network.state_dict(), weights())
+
+
+def prefixed(prefix, table):
+    return {f"{prefix}{name}": value for name, value in table.items()}
+
+
+def test_prefixes_may_be_mixed(tmp_path):
+    mixed = {
+        f"{'module.' if number % 2 else '_orig_mod.module.'}{name}": value
+        for number, (name, value) in enumerate(weights().items())
+    }
+    torch.save(mixed, tmp_path / "weights.pt")
+    network = build_network("small_cnn", (1, 8, 8), 10, stream("other"))
+    fit_weights(network, load_weights(tmp_path / "weights.pt"))
+    assert same(network.state_dict(), weights())
+
+
+def test_of_several_sets_of_weights_none_is_guessed(tmp_path):
+    torch.save({"student": weights(), "teacher": weights()}, tmp_path / "weights.pt")
+    with pytest.raises(UsageError, match="tensors under 'student', 'teacher'; expected one"):
+        load_weights(tmp_path / "weights.pt")
 
 
 def test_safetensors_come_back(tmp_path):
@@ -81,7 +109,7 @@ def test_a_truncated_checkpoint_is_named(tmp_path, name, kept):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3}, "expected tensors only, got int under 'epoch'"),
+        ({"epoch": 3}, "expected named tensors, got a mapping of int"),
         ([1, 2], "expected named tensors, got list"),
         ({}, "expected named tensors"),
     ],

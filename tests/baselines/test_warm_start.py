@@ -16,6 +16,7 @@ from baselines.training.ledger import Ledger
 from baselines.training.loop import Schedule, classification_loss, train
 from baselines.training.warm_start import families, start_of, starts
 from benchmark.adaptation.step_sizes import step_sizes
+from benchmark.artifacts.settings import RunSettings
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Defense, Trained
 from benchmark.evaluation.verdicts import state_hash
@@ -122,14 +123,14 @@ def test_the_code_of_the_start_counts(tmp_path, monkeypatch):
     prepared = prepare(plan_of(Onward()), tmp_path)
     cell, defense = prepared.plan.cells[0], Onward()
     dataset, genuine = prepared.dataset(cell), fingerprint.identity
-    before = models.training_hash(cell, defense, dataset, "cpu")
-    assert models.training_hash(cell, defense, dataset, "cpu") == before
+    before = models.training_hash(cell, defense, dataset, RunSettings())
+    assert models.training_hash(cell, defense, dataset, RunSettings()) == before
 
     def edited(component, *modules):
         return "edited" if component.name == "pgd_at" else genuine(component, *modules)
 
     monkeypatch.setattr(fingerprint, "identity", edited)
-    assert models.training_hash(cell, defense, dataset, "cpu") != before
+    assert models.training_hash(cell, defense, dataset, RunSettings()) != before
 
 
 def ring(monkeypatch, links):

@@ -68,11 +68,11 @@ def suite(monkeypatch):
     """Stands in for running a suite: writes records, and remembers where."""
     seen = []
 
-    def run_suite(name, where):
+    def run_first(first, where):
         seen.append(where)
         folder(where, [unadapted(worsened(base(), 40, 10)), adapted(base(episodes=3))])
 
-    monkeypatch.setattr(gate, "run_suite", run_suite)
+    monkeypatch.setattr(gate, "run_first", run_first)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return seen
 

@@ -9,7 +9,7 @@ from tiny_runs import run, table, tiny_plan
 
 from benchmark.adaptation.adapt import adapt_all
 from benchmark.core import model_batch, notes
-from benchmark.core.notes import heard_by, tell_once
+from benchmark.core.errors import heard_by, tell_once
 from benchmark.core.out_of_memory import in_parts, is_shortage
 from benchmark.evaluation.verdicts import frozen
 from benchmark.protocol import group

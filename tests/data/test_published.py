@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from attacks.build import build_attack
+from baselines.networks.weights import fit_weights, load_weights
 from baselines.networks.zoo import build_network
-from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams

@@ -11,8 +11,8 @@ import torch
 from racing import run_lap
 from torch.nn.functional import cross_entropy
 
+from baselines.networks.weights import fit_weights, load_weights
 from baselines.networks.zoo import build_network
-from baselines.training.weights import fit_weights, load_weights
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
 from benchmark.data.load import load

@@ -49,7 +49,7 @@ def test_sums_are_those_of_the_cells(plan, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text("")
     costs = estimate.costs(plan)
-    lines = summary(plan.cells, costs, tmp_path)
+    lines = summary(plan, costs, tmp_path)
     assert [(line.defense, line.attack) for line in lines] == [
         (defense, attack) for defense in ("standard", "pgd_at") for attack in ("fgsm", "pifgsm")
     ]

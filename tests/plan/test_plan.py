@@ -9,8 +9,9 @@ from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
 from benchmark.data.catalog import DATASETS
 from benchmark.plan.cost import cost, costs
-from benchmark.plan.matrix import budgets, make_plan, select
+from benchmark.plan.matrix import budgets, make_plan
 from benchmark.plan.request import BASE, Suite, make_request, read_suite, suites
+from benchmark.plan.selection import select
 
 SEEN = frozenset({"linf-gradient", "l2-gradient"})
 
@@ -204,5 +205,5 @@ def test_the_estimate_is_no_less_than_what_a_run_counts(tmp_path):
     done = run(plan, tmp_path)
     for record in done.records:
         counted = record.cost.forwards + record.cost.backwards
-        estimated = cost(record.cell, plan.attacks)
+        estimated = cost(record.cell, plan)
         assert 0 < counted <= 1.1 * estimated, str(record.cell)  # libraries look once more

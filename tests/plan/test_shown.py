@@ -81,4 +81,4 @@ def test_the_estimate_is_no_less_than_what_a_run_counts(tmp_path):
     counted = sum(
         record.cost.forwards + record.cost.backwards for record in run(plan, tmp_path).records
     )
-    assert 0 < counted <= sum(cost(cell, plan.attacks) for cell in plan.cells)
+    assert 0 < counted <= sum(cost(cell, plan) for cell in plan.cells)

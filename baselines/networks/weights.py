@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,31 +16,70 @@ from baselines.networks.zoo import Normalised
 from benchmark.adaptation.step_sizes import attach, missized, parted
 from benchmark.core.errors import UsageError
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Entries that hold the weights, if several hold tensors."""
+PREFIX = re.compile(r"^(?:module\.|_orig_mod\.|model\.)+")
+"""What DataParallel, torch.compile and Lightning put before names."""
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a `torch.save` file of plain tensors, on the CPU.
 
-    A `state_dict` entry is unwrapped and the `module.` that DataParallel puts in front removed.
+    What is around them (an epoch, an optimizer) is left behind.
 
     Raises:
-        UsageError: no such file, or anything in it is not a tensor (it is not executed).
+        UsageError: no such file, no tensors in it, or it would run code when loaded.
     """
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}; expected a .safetensors, .pt or .pth file")
-    table = _read(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(table, Mapping) and isinstance(table.get(wrapper), Mapping):
-            table = table[wrapper]
-    if not isinstance(table, Mapping) or not table:
-        raise UsageError(f"{path}: expected named tensors, got {type(table).__name__}")
-    for name, value in table.items():
-        if not isinstance(value, Tensor):
+    return {str(name): value for name, value in _unwrapped(_read(path), path).items()}
+
+
+def _unwrapped(table: Any, path: Path) -> Mapping[Any, Tensor]:
+    """The one mapping of tensors, or the entry that is named like one."""
+    if isinstance(table, Mapping) and table:
+        if all(isinstance(value, Tensor) for value in table.values()):
+            return table
+        inside = {key: value for key, value in table.items() if _holds_tensors(value)}
+        named = [name for name in WRAPPERS if name in inside]
+        if len(inside) == 1 or named:
+            return _unwrapped(inside[named[0]] if named else next(iter(inside.values())), path)
+        if inside:
             raise UsageError(
-                f"{path}: expected tensors only, got {type(value).__name__} under {name!r}"
+                f"{path}: tensors under {', '.join(map(repr, inside))}; expected one of them: save "
+                "that entry alone"
             )
-    return {str(name).removeprefix("module."): value for name, value in table.items()}
+    kinds = {type(value).__name__ for value in table.values()} if isinstance(table, Mapping) else ()
+    raise UsageError(
+        f"{path}: expected named tensors, got "
+        f"{'a mapping of ' + ', '.join(sorted(kinds)) if kinds else type(table).__name__}"
+    )
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether a mapping is one of named tensors, or has one in it."""
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return any(
+        isinstance(one, Tensor) if isinstance(key, str) else False for key, one in value.items()
+    ) or any(_holds_tensors(one) for key, one in value.items() if key in WRAPPERS)
+
+
+def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """The weights by the names that are expected, where all that is before those is a prefix."""
+    wanted = set(expected)
+    found = dict(weights)
+    for _ in range(8):
+        if wanted & found.keys() == wanted:
+            return found
+        stripped = {PREFIX.sub("", name, count=1): value for name, value in found.items()}
+        first = {name.partition(".")[0] for name in found}
+        if stripped.keys() == found.keys() and len(first) == 1:  # any one that all names share
+            stripped = {name.partition(".")[2] or name: value for name, value in found.items()}
+        if stripped.keys() == found.keys() or len(stripped) < len(found):
+            break
+        found = stripped
+    return dict(weights)
 
 
 def _read(path: Path) -> Any:
@@ -82,8 +122,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         UsageError: a name or a shape does not match; says which and how many.
     """
     sizes, weights = parted(weights)
-    ours = any(name.startswith("network.") for name in weights)
-    target = model.network if isinstance(model, Normalised) and not ours else model
+    target, weights = _aimed(model, weights)
     expected = parted(target.state_dict()).others
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     wrong = [
@@ -101,10 +140,27 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     if found:
         raise UsageError(
             f"the weights do not fit {type(target).__name__}: {'; '.join(found)}; "
-            "name the network they were trained for with --network"
+            "name the network they were trained for with --network, or checkpoint[network=...]"
         )
     target.load_state_dict(weights, strict=False)
     attach(model, sizes)
+
+
+def _aimed(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
+    """What the weights are for, the model or the network behind its normalisation; without prefix.
+
+    Where neither has these names, whichever they look more like.
+    """
+    targets = [model, model.network] if isinstance(model, Normalised) else [model]
+    for target in targets:
+        expected = [
+            name for name in parted(target.state_dict()).others if "num_batches_tracked" not in name
+        ]
+        found = without_prefix(weights, expected)
+        if found.keys() >= set(expected):
+            return target, found
+    ours = any(name.startswith("network.") for name in weights)
+    return targets[0 if ours else -1], dict(weights)
 
 
 def _some(kind: str, names: Iterable[str]) -> str:

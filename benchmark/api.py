@@ -1,0 +1,115 @@
+"""The benchmark from Python: `from benchmark import evaluate`.
+
+    result = evaluate(model, dataset="cifar10", attacks="aa_linf", limit=1000)
+    result.frame[["attack", "clean", "robust", "robust_interval"]]
+
+Plan, records, cache and progress are those of the command `run`, in this process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from benchmark.cli.evaluation import Given, run_model
+from benchmark.core.errors import UsageError
+from reports.tidy.frame import from_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class Evaluation:
+    """What `evaluate` gives: the tidy table, a row for each attack and budget."""
+
+    frame: pd.DataFrame
+    """See `reports.tidy.frame.COLUMNS`: accuracies in [0, 1], intervals (low, high) of 95 %."""
+    flags: list[str]
+    """What the audit has against the model; every number is to be read with them."""
+    results: Path
+    """Folder of the records."""
+
+    def __init__(self, frame: pd.DataFrame, results: Path, kept: Any = None) -> None:
+        self.frame, self.results, self._kept = frame, results, kept
+        self.flags = list(dict.fromkeys(flag for flags in frame["flags"] for flag in flags))
+
+    def __repr__(self) -> str:
+        columns = ["attack", "shots", "n", "clean", "robust", "robust_interval", "status"]
+        flags = "".join(f"\\nflag: {flag}" for flag in self.flags)
+        return f"{self.frame[columns].to_string(index=False)}{flags}"
+
+    def plot(self) -> Figure:
+        """Robust accuracy under each attack, with its interval, beside clean accuracy."""
+        from reports.plots.attacks import attacks_figure
+        from reports.plots.write import styled
+
+        with styled():
+            return attacks_figure(self.frame)
+
+    def compare(self, other: Evaluation) -> pd.DataFrame:
+        """Cell by cell, `other` minus this one: points, intervals, exact paired tests (Holm).
+
+        Raises:
+            UsageError: the two have no cell in common.
+        """
+        from reports.comparison.table import compare_frames
+
+        return compare_frames(self.frame, other.frame)
+
+
+def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)
+    model: nn.Module, *, dataset: str | None = None, images: Tensor | None = None,
+    labels: Tensor | None = None, attacks: str | Sequence[str] = "aa_linf",
+    shots: int | Sequence[int] = 0, support: tuple[Tensor, Tensor] | None = None,
+    name: str | None = None, limit: int | None = None, seed: int = 0,
+    results: Path | str | None = None, data_dir: Path | str | None = None,
+    device: str = "auto", quiet: bool = False,
+) -> Evaluation:  # fmt: skip
+    """Attack a model; with `shots`, let it adapt to a few attacked images and attack it again.
+
+    Args:
+        model: images float32 (n, channels, height, width) in [0, 1] in, logits (n, classes) out;
+            normalisation belongs inside. It is copied, and stays as it is.
+        dataset: what `--dataset` takes, e.g. `cifar10`, `folder:DIR`, `npz:FILE`.
+        images: in place of a data set, (n, channels, height, width) in [0, 1], to be scored.
+        labels: theirs, int64 (n,).
+        attacks: what `--attacks` takes, or a list of such.
+        shots: images of each class that are shown, one number or several; 0 adapts to nothing.
+        support: (images, labels) to be shown, where `images` are given.
+        name: of the model in tables; by default its class, and a hash of weights and answers.
+        limit: score the first so many images only.
+        seed: of every draw.
+        results: folder of records; by default one that goes with the result. What is there is not
+            run again.
+        data_dir: where listed data sets are.
+        device: auto, cpu, cuda or cuda:N.
+        quiet: no progress.
+
+    Raises:
+        UsageError: something in what was given does not go together; one line says what.
+
+    >>> import torch
+    >>> head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> evaluate(head, dataset="digits", attacks="fgsm", limit=20, quiet=True).frame.attack[0]
+    'fgsm'
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model: expected an nn.Module, got {type(model).__name__}")
+    wanted = [shots] if isinstance(shots, int) else list(shots)
+    home = None if results else tempfile.TemporaryDirectory(prefix="reattack-")
+    folder = Path(home.name if home else str(results))
+    given = Given(model, dataset, images, labels, support, name)
+    values = {
+        "attacks": attacks if isinstance(attacks, str) else ",".join(attacks),
+        "shots": wanted, "limit": limit, "seeds": [seed],
+    }  # fmt: skip
+    place = {
+        "results": folder, "device": device, "data_dir": Path(data_dir) if data_dir else None
+    }  # fmt: skip
+    records = run_model(given, values, place, quiet)
+    return Evaluation(from_records(records, here=True), folder, home)
