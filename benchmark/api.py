@@ -8,10 +8,12 @@ Plan, records, cache and progress are those of the command `run`, in this proces
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -34,8 +36,12 @@ class Evaluation:
     results: Path
     """Folder of the records."""
 
-    def __init__(self, frame: pd.DataFrame, results: Path, kept: Any = None) -> None:
-        self.frame, self.results, self._kept = frame, results, kept
+    def __init__(self, results: Path) -> None:
+        self.results = results
+
+    def take(self, frame: pd.DataFrame) -> None:
+        """Hold the table of a run."""
+        self.frame = frame
         self.flags = list(dict.fromkeys(flag for flags in frame["flags"] for flag in flags))
 
     def __repr__(self) -> str:
@@ -101,8 +107,10 @@ def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: expected an nn.Module, got {type(model).__name__}")
     wanted = [shots] if isinstance(shots, int) else list(shots)
-    home = None if results else tempfile.TemporaryDirectory(prefix="reattack-")
-    folder = Path(home.name if home else str(results))
+    folder = Path(results or tempfile.mkdtemp(prefix="reattack-"))
+    found = Evaluation(folder)
+    if results is None:  # the folder goes with what is returned, or with the error
+        weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     given = Given(model, dataset, images, labels, support, name)
     values = {
         "attacks": attacks if isinstance(attacks, str) else ",".join(attacks),
@@ -111,5 +119,5 @@ def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)
     place = {
         "results": folder, "device": device, "data_dir": Path(data_dir) if data_dir else None
     }  # fmt: skip
-    records = run_model(given, values, place, quiet)
-    return Evaluation(from_records(records, here=True), folder, home)
+    found.take(from_records(run_model(given, values, place, quiet), here=True))
+    return found

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.core.errors import UsageError, describe, unknown
@@ -66,7 +67,10 @@ def build_outside(name: str, shape: Shape, classes: int) -> tuple[nn.Module, Sta
     }  # fmt: skip
     if library in makers:
         try:
-            return makers[library](model, shape, classes)
+            network, statistics = makers[library](model, shape, classes)
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, *shape))
+            return network.train(), statistics
         except Exception as error:  # each network has its own demands
             raise UsageError(
                 f"network {name}: cannot be made for images of shape {shape} ({describe(error)})"
