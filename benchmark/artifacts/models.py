@@ -19,6 +19,7 @@ from baselines.networks.zoo import build_network
 from baselines.training.resumable_progress import ResumableProgress, Unusable
 from baselines.training.warm_start import fit_from, start_of
 from benchmark.adaptation import step_sizes
+from benchmark.artifacts.first_look import first_look
 from benchmark.artifacts.locks import exclusive
 from benchmark.artifacts.probe_answers import answers_of
 from benchmark.artifacts.settings import ProgressListener, RunSettings
@@ -80,7 +81,11 @@ def trained_model(
     """
     trained = _trained(cell, defense, dataset, settings, listener)
     with kept():  # whatever it sets when it is asked
-        return _looked_at(trained, cell, defense, dataset, settings)
+        found = _looked_at(trained, cell, defense, dataset, settings)
+        if not defense.trains:
+            for line in first_look(found.network, dataset, settings.device):
+                listener.note(f"{cell.defense}: {line}")
+    return found
 
 
 def _looked_at(

@@ -174,7 +174,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         )  # fmt: skip
         grid.add_row(*map(Text, words))  # brackets are options here, not markup
     wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: one line a row
-    Console(highlight=False, width=wide).print(grid)
+    Console(emoji=False, highlight=False, width=wide).print(grid)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _show(judgement: Judgement, junit: Path | None, github: bool) -> None:
     from reports.gate.power import seen_drop
 
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width
-    print_judgement(judgement, Console(highlight=False, width=wide))
+    print_judgement(judgement, Console(emoji=False, highlight=False, width=wide))
     if drop := seen_drop(judgement):
         typer.echo(drop)
     for line in github_lines(judgement) if github else ():
@@ -151,7 +151,7 @@ def _show_power(rules: Rules) -> None:
     from reports.gate.power import power_table
 
     wide = None if sys.stdout.isatty() else 200
-    print_power(power_table(rules), rules, Console(highlight=False, width=wide))
+    print_power(power_table(rules), rules, Console(emoji=False, highlight=False, width=wide))
 
 
 def _visible(name: str) -> str:

@@ -55,7 +55,9 @@ def show(plan: Plan, settings: RunSettings, json: bool) -> None:
         for piece in as_json(plan.cells, costs, seconds):
             sys.stdout.write(piece)
         return
-    console = Console(width=None if sys.stdout.isatty() else 1000)  # a pipe has no width
+    console = Console(
+        emoji=False, width=None if sys.stdout.isatty() else 1000
+    )  # a pipe has no width
     if len(plan.cells) <= EVERY:
         console.print(every_cell(plan, costs, seconds, settings.results))
     else:

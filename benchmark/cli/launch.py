@@ -140,7 +140,7 @@ def fill(
 
 def console() -> Console:
     """Where progress is shown: standard output is for results."""
-    return Console(stderr=True)
+    return Console(emoji=False, stderr=True)
 
 
 def told_failures(ended: Counter[str]) -> int:
@@ -179,10 +179,10 @@ def _show_results(plan: Plan, results: Path, *, json: bool, quiet: bool) -> None
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:
-        print_summary(frame, Console())
+        print_summary(frame, Console(emoji=False))
     out = results / "report"
     write_if_other(frame, out)
-    talk = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    talk = Console(emoji=False, stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     talk.print(
         f"records: {results / 'records'}\ntables and plots: {out}\n"
         f"of this run; of all records there: python -m benchmark report --results {results}",

@@ -44,7 +44,7 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
         words = ("" if value is None else " ".join(str(value).split()) for value in row.values())
         grid.add_row(*map(Text, words))  # brackets are options here, not markup
     wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: one line a row
-    Console(highlight=False, width=wide).print(grid)
+    Console(emoji=False, highlight=False, width=wide).print(grid)
 
 
 def _first_line(component: object) -> str:

@@ -132,7 +132,7 @@ def compare(
         from reports.comparison.console import print_comparison
 
         wide = None if sys.stdout.isatty() else 200  # a pipe has no width
-        print_comparison(found, Console(highlight=False, width=wide))
+        print_comparison(found, Console(emoji=False, highlight=False, width=wide))
     if out is not None:
         from reports.comparison.plot import write_figures
 

@@ -227,7 +227,9 @@ def _show(
 
     if not quiet:
         chosen = {(one.defense, one.method, one.steps, one.lr) for one in choices}
-        Console(width=None if sys.stdout.isatty() else 1000).print(table(tried, chosen))
+        Console(emoji=False, width=None if sys.stdout.isatty() else 1000).print(
+            table(tried, chosen)
+        )
     for choice in choices:
         kind = f"{choice.method}, {choice.steps} steps, lr {choice.lr:g}"
         print(f"{choice.defense}: {kind}, of {choice.candidates} settings{doubts(choice, tried)}")

@@ -1,6 +1,6 @@
 """What makes a model's robust accuracy doubtful, seen on a few images before it is attacked.
 
-Each finding is a flag of its records that begins with its name: `randomised`, `batch`, `columns`,
+Each finding is a flag of its records that begins with its name: `randomised`, `batch`,
 `probabilities`, `bounded`, `gradient mode`, `no gradient`, `zero gradients`, `missing gradients`,
 `gradients not finite`.
 """
@@ -29,6 +29,8 @@ reaches that is free to answer more."""
 FLAT, FEWEST = 0.1, 5
 """Slope at the top of the range, as a share of that in its middle, below which outputs flatten out;
 seen on so many images at least."""
+OF_SIZE = ("shape", "size", "channel", "dimension")
+"""Words of torch where images are of another size than a network takes."""
 ALONE = 8
 """Images that are asked about one by one."""
 
@@ -63,8 +65,17 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
 
 
 def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
-    logits = expect_logits(model(images), len(images))
-    if logits.shape[1] < classes:
+    try:
+        answers = model(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if any(word in str(error).lower() for word in OF_SIZE):
+            raise ModelError(
+                f"it cannot take images of shape {tuple(images.shape[1:])} ({_named(error)[:200]});"
+                " expected a model made for this size: train or choose one, or resize the images"
+            ) from error
+        raise
+    logits = expect_logits(answers, len(images))
+    if logits.shape[1] != classes:
         raise ModelError(
             f"expected the model to return a logit for each of {classes} classes, "
             f"got {logits.shape[1]}"
@@ -113,9 +124,7 @@ def _of_range(model: nn.Module, images: Tensor, logits: Tensor, classes: int) ->
     What is free to answer more meets the ends of its range once or twice, not again and again.
     Logarithms of probabilities end at 0, but no loss notices: it takes them for what they are.
     """
-    flags = []
-    if logits.shape[1] > classes:
-        flags.append(f"columns: {logits.shape[1]} logits for {classes} classes")
+    flags: list[str] = []
     total = logits.sum(dim=1)
     low, high = logits.min(), logits.max()
     if low >= 0 and torch.allclose(total, torch.ones_like(total), atol=1e-4):
