@@ -13,18 +13,15 @@ those before it:
     execution    processes, Ray, limits           cli, api     the commands, and Python
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmark.api import Evaluation, evaluate
-
-__all__ = ["Evaluation", "evaluate"]
+OFFERED = ("Evaluation", "evaluate")
+"""What `from benchmark import ...` finds in `benchmark.api`."""
 
 
 def __getattr__(name: str) -> Any:
-    """`evaluate` is imported when it is asked for: it loads torch, which takes seconds."""
-    if name in __all__:
-        from benchmark import api
-
-        return getattr(api, name)
+    """Imported when it is asked for, since it loads torch; by a name that no graph follows."""
+    if name in OFFERED:
+        return getattr(import_module(f"{__name__}.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -129,9 +129,9 @@ def _show(judgement: Judgement, junit: Path | None, github: bool) -> None:
     from reports.gate.power import seen_drop
 
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width
-    print_judgement(judgement, Console(emoji=False, highlight=False, width=wide))
     if drop := seen_drop(judgement):
         typer.echo(drop)
+    print_judgement(judgement, Console(emoji=False, highlight=False, width=wide))
     for line in github_lines(judgement) if github else ():
         typer.echo(line)
     write_pages(judgement, junit, os.environ)

@@ -29,6 +29,7 @@ from benchmark.execution.execute import (
 )
 from benchmark.execution.processes import warm_up
 from benchmark.execution.progress import ProgressBars, QuietProgress
+from benchmark.plan.cost import warning
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
 from benchmark.plan.request import make_request, read_suite
 from benchmark.results.records import Record
@@ -63,6 +64,8 @@ def run(
     if dry_run:
         show_plan(plan, settings, json)
         return 0
+    if not quiet and (line := warning(plan, settings.device)):
+        print(line, file=sys.stderr)
     ended = fill(plan, settings, defense_texts(request, known), quiet)
     if ended is None:
         return 1

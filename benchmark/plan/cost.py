@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 
@@ -19,6 +20,10 @@ from benchmark.plan.matrix import Plan
 from benchmark.results.records import Cell
 
 PROBE = 100
+MINUTES, HOURS, DAYS = 120, 5400, 2 * 86400
+"""Seconds from which a time is told in them."""
+CHEAP = 640_000_000
+"""Numbers in all images that pass which take no hour on any network: nothing is measured then."""
 
 
 def cost(cell: Cell, plan: Plan) -> int:
@@ -97,6 +102,34 @@ def _network(plan: Plan, cell: Cell, rng: torch.Generator) -> nn.Module:
 def total(costs: list[int], seconds: float) -> str:
     """The sum in one line."""
     return (
-        f"{len(costs):,} cells, at most {sum(costs):,} passes: about {sum(costs) * seconds:,.0f} s "
-        f"here at {seconds * 1e6:.1f} us a pass, training not counted"
+        f"{len(costs):,} cells, at most {sum(costs):,} passes: about "
+        f"{in_words(sum(costs) * seconds)} here at {seconds * 1e6:.1f} us a pass, training not "
+        "counted"
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> in_words(59.4), in_words(7000), in_words(200_000)
+    ('59 s', '1.9 hours', '2.3 days')
+    """
+    if seconds < MINUTES:
+        return f"{seconds:,.0f} s"
+    if seconds < HOURS:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < DAYS else f"{seconds / 86400:,.1f} days"
+
+
+def warning(plan: Plan, device: str) -> str:
+    """One line on a plan that takes an hour or more, and how to make it small; else nothing."""
+    passes = sum(costs(plan))
+    if passes * math.prod(plan.facts[plan.cells[0].dataset].shape) < CHEAP:
+        return ""
+    seconds = passes * seconds_per_pass(plan, device)
+    if seconds < HOURS:
+        return ""
+    return (
+        f"this takes up to {in_words(seconds)} here, training not counted: --dry-run shows what; "
+        "--limit 200, --shots 0 or fewer --attacks make it small; it may be stopped and goes on"
     )

@@ -100,7 +100,7 @@ def record(
         "unseen": None if known is None else attack.family not in known,
         "trained_on": None if known is None else sorted(known),
         "query": inputs.data.test.hash,
-        "training": model.cost,
+        "training": model.cost if inputs.defense.trains else None,
         "probes": dict(model.probes),
         "outcome": outcome,
         "flags": [*model.flags, *chosen_on(inputs, cell), *spared(inputs, cell)],

@@ -110,7 +110,7 @@ def test_published_networks_refuse_other_images(name):
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_has_a_network_that_takes_it(dataset):
     facts = DATASETS[dataset]
-    logits = build(default_network(dataset), facts.shape, facts.classes)(
+    logits = build(default_network(dataset, facts.shape), facts.shape, facts.classes)(
         torch.rand(1, *facts.shape)
     )
     assert logits.shape == (1, facts.classes)

@@ -57,7 +57,7 @@ def test_a_model_that_breaks_fails_its_cells_and_no_others(run, tmp_path, name, 
     ended = run("--json", "--quiet", defense=f"{tmp_path}/mine.py:{name},{DEFENSE}")
     assert ended.code == 1
     failed, said = ended.err.splitlines()
-    assert failed.startswith(f"failed: digits/small_cnn/mine.py:{name}/s0/fgsm/")
+    assert failed.startswith(f"failed: digits/mine.py:{name}/mine.py:{name}/s0/fgsm/")
     assert reason in failed
     assert said.startswith("1 cells failed")
     bad, good = json.loads(ended.out)["cells"]

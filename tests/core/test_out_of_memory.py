@@ -8,7 +8,7 @@ from test_model_batch import network, shown
 from tiny_runs import run, table, tiny_plan
 
 from benchmark.adaptation.adapt import adapt_all
-from benchmark.core import model_batch, notes
+from benchmark.core import errors, model_batch
 from benchmark.core.errors import heard_by, tell_once
 from benchmark.core.out_of_memory import in_parts, is_shortage
 from benchmark.evaluation.verdicts import frozen
@@ -18,7 +18,7 @@ from benchmark.results.records import Budget
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
-    monkeypatch.setattr(notes, "_told", set())
+    monkeypatch.setattr(errors, "_told", set())
 
 
 CPU = "[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried"

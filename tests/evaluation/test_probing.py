@@ -197,7 +197,6 @@ ODD = {
     "a neighbour": (lambda net, x: net(x) + 0.01 * net(x).flip(0), ["batch"]),
     "never alone": (lambda net, x: net((x - x.mean(0)) / x.std(0).clamp(min=0.1)), ["batch"]),
     "two faces": (lambda net, x: net(x * (1 - torch.is_grad_enabled() / 2)), ["gradient mode"]),
-    "more classes": (lambda net, x: torch.cat([net(x), net(x)[:, :1]], 1), ["columns"]),
     "noise": (lambda net, x: net(x + 0.01 * torch.randn_like(x)), ["randomised"]),
 }
 
