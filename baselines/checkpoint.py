@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.networks.weights import fit_weights, load_weights
+from baselines.networks.weights import archive_kind, fit_weights, load_weights
 from baselines.networks.zoo import check_network
-from benchmark.core.errors import UsageError, unknown
+from benchmark.core.errors import UsageError, describe, unknown
 from benchmark.core.types import Attack, Defense, Family, Progress, Split, Trained
 
 
@@ -66,6 +66,8 @@ class Checkpoint(Defense):
             UsageError: the file cannot be read safely or does not fit the network.
         """
         path = Path(self.path).expanduser()
+        if archive_kind(path) == "TorchScript":  # it brings its network, and cannot adapt
+            return Trained(_scripted(path), families_of(self.trained_on))
         weights = load_weights(path)
         try:
             fit_weights(network, weights)
@@ -73,6 +75,14 @@ class Checkpoint(Defense):
             raise UsageError(f"{path}: {error}") from None
         progress(1.0)
         return Trained(network.eval(), families_of(self.trained_on))
+
+
+def _scripted(path: Path) -> nn.Module:
+    try:
+        model: nn.Module = torch.jit.load(str(path), "cpu")  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise UsageError(f"cannot read {path} ({describe(error)[:200]})") from None
+    return model.eval()
 
 
 def families_of(declared: str) -> frozenset[str] | None:

@@ -36,17 +36,13 @@ class Evaluation:
     results: Path
     """Folder of the records."""
 
-    def __init__(self, results: Path) -> None:
-        self.results = results
-
-    def take(self, frame: pd.DataFrame) -> None:
-        """Hold the table of a run."""
-        self.frame = frame
+    def __init__(self, frame: pd.DataFrame, results: Path) -> None:
+        self.frame, self.results = frame, results
         self.flags = list(dict.fromkeys(flag for flags in frame["flags"] for flag in flags))
 
     def __repr__(self) -> str:
         columns = ["attack", "shots", "n", "clean", "robust", "robust_interval", "status"]
-        flags = "".join(f"\\nflag: {flag}" for flag in self.flags)
+        flags = "".join(f"\nflag: {flag}" for flag in self.flags)
         return f"{self.frame[columns].to_string(index=False)}{flags}"
 
     def plot(self) -> Figure:
@@ -108,9 +104,6 @@ def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)
         raise UsageError(f"model: expected an nn.Module, got {type(model).__name__}")
     wanted = [shots] if isinstance(shots, int) else list(shots)
     folder = Path(results or tempfile.mkdtemp(prefix="reattack-"))
-    found = Evaluation(folder)
-    if results is None:  # the folder goes with what is returned, or with the error
-        weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     given = Given(model, dataset, images, labels, support, name)
     values = {
         "attacks": attacks if isinstance(attacks, str) else ",".join(attacks),
@@ -119,5 +112,12 @@ def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)
     place = {
         "results": folder, "device": device, "data_dir": Path(data_dir) if data_dir else None
     }  # fmt: skip
-    found.take(from_records(run_model(given, values, place, quiet), here=True))
+    try:
+        found = Evaluation(from_records(run_model(given, values, place, quiet), here=True), folder)
+    except BaseException:
+        if results is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if results is None:  # the folder goes with what is returned
+        weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found

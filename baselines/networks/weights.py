@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,25 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}; expected a .safetensors, .pt or .pth file")
+    if archive_kind(path) == "torch.export":
+        raise UsageError(
+            f"refused {path}: a program of torch.export, and loading one unpickles what could run "
+            "code; save the weights: torch.save(model.state_dict(), 'weights.pt')"
+        )
     return {str(name): value for name, value in _unwrapped(_read(path), path).items()}
+
+
+def archive_kind(path: Path) -> str:
+    """`TorchScript` or `torch.export`, of a file with a program beside its weights; else empty."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return ""
+    if any("/code/" in name for name in names) and any("constants.pkl" in name for name in names):
+        return "TorchScript"
+    exported = ("archive_format", "exported_program.json")
+    return "torch.export" if any(name.endswith(exported) for name in names) else ""
 
 
 def _unwrapped(table: Any, path: Path) -> Mapping[Any, Tensor]:

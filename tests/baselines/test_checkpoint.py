@@ -1,5 +1,6 @@
 """Weights from files: what fits goes in whole, what could run code stays out."""
 
+import json
 import os
 
 import pytest
@@ -190,3 +191,22 @@ def test_weights_of_another_network_name_file_and_way_out(tmp_path):
     torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "weights.pt")
     with pytest.raises(UsageError, match=r"weights\.pt: .* do not fit CNN: .*--network"):
         fit(tmp_path / "weights.pt")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of TorchScript's age
+def test_torchscript_brings_its_network_and_cannot_adapt(tmp_path, run):
+    model = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval())
+    model.save(tmp_path / "model.pt")
+    ended = run("--json", "--shots", "0,1", defense=f"checkpoint[path={tmp_path / 'model.pt'}]")
+    first, second = json.loads(ended.out)["cells"]
+    assert first["status"] == "done" and second["status"] == "skipped"
+    assert "TorchScript" in second["reason"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_of_torch_export_is_refused_unread(tmp_path, monkeypatch):
+    program = torch.export.export(nn.Linear(2, 2), (torch.rand(1, 2),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(UsageError, match=r"refused .*model\.pt2: a program of torch\.export"):
+        load_weights(tmp_path / "model.pt2")
