@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, unknown
 from benchmark.core.seeding import stream
 from benchmark.core.specs import Spec, label_of, quoted
 from benchmark.core.types import Split
@@ -58,6 +58,7 @@ def read_own(text: str) -> tuple[Parts, int]:
     spec = Spec.parse(text)
     kind, _, where = spec.name.partition(":")
     options = dict(spec.options)
+    options.pop("positive", "")
     if ".py:" in spec.name:
         found = read_items(spec.name)
     elif kind == "folder":
@@ -71,7 +72,7 @@ def read_own(text: str) -> tuple[Parts, int]:
     if options:
         raise UsageError(
             f"{text}: unknown option {', '.join(options)}; expected size with folder:, group with "
-            "npz:"
+            "npz:, positive"
         )
     return found, count_classes(found)
 
@@ -116,9 +117,22 @@ def own_dataset(text: str, seed: int) -> Dataset:
         told.append(f"validation drawn by seed {seed}")
     shown = _apart(splits["validation"], splits["test"], found.source)
     train = _apart(splits["train"], splits["test"], found.source)
+    positive = _positive(text, found.class_names, classes)
     return Dataset(
-        name, classes, train, shown, splits["test"], ", ".join(told), seed, found.class_names
-    )
+        name, classes, train, shown, splits["test"], ", ".join(told), seed, found.class_names,
+        positive,
+    )  # fmt: skip
+
+
+def _positive(text: str, names: tuple[str, ...], classes: int) -> int:
+    """Of two classes, the one that `[positive=NAME]` names, or its number; 1 by default."""
+    given = dict(Spec.parse(text).options).get("positive", "1")
+    known = [*(names or map(str, range(classes)))]
+    if given in known:
+        return known.index(given)
+    if given not in ("0", "1"):
+        raise unknown(f"class in positive of {text}", given, known)
+    return int(given)
 
 
 def _numbered(found: Parts) -> dict[str, Split]:

@@ -40,6 +40,8 @@ class Dataset:
     """The seed that drew validation out of the published training part."""
     class_names: tuple[str, ...] = ()
     """Of a data set that names them."""
+    positive: int = 1
+    """Of two classes, the one whose accuracy is called sensitivity."""
 
     @property
     def shape(self) -> Shape:

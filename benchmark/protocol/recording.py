@@ -19,9 +19,10 @@ from benchmark.identity import fingerprint
 from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.results.answers import same
-from benchmark.results.records import Cell, Outcome, Provenance, Record, Status
+from benchmark.results.records import Cell, Outcome, Provenance, Record, Status, Verdicts
 from benchmark.results.store import is_kept, read_record, record_path, write_record
 
+TWO = 2
 OLDER = "made before components declared their versions"
 
 
@@ -103,12 +104,23 @@ def record(
         "training": model.cost if inputs.defense.trains else None,
         "probes": dict(model.probes),
         "outcome": outcome,
+        **(_two_classes(inputs, cell) if outcome else {}),
         "flags": [*model.flags, *chosen_on(inputs, cell), *spared(inputs, cell)],
         "answers": model.answers,
         "fingerprint": fingerprint_of(inputs, cell),
     }
     blank = _blank(cell, inputs.settings, inputs.attacks, inputs.defense, meter)
     return Record(**(vars(blank) | found))  # checked as a whole
+
+
+def _two_classes(inputs: Inputs, cell: Cell) -> dict[str, object]:
+    """Which scored images are of the positive class, where there are two."""
+    data = inputs.data
+    if data.classes != TWO:
+        return {}
+    name = data.class_names[data.positive] if data.class_names else f"class {data.positive}"
+    found = (inputs.query(cell.limit).labels == data.positive).cpu().numpy()
+    return {"positive": name, "positives": Verdicts.pack(found[None])}
 
 
 def chosen_on(inputs: Inputs, cell: Cell) -> list[str]:

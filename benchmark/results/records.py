@@ -85,6 +85,9 @@ class Record(Frozen):
     trained_on: list[str] | None = None
     query: str = ""
     """Hash of the test images; the first n are scored. Where it is equal, verdicts pair."""
+    positive: str = ""
+    """Of data with two classes: the one whose images are told apart, and which those are."""
+    positives: Verdicts | None = None
     outcome: Outcome | None = None
     cost: Cost = Cost()
     training: Effort | None = None
@@ -125,6 +128,8 @@ class Record(Frozen):
         episodes = self.cell.episodes if self.cell.budget.adapts else 1
         if self.outcome.episodes != episodes:
             raise ValueError(f"verdicts of {self.outcome.episodes} episodes, not of {episodes}")
+        if self.positives and (self.positives.episodes, self.positives.n) != (1, self.outcome.n):
+            raise ValueError(f"positives of {self.positives.n} images, not of {self.outcome.n}")
         if not fits(self.cell, self.outcome.n):
             limit = self.cell.limit or "the whole test set"
             raise ValueError(f"verdicts on {self.outcome.n} images, not on {limit}")

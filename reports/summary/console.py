@@ -1,4 +1,4 @@
-"""The table that `run` prints at its end. Besides console_gate, the only file to import rich."""
+"""The table that `run` prints at its end. Of reports, three files import rich."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from reports.summary.two_classes import print_two_classes
 from reports.tidy.aggregate import headline
 from reports.tidy.escape import visible
 from reports.tidy.format import adaptations, percent
@@ -44,6 +45,7 @@ def print_summary(frame: pd.DataFrame, console: Console) -> None:
         console.print(Text(f"\n{visible(str(dataset))}, {visible(str(network))}", style="bold"))
         console.print(_fitting(lines, names, console))
     console.print(Text(_caption(table), style="dim"))
+    print_two_classes(frame, console)
     _print_doubts(frame, console)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reports.summary.collateral import changed_others, shown_sections
+from reports.summary.two_classes import section
 from reports.tidy.aggregate import Views
 from reports.tidy.escape import markdown
 from reports.tidy.format import markdown_table, percent
@@ -58,6 +59,7 @@ def summary(frame: pd.DataFrame, shown: Views, left_out: Sequence[str] = ()) -> 
         parts.append(f"## {markdown(str(dataset))}, {markdown(str(network))}\n")
         parts += _headline(part, harm)
         parts += _attacks(attacks[of_this])
+    parts += section(frame)
     parts += shown_sections(shown.changed, shown.staged)
     parts += _costs(frame)
     parts += _doubts(frame)

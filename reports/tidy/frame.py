@@ -37,10 +37,11 @@ FURTHER = (
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
-    "verdicts",
+    "positive", "positives", "verdicts",
 )  # fmt: skip
-"""Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory. What adaptation took
-is the mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
+"""Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
+`positives`: of two classes, which images are of the class `positive`. What adaptation took is the
+mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean"}
 
@@ -118,6 +119,8 @@ def _facts(record: Record) -> dict[str, Any]:
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
         "shown": THEN.join(cell.shown),
+        "positive": record.positive,
+        "positives": record.positives.unpack()[0] if record.positives else None,
         "n": outcome.before.n if outcome else None,
         "moved": float(np.mean(outcome.moved)) if outcome and outcome.moved else None,
         "loss_fell": outcome.integrity.loss_fell if outcome and outcome.integrity else None,
