@@ -84,17 +84,22 @@ def list_(
 def contract(
     attack: Annotated[str | None, typer.Option(help="An attack, options in brackets.")] = None,
     defense: Annotated[str | None, typer.Option(help="A defense, or file.py:OBJECT.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A data set, as `run` takes it.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
 ) -> None:
-    """Check that an attack or a defense keeps the rules every one of them must keep."""
+    """Check that an attack, a defense or a data set keeps the rules each of them must keep."""
     with importing():
         from benchmark.contracts import suite as contracts
         from benchmark.plan.own_attack import take_attack
 
-    if (attack is None) == (defense is None):
-        raise UsageError("expected one of --attack NAME and --defense NAME or FILE.py:OBJECT")
-    checks = (
-        contracts.of_attack(take_attack(attack)) if attack else contracts.of_defense(str(defense))
-    )
+    if sum(one is not None for one in (attack, defense, dataset)) != 1:
+        raise UsageError("expected one of --attack, --defense and --dataset")
+    if dataset is not None:
+        checks = contracts.of_dataset(dataset, data_dir)
+    elif attack is not None:
+        checks = contracts.of_attack(take_attack(attack))
+    else:
+        checks = contracts.of_defense(str(defense))
     failed = 0
     for rule in checks:
         typer.echo(str(rule))

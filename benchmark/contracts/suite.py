@@ -2,6 +2,7 @@
 
     python -m benchmark contract --attack NAME[option=value]
     python -m benchmark contract --defense NAME | path/to/file.py:OBJECT
+    python -m benchmark contract --dataset NAME | folder:DIR | npz:FILE | ...
 
 Attacks run on toys whose right answer is known (`benchmark.contracts.toys`), defenses on a few
 digits. What makes either expensive (steps, queries, epochs ...) is cut unless the user gave it in
@@ -11,11 +12,13 @@ brackets.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from attacks.build import build_attack, strengths_of
 from baselines.build import build_defense
 from benchmark.contracts.attack_rules import check_attack
 from benchmark.contracts.check import Check
+from benchmark.contracts.dataset_rules import check_dataset
 from benchmark.contracts.defense_rules import check_defense
 from benchmark.core.specs import Spec
 
@@ -34,6 +37,11 @@ def of_defense(text: str) -> Iterator[Check]:
     spec = Spec.parse(text)
     _, defense = build_defense(text)
     return check_defense(defense, DATASET, dict(spec.options))
+
+
+def of_dataset(text: str, data_dir: Path | None) -> Iterator[Check]:
+    """Check the data set that `text` names."""
+    return check_dataset(text, data_dir)
 
 
 def _given(spec: Spec) -> frozenset[str]:

@@ -64,8 +64,8 @@ WRONG = [
     ("list", "Missing argument"),
     ("list attack", "unknown list 'attack'; did you mean attacks?", "suites"),
     ("report --results nowhere", "expected records below nowhere, got none", "benchmark run"),
-    ("contract", "expected one of --attack NAME and --defense NAME"),
-    ("contract --attack fgsm --defense standard", "expected one of --attack NAME"),
+    ("contract", "expected one of --attack, --defense and --dataset"),
+    ("contract --attack fgsm --defense standard", "expected one of --attack, --defense"),
     ("contract --attack fgm", "unknown attack 'fgm'; did you mean fgsm"),
     ("contract --defense standart", "unknown defense 'standart'; did you mean standard?"),
 ]
