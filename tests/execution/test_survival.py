@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ class Folder:
         found = read_records(self.results).records
         return {str(made.cell): (made.status, made.outcome, made.fingerprint) for made in found}
 
+    def is_worked_on(self) -> bool:
+        """Whether a process of a run is left: Ray's workers live on for a moment, and finish."""
+        mark = f"BEGUN={self.log}\0".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mark in environment.read_bytes():
+                    return True
+        return False
+
     def litter(self) -> list[Path]:
         return [path for path in self.results.rglob("*") if store.is_temporary(path.name)]
 
@@ -113,6 +123,8 @@ def wait_and_kill(run: subprocess.Popen, folder: Folder, dice: random.Random) ->
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
+    while folder.is_worked_on():
+        time.sleep(0.02)
     return run.returncode == -signal.SIGKILL
 
 
