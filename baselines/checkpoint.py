@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.networks.weights import archive_kind, fit_weights, load_weights
+from baselines.networks.weights import archive_kind, fit_weights, hash_of_file, load_weights
 from baselines.networks.zoo import check_network
 from benchmark.core.errors import UsageError, describe, unknown
 from benchmark.core.types import Attack, Defense, Family, Progress, Split, Trained
@@ -50,11 +49,7 @@ class Checkpoint(Defense):
 
     def content(self) -> str:
         """Hash of the file."""
-        path = Path(self.path).expanduser()
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hash_of_file(Path(self.path).expanduser())
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

@@ -6,7 +6,6 @@ the second part. No list and no wildcard has them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines import DEFENSES
-from baselines.networks.weights import fit_weights, load_weights
+from baselines.networks.weights import fit_weights, hash_of_file, load_weights
 from baselines.networks.zoo import Normalise, Normalised, check_network
 from benchmark.core.errors import UsageError, describe
 from benchmark.core.types import Attack, Defense, Progress, Split, Trained
@@ -51,12 +50,8 @@ class LibraryModel(Defense):
         return None
 
     def content(self) -> str:
-        """Hash of the file of weights."""
-        path = Path(self.weights).expanduser()
-        if not self.weights or not path.is_file():
-            return self.weights
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        """Hash of the file of weights, or what else stands for them."""
+        return hash_of_file(Path(self.weights).expanduser()) or self.weights
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],

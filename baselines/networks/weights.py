@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -39,6 +40,14 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             "code; save the weights: torch.save(model.state_dict(), 'weights.pt')"
         )
     return {str(name): value for name, value in _unwrapped(_read(path), path).items()}
+
+
+def hash_of_file(path: Path) -> str:
+    """16 hexadecimal digits of what a file holds; empty if there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def archive_kind(path: Path) -> str:

@@ -79,7 +79,7 @@ def _harmless(value: Any) -> Any:
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """The tidy table without verdicts, each `..._interval` as `..._low` and `..._high`."""
+    """The tidy table without what stays in memory, each `..._interval` as `..._low` and `..._high`."""
     columns: dict[str, pd.Series] = {}
     for name in (*COLUMNS, *FURTHER):
         if name.endswith("_interval"):
@@ -87,6 +87,6 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
             for place, end in enumerate(("low", "high")):
                 ends = [pair[place] if isinstance(pair, tuple) else None for pair in frame[name]]
                 columns[f"{stem}_{end}"] = pd.Series(ends, index=frame.index, dtype="float64")
-        elif name != "verdicts":
+        elif name not in ("verdicts", "positives"):
             columns[name] = frame[name]
     return pd.DataFrame(columns)

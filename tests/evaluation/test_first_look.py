@@ -97,6 +97,17 @@ def test_the_line_that_mends_it_does():
     assert accuracy > 0.85 and first_look(mended, data, "cpu") == []
 
 
+def test_a_model_that_minds_other_values_is_no_worse_for_it():
+    model, data = digits(lambda images: images.round())  # not good enough to be left alone
+
+    class Minds(nn.Module):
+        def forward(self, images):
+            assert 0 <= images.min() <= images.max() <= 1
+            return model(images)
+
+    assert first_look(Minds(), data, "cpu") == []
+
+
 def test_what_knows_nothing_is_near_chance():
     data = load("digits", None, False, 0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
