@@ -79,7 +79,7 @@ def _harmless(value: Any) -> Any:
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """The tidy table without what stays in memory, each `..._interval` as `..._low` and `..._high`."""
+    """The tidy table without arrays, each `..._interval` as `..._low` and `..._high`."""
     columns: dict[str, pd.Series] = {}
     for name in (*COLUMNS, *FURTHER):
         if name.endswith("_interval"):
