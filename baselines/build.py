@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
+from baselines.recipes import with_recipe
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, build, label_of
 from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Split, Trained
@@ -34,6 +35,11 @@ class GivenModel(Defense):
     declared: frozenset[str] | None = None
 
     @property
+    def brings_network(self) -> bool:  # type: ignore[override]
+        """It does."""
+        return True
+
+    @property
     def network(self) -> str:  # type: ignore[override]
         """It is its own."""
         return self.file
@@ -51,13 +57,17 @@ class GivenModel(Defense):
         progress: Progress, rng: torch.Generator,
     ) -> Trained:  # fmt: skip
         """The given model; nothing is trained and `network` is not used."""
+        return Trained(self.make_network(), self.declared)
+
+    def make_network(self) -> nn.Module:
+        """See `Defense`; UsageError if it is no network."""
         model = self.make()
         if not isinstance(model, nn.Module):
             raise UsageError(
                 f"{self.file}: expected an nn.Module or a function that returns one, "
                 f"got {type(model).__name__}"
             )
-        return Trained(model, self.declared)
+        return model
 
 
 def build_defenses(texts: Iterable[str]) -> dict[str, tuple[str, Defense]]:
@@ -98,7 +108,7 @@ def build_defense(text: str) -> tuple[str, Defense]:
         if two:
             options = (*spec.options, ("model", model))
             return label_of(text), DEFENSES.build(Spec(kind, tuple(sorted(options))))
-        return str(spec), DEFENSES.build(spec)
+        return str(spec), DEFENSES.build(with_recipe(spec))
     file = Path(path)
     short = Spec(f"{file.name}:{name}", spec.options)
     found, home = named_in(file, name, "--defense")

@@ -36,8 +36,22 @@ class Checkpoint(Defense):
     def __post_init__(self) -> None:
         """Refuse a family or a network nobody knows before anything runs."""
         families_of(self.trained_on)
-        if self.network:
+        if self.brings_network:
+            if self.network:
+                raise UsageError(f"{self.path} is a program with its network; drop network=...")
+            object.__setattr__(self, "network", self.file.name)
+        elif self.network:
             check_network(self.network)
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        return Path(self.path).expanduser()
+
+    @property
+    def brings_network(self) -> bool:  # type: ignore[override]
+        """Whether the file is TorchScript, which cannot adapt."""
+        return archive_kind(self.file) == "TorchScript"
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...] | None:
         """Unknown: a declaration names families, not attacks."""
@@ -49,7 +63,15 @@ class Checkpoint(Defense):
 
     def content(self) -> str:
         """Hash of the file."""
-        return hash_of_file(Path(self.path).expanduser())
+        return hash_of_file(self.file)
+
+    def make_network(self) -> nn.Module:
+        """See `Defense`; UsageError if the program cannot be loaded."""
+        try:
+            model: nn.Module = torch.jit.load(str(self.file), "cpu")  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise UsageError(f"cannot read {self.path} ({describe(error)[:200]})") from None
+        return model.eval()
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],
@@ -60,24 +82,16 @@ class Checkpoint(Defense):
         Raises:
             UsageError: the file cannot be read safely or does not fit the network.
         """
-        path = Path(self.path).expanduser()
-        if archive_kind(path) == "TorchScript":  # it brings its network, and cannot adapt
-            return Trained(_scripted(path), families_of(self.trained_on))
-        weights = load_weights(path)
+        known = families_of(self.trained_on)
+        if self.brings_network:
+            return Trained(self.make_network(), known)
+        weights = load_weights(self.file)
         try:
             fit_weights(network, weights)
         except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
+            raise UsageError(f"{self.file}: {error}") from None
         progress(1.0)
-        return Trained(network.eval(), families_of(self.trained_on))
-
-
-def _scripted(path: Path) -> nn.Module:
-    try:
-        model: nn.Module = torch.jit.load(str(path), "cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:
-        raise UsageError(f"cannot read {path} ({describe(error)[:200]})") from None
-    return model.eval()
+        return Trained(network.eval(), known)
 
 
 def families_of(declared: str) -> frozenset[str] | None:

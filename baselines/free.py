@@ -10,7 +10,7 @@ Each batch is replayed m times. One replay, with the perturbation delta kept fro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from attacks.build import build_attack
 from attacks.gradient import FGSMLinf
 from baselines import DEFENSES
 from baselines.training.ledger import Ledger
-from baselines.training.loop import Loss, Schedule
+from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.types import Attack, Batch
 
@@ -65,10 +65,6 @@ class FreeTraining(ByLoss):
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
         """FGSM: a step of eps, repeated while the weights move."""
         return (build_attack("fgsm", strengths),)
-
-    def schedule(self) -> Schedule:
-        """See `ByLoss.schedule`."""
-        return replace(super().schedule(), replays=max(self.replays, 1))
 
     def loss(self, strengths: Mapping[str, Any], ledger: Ledger, rng: torch.Generator) -> Loss:
         """See `ByLoss.loss`."""

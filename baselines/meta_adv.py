@@ -25,8 +25,9 @@ from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import attacks_of
 from baselines.meta.tasks import construct_adv_task_set
 from baselines.training.ledger import Ledger
-from baselines.training.loop import RAMP, Loss, Schedule, classification_loss, train
+from baselines.training.loop import RAMP, Loss, classification_loss, train
 from baselines.training.resumable_progress import ResumableProgress
+from baselines.training.schedule import Schedule
 from benchmark.adaptation.adapt import inner_update
 from benchmark.core.types import Attack, Batch, Defense, Progress, Split, Trained
 

@@ -16,9 +16,10 @@ from baselines.meta.settings import MetaSettings
 from baselines.meta.task_pool import check_pool, fixed_pool, images_of
 from baselines.meta.tasks import construct_adv_task_set
 from baselines.training.ledger import Ledger
-from baselines.training.loop import clock, fall_along_cosine
 from baselines.training.resumable_progress import ResumableProgress
+from baselines.training.schedule import clock, follow_cosine
 from baselines.training.snapshot import TrainingState, keep, restore
+from baselines.training.training_log import HEADER, row_of
 from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.step_sizes import attach
 from benchmark.core.errors import AuditError
@@ -51,14 +52,14 @@ def meta_train(
     state = TrainingState(model, optimizer, ledger, rng, {**learner.logarithms, **images_of(pool)})
     left = settings.passes and max(1, settings.passes - ledger.passes)
     fresh: dict[str, Any] = {
-        "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates],
+        "iterations": 0, "passes": left, "since": [ledger.passes, ledger.updates], "log": HEADER,
     }  # fmt: skip
     notes = restore(resumable, state, fresh)
     done = clock(ledger, settings.iterations, notes["passes"], notes["since"])
     if done() == 0:
         ledger.probes |= meta_gradient_probe(model, data, attacks, settings)
     while done() < 1:
-        fall_along_cosine(optimizer, done())
+        follow_cosine(optimizer, done())
         with timed(ledger.meter), diverging(resumable, state, notes):
             if settings.pool == "fixed":
                 chosen = torch.randperm(len(pool), generator=rng)[: settings.tasks]
@@ -66,13 +67,16 @@ def meta_train(
             else:
                 tasks = construct_adv_task_set(model, data, attacks, settings, ledger, rng)
             optimizer.zero_grad()
-            outer_gradient(learner, tasks)
+            losses = outer_gradient(learner, tasks)
             optimizer.step()
         ledger.update(sum(len(task.support.labels) + len(task.query.labels) for task in tasks))
         notes["iterations"] += 1
+        notes["log"] += row_of(notes["iterations"], ledger, optimizer, losses)
         if resumable.due():
             keep(resumable, state, notes)
+            resumable.log(notes["log"])
         resumable(min(done(), 1.0))
+    resumable.log(notes["log"])
     attach(model, learner.step_sizes())
 
 

@@ -23,6 +23,8 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation that networks of torchvision were trained with."""
 LIBRARIES = ("torchvision", "timm")
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+_read: dict[str, tuple[Any, Home]] = {}
+"""What names of networks in files of the user's stand for."""
 
 
 class Colour(nn.Module):
@@ -44,9 +46,13 @@ def is_outside(name: str) -> bool:
 
 
 def check_outside(name: str) -> None:
-    """Raise UsageError for a network that is not there, before anything runs."""
+    """Raise UsageError for a network that is not there, before anything runs.
+
+    A file of the user's is read here, anew; what is asked of it later is what was read then.
+    """
     library, _, model = name.partition(":")
-    if name.rpartition(":")[0].endswith(".py"):
+    if _file_of(name):
+        _read.pop(name, None)
         _of_user(name)
     elif library not in LIBRARIES:
         raise unknown("source of networks", library, (*LIBRARIES, "path/to/file.py"))
@@ -60,7 +66,8 @@ def build_outside(name: str, shape: Shape, classes: int) -> tuple[nn.Module, Sta
     Raises:
         UsageError: no such network, or it cannot be made for images of this shape.
     """
-    check_outside(name)
+    if not _file_of(name):
+        check_outside(name)
     library, _, model = name.partition(":")
     makers: dict[str, Callable[..., tuple[nn.Module, Statistics]]] = {
         "torchvision": _torchvision, "timm": _timm
@@ -88,9 +95,17 @@ def code_of(name: str) -> str:
     return f"{library} {version(library)}" if library in LIBRARIES else _of_user(name)[1].code
 
 
+def _file_of(name: str) -> str:
+    """The user's file a network is in; empty if it is in none."""
+    path = name.rpartition(":")[0]
+    return path if path.endswith(".py") else ""
+
+
 def _of_user(name: str) -> tuple[Any, Home]:
-    path, _, own = name.rpartition(":")
-    return named_in(Path(path), own, "--network")
+    """What the name stands for: executed once, so that its classes are the same everywhere."""
+    if name not in _read:
+        _read[name] = named_in(Path(_file_of(name)), name.rpartition(":")[2], "--network")
+    return _read[name]
 
 
 def _made(name: str, found: Any) -> nn.Module:

@@ -1,25 +1,25 @@
-"""The one training loop: the defense gives the loss, the ledger writes down what it really used.
-
-How long training lasts is counted in epochs, or in passes of images: `passes` is the budget under
-which defenses compare, since one epoch costs one of them ten times what it costs another.
-"""
+"""The one training loop: the defense gives the loss, the ledger writes down what it really used."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from baselines.training.augmentation import augmented
+from baselines.training.final_weights import FinalWeights, hold_out
 from baselines.training.ledger import Ledger
 from baselines.training.resumable_progress import ResumableProgress
+from baselines.training.schedule import Schedule, clock, follow_cosine
 from baselines.training.snapshot import TrainingState, keep, restore
+from baselines.training.training_log import HEADER, row_of
 from benchmark.core.errors import AuditError
-from benchmark.core.types import Batch, Progress, Split
+from benchmark.core.types import Attack, Batch, Progress, Split
 from benchmark.data.splits import minibatches
 from benchmark.evaluation.verdicts import metered
 
@@ -29,81 +29,70 @@ RAMP = 0.3
 """Share of adversarial training from initial weights over which attacks grow to their size."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: Adam, with a learning rate that falls to zero along a cosine."""
-
-    epochs: int
-    lr: float = 3e-3
-    batch_size: int = 64
-    passes: int = 0
-    """Passes of images, forward and backward, after which training ends; 0: after `epochs`."""
-    replays: int = 1
-    """Updates on each batch, one after the other."""
-    ramp: float = 0.0
-    """Share of the schedule over which attacks grow to their full size. Whoever meets eps = 0.3 on
-    MNIST with initial weights learns to call everything a one."""
-
-
-def train(
+def train(  # noqa: PLR0913, PLR0917 (one argument for each thing that differs between defenses)
     model: nn.Module, data: Split, loss: Loss, schedule: Schedule, ledger: Ledger,
-    progress: Progress, rng: torch.Generator,
+    progress: Progress, rng: torch.Generator, watched: Sequence[Attack] = (),
 ) -> None:  # fmt: skip
     """Minimise `loss` on `data` for as long as the schedule says; leaves the model in train mode.
 
     A budget of passes ends with the first update that reaches it: less than one batch over. Where
-    `progress` is a `ResumableProgress`, a killed training goes on after the last epoch kept.
+    `progress` is a `ResumableProgress`, a killed training goes on after the last epoch kept, and a
+    log is written beside the model. `watched` are the attacks of early stopping.
 
     Raises:
         AuditError: the loss is not finite; says at which epoch.
     """
     device = next(model.parameters()).device
-    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr)
-    epoch_updates = math.ceil(len(data) / schedule.batch_size) * schedule.replays
-    resumable, state = ResumableProgress.of(progress), TrainingState(model, optimizer, ledger, rng)
-    fresh = {"epochs": 0, "since": [ledger.passes, ledger.updates]}
+    data, held_out = hold_out(data, schedule.early_stopping)
+    optimizer, replays = schedule.make_optimizer(model), max(1, schedule.replays)
+    epoch_updates = math.ceil(len(data) / schedule.batch_size) * replays
+    final = FinalWeights(model, schedule.average, held_out)
+    resumable = ResumableProgress.of(progress)
+    state = TrainingState(model, optimizer, ledger, rng, final.tensors)
+    fresh: dict[str, Any] = {
+        "epochs": 0, "since": [ledger.passes, ledger.updates], "best": 0.0, "log": HEADER,
+    }  # fmt: skip
     notes = restore(resumable, state, fresh)
     done = clock(ledger, schedule.epochs * epoch_updates, schedule.passes, notes["since"])
     model.train()
-    epoch = notes["epochs"]
     while done() < 1:
-        epoch += 1
-        for batch in replayed(minibatches(data, schedule.batch_size, rng), schedule.replays):
+        notes["epochs"] += 1
+        losses = []
+        for batch in replayed(minibatches(data, schedule.batch_size, rng), replays):
             if done() >= 1:
                 break
-            fall_along_cosine(optimizer, done())
+            follow_cosine(optimizer, done(), schedule.warmup)
             ledger.strength = min(1.0, done() / schedule.ramp) if schedule.ramp else 1.0
+            views = augmented(batch.to(device), schedule.augment, rng)
             with metered(model, ledger.meter):
-                descend(loss(model, batch.to(device)), optimizer, f"epoch {epoch}")
+                with in_precision(device, schedule.precision):
+                    value = loss(model, views)
+                descend(value, optimizer, f"epoch {notes['epochs']}")
+            final.update()
             ledger.update(len(batch.labels))
+            losses.append(value.detach())
+        robust = final.robust(watched, ledger.meter)
+        if robust is not None and robust >= notes["best"]:
+            final.keep()
+            notes["best"] = robust
+        notes["log"] += row_of(notes["epochs"], ledger, optimizer, torch.stack(losses), robust)
         if resumable.due():
-            keep(resumable, state, {**notes, "epochs": epoch})
+            keep(resumable, state, notes)
+            resumable.log(notes["log"])
         resumable(min(done(), 1.0))
+    resumable.log(notes["log"])
+    final.finish()
 
 
-def clock(
-    ledger: Ledger, updates: int, passes: int, since: Sequence[int] = (0, 0)
-) -> Callable[[], float]:
-    """Says which share of a budget is used: of `passes`, or of `updates` if that is 0.
-
-    `since` is what the ledger held of both when the budget was given.
-    """
-    if passes:
-        return lambda: (ledger.passes - since[0]) / passes
-    return lambda: (ledger.updates - since[1]) / updates if updates else 1.0
+def in_precision(device: torch.device, precision: str) -> torch.autocast:
+    """Where passes through a network run in bfloat16, or in float32 as ever."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def replayed(batches: Iterable[Batch], times: int) -> Iterator[Batch]:
     """Each batch so many times before the next."""
     for batch in batches:
         yield from repeat(batch, times)
-
-
-def fall_along_cosine(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Rates are their first ones * (1 + cos(pi * share)) / 2 (Loshchilov & Hutter 2017)."""
-    for group in optimizer.param_groups:
-        first = group.setdefault("initial_lr", group["lr"])
-        group["lr"] = first * (1 + math.cos(math.pi * share)) / 2
 
 
 def descend(value: Tensor, optimizer: torch.optim.Optimizer, when: str) -> None:

@@ -10,40 +10,38 @@ from typing import Any
 import torch
 from torch import nn
 
+from attacks.build import build_attack
 from baselines.training.ledger import Ledger
-from baselines.training.loop import RAMP, Loss, Schedule, train
+from baselines.training.loop import RAMP, Loss, train
 from baselines.training.resumable_progress import ResumableProgress
-from benchmark.core.errors import UsageError
-from benchmark.core.specs import check_numbers
-from benchmark.core.types import Defense, Progress, Split, Trained
+from baselines.training.schedule import Schedule
+from benchmark.core.types import Attack, Defense, Progress, Split, Trained
+
+PGD, PGD_FAMILY = "pgd_linf[steps=10]", "linf-gradient"
+"""What early stopping looks at where training attacks in linf."""
 
 
 @dataclass(frozen=True)
-class ByLoss(Defense):
-    """Minimise `loss` by Adam; `passes`, where given, takes the place of `epochs`."""
+class ByLoss(Schedule, Defense):
+    """Minimise `loss`; `passes`, where given, takes the place of `epochs`."""
 
-    epochs: int = 40
-    lr: float = 3e-3
-    batch_size: int = 64
-    passes: int = 0
-    """Budget of image passes, forward and backward; what `start` took comes on top."""
     start: str = ""
     ramp: float = RAMP
-    """Share of training over which attacks grow to their full size."""
-
-    def __post_init__(self) -> None:
-        """Refuse negative numbers and empty batches."""
-        check_numbers(self, least=0)
-        if self.batch_size < 1:
-            raise UsageError(f"{self.name}[batch_size={self.batch_size}]: expected at least 1")
 
     @abstractmethod
     def loss(self, strengths: Mapping[str, Any], ledger: Ledger, rng: torch.Generator) -> Loss:
         """What is minimised; whatever attacks in it is booked on the ledger."""
 
-    def schedule(self) -> Schedule:
-        """How long and how fast."""
-        return Schedule(self.epochs, self.lr, self.batch_size, self.passes, ramp=self.ramp)
+    def watched(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
+        """What early stopping looks at: the attacks that are trained on.
+
+        In linf it is PGD, whatever is trained on: a single step would not see that training has
+        learnt to fool single steps alone.
+        """
+        used = self.training_attacks(strengths) or ()
+        others = [attack for attack in used if attack.family != PGD_FAMILY]
+        pgd = [build_attack(PGD, strengths)] if len(others) < len(used) else []
+        return (*pgd, *others)
 
     def fit(
         self, network: nn.Module, train_split: Split, strengths: Mapping[str, Any],
@@ -53,5 +51,6 @@ class ByLoss(Defense):
         ledger = Ledger()
         loss = self.loss(strengths, ledger, rng)
         resumable = ResumableProgress.of(progress).part("training")
-        train(network, train_split, loss, self.schedule(), ledger, resumable, rng)
+        watched = self.watched(strengths) if self.early_stopping else ()
+        train(network, train_split, loss, self, ledger, resumable, rng, watched)
         return ledger.trained(network)

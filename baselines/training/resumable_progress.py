@@ -1,10 +1,11 @@
 """How far a training is, told and kept: a killed one goes on from its last snapshot.
 
     DIR/models/<model>.training.safetensors    tensors; what else there is as JSON in its header
+    DIR/models/<model>.<loop>.csv              the log of each loop, which stays
 
-One file, written atomically every minute and removed when the model is finished. `Defense.fit` is
-handed a `ResumableProgress` as its `progress`: who only calls it with the share done need not
-know.
+The first is one file, written atomically every minute and removed when the model is finished.
+`Defense.fit` is handed a `ResumableProgress` as its `progress`: who only calls it with the share
+done need not know.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.core.errors import UsageError
+from benchmark.results.store import atomic_path, slug
 from benchmark.results.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -78,6 +80,13 @@ class ResumableProgress:
             text = {"file": self.file.name, "loop": self.loop, "notes": json.dumps(dict(notes))}
             write_weights(self.file, dict(tensors), text)
             self._kept = time.monotonic()
+
+    def log(self, text: str) -> None:
+        """Replace the log of this loop."""
+        if self.file is not None:
+            model = self.file.name.removesuffix(".training.safetensors")
+            with atomic_path(self.file.with_name(f"{model}.{slug(self.loop)}.csv"), False) as path:
+                path.write_text(text, "utf-8")
 
     def last(self) -> Snapshot | None:
         """The snapshot of this loop; None if there is none.

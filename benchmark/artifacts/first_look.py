@@ -7,7 +7,7 @@ defense. On a few validation images it is asked with each of the usual ones befo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import sqrt
 
 import torch
@@ -71,13 +71,13 @@ def _answers(
     Piece by piece until the time is spent; a sound model is let go after the first.
     """
     images = dataset.validation.first(MOST)
-    size, seconds = (_by_side(table, images.shape) for table in (PIECE, SECONDS))
+    size, seconds = _by_side(PIECE, images.shape), _by_side(SECONDS, images.shape)
     usual: list[Tensor] = []
     behind: dict[str, list[Tensor]] = {}
     lines: dict[str, str] = {}
     end = time.perf_counter() + seconds
-    for rows in torch.arange(len(images)).split(round(size)):
-        batch = images.batch(rows).to(device)
+    for first in range(0, len(images), round(size)):
+        batch = images.batch(slice(first, first + round(size))).to(device)
         usual.append(_right(model, batch))
         if torch.cat(usual).float().mean() >= GOOD:
             break
@@ -121,7 +121,7 @@ def _best(usual: Tensor, behind: dict[str, Tensor], lines: dict[str, str]) -> st
     )
 
 
-def _by_side(table: dict[int, float], shape: Shape) -> float:
+def _by_side(table: Mapping[int, float], shape: Shape) -> float:
     """What holds for images of this shape, by their number of pixels."""
     small, large = table
     share = (max(shape[1:]) ** 2 - small**2) / (large**2 - small**2)

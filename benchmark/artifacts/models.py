@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from attacks.build import strengths_of
-from baselines.build import GivenModel
 from baselines.networks.outside import code_of
 from baselines.networks.zoo import build_network
 from baselines.training.resumable_progress import ResumableProgress, Unusable
@@ -122,9 +121,7 @@ def _trained(
     listener: ProgressListener,
 ) -> Trained:
     """From the folder, or trained now, what it starts from first: one lock inside the other."""
-    training = training_hash(cell, defense, dataset, settings)
-    stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
-    path = settings.results / "models" / f"{stem}-{training}.safetensors"
+    path = model_file(settings.results, cell, training_hash(cell, defense, dataset, settings))
     trained = _restore(path, _network(cell, defense, dataset, settings), listener.note)
     if trained is None:
         store.check_writable(settings.results)  # better said now than after hours of training
@@ -135,11 +132,17 @@ def _trained(
     return trained
 
 
+def model_file(results: Path, cell: Cell, training: str) -> Path:
+    """Where the model of a cell is kept; `training` is the hash of all that it depends on."""
+    stem = store.slug(f"{cell.dataset}-{cell.network}-{cell.defense}-s{cell.seed}")
+    return results / "models" / f"{stem}-{training}.safetensors"
+
+
 def _network(cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings) -> nn.Module:
-    if isinstance(defense, GivenModel):  # it is its own
+    if defense.brings_network:
         return nn.Identity()
     rng = stream("network", cell.network, cell.dataset, cell.seed)
-    return build_network(settings.network(cell), dataset.shape, dataset.classes, rng)
+    return build_network(settings.own.network(cell), dataset.shape, dataset.classes, rng)
 
 
 def _train(
@@ -256,7 +259,7 @@ def training_hash(cell: Cell, defense: Defense, dataset: Dataset, settings: RunS
     start = start_of(defense)
     begun = training_hash(starting(cell, start[0]), start[1], dataset, settings) if start else ""
     return short_hash(
-        cell.defense, cell.network, *_code(defense, settings.network(cell)), cell.seed,
+        cell.defense, cell.network, *_code(defense, settings.own.network(cell)), cell.seed,
         torch.device(settings.device).type,
         fingerprint.options_of_instance(defense),
         *map(repr, used), *map(fingerprint.identity, used),
@@ -267,7 +270,7 @@ def training_hash(cell: Cell, defense: Defense, dataset: Dataset, settings: RunS
 
 def _code(defense: Defense, network: str) -> list[str]:
     """What a network from elsewhere is beyond its name."""
-    return [code] if (code := "" if isinstance(defense, GivenModel) else code_of(network)) else []
+    return [code] if (code := "" if defense.brings_network else code_of(network)) else []
 
 
 def is_spoiled(model: Model) -> bool:

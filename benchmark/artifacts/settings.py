@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.core.types import Attack, Progress
+from benchmark.results.cells import Own
 from benchmark.results.records import Cell, Choice
 
 Reattack = Literal["all", "standing"]
@@ -24,12 +25,8 @@ class RunSettings(BaseModel):
     device: str = "cpu"
     command: str = ""
     """As the user typed it: for the records."""
-    datasets: tuple[tuple[str, str], ...] = ()
-    """Of the user's: their names in cells, and how they were given."""
-    networks: tuple[tuple[str, str], ...] = ()
-    """Likewise."""
-    own_attacks: tuple[tuple[str, str], ...] = ()
-    """Likewise."""
+    own: Own = Own()
+    """What the user brought."""
     strengths: str = ""
     """Content of the file of --strengths."""
     cache: Path | None = None
@@ -82,14 +79,6 @@ class RunSettings(BaseModel):
         steps, linf 0.3, an adversarially trained LeNet5 on MNIST).
         """
         return self.reattack == "standing" and cell.budget.adapts and attack.by_image
-
-    def dataset(self, cell: Cell) -> str:
-        """What `benchmark.data.load` takes for the data set of a cell."""
-        return dict(self.datasets).get(cell.dataset, cell.dataset)
-
-    def network(self, cell: Cell) -> str:
-        """What `build_network` takes for the network of a cell."""
-        return dict(self.networks).get(cell.network, cell.network)
 
     def choice(self, cell: Cell) -> Choice | None:
         """The choice that a cell's adaptation comes from."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark.cli import cache, check, report, run, tune
+from benchmark.cli.commands import cache, check, model, report, run, tune
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
 
@@ -30,6 +30,8 @@ app.command()(report.reference)
 app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
+app.command(epilog=model.TRAIN_EXAMPLES)(model.train)
+app.command(epilog=model.EXPORT_EXAMPLES)(model.export)
 
 WRONG_WORDS: type[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for a flag or a command it does not know: the UsageError of its click."""
@@ -70,7 +72,9 @@ def everywhere(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="attacks, defenses, datasets, networks or suites.")],
+    what: Annotated[
+        str, typer.Argument(help="attacks, defenses, datasets, networks, recipes or suites.")
+    ],
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
     json: Json = False,
 ) -> None:

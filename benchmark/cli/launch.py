@@ -116,8 +116,7 @@ def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
         torch.set_num_threads(threads or 1)
     several = 1 if settings.executor == "ray" else max(1, cores() // (jobs or cores()))
     found = {
-        "choices": tuple(plan.choices.values()), "datasets": tuple(plan.datasets.items()),
-        "networks": tuple(plan.networks.items()), "own_attacks": tuple(plan.own_attacks.items()),
+        "choices": tuple(plan.choices.values()), "own": plan.own,
         "jobs": jobs, "gpus_per_task": gpus, "threads": threads or (1 if tiny else several),
     }  # fmt: skip
     return settings.model_copy(update=found)

@@ -28,6 +28,7 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
         "defenses": defenses,
         "datasets": lambda: datasets(data_dir),
         "networks": networks,
+        "recipes": recipes,
         "suites": suites,
     }
     if what not in lists:
@@ -137,6 +138,20 @@ def networks() -> list[Row]:
     from baselines.networks.zoo import NETWORKS
 
     return [{"name": name, "about": _first_line(build)} for name, build in NETWORKS.items()]
+
+
+def recipes() -> list[Row]:
+    """Every recipe, for each defense it has."""
+    from baselines.recipes import recipes as all_recipes
+
+    return [
+        {
+            "name": f"{defense}[recipe={name}]",
+            "options": ", ".join(f"{key}={value}" for key, value in options.items()),
+        }
+        for name, by_defense in all_recipes().items()
+        for defense, options in by_defense.items()
+    ]
 
 
 def suites() -> list[Row]:

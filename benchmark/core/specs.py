@@ -9,7 +9,7 @@ import math
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -151,6 +151,14 @@ def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     return getattr(hint, "__name__", str(hint))
+
+
+def added(default: Any) -> Any:
+    """An option that came after a component was released: by default it changes nothing.
+
+    Hence it is no part of the component's identity then, and what was made before stays true.
+    """
+    return field(default=default, metadata={"added": True})
 
 
 def options_of(component: type) -> dict[str, Field[Any]]:

@@ -264,6 +264,8 @@ class Defense(ABC):
     """False for models that were trained elsewhere: they are looked at before anything runs."""
     network: str = ""
     """The network it brings, as `--network` takes it; none by default: that of the plan."""
+    brings_network: bool = False
+    """Whether it makes its network itself: then none is built for it."""
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
     is trained first, once for all that start there: see `baselines.training.warm_start`."""
@@ -281,6 +283,10 @@ class Defense(ABC):
         """
         attacks = self.training_attacks(strengths)
         return None if attacks is None else frozenset(attack.family for attack in attacks)
+
+    def make_network(self) -> nn.Module:
+        """The network of one that brings its own."""
+        raise NotImplementedError(f"{self.name} is given a network")
 
     def content(self) -> str:
         """What the model depends on beyond options and registered code: a hash of a file, say."""

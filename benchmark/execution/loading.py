@@ -70,7 +70,7 @@ class InputLoader:
 
     def _read(self, cell: Cell) -> Dataset:
         settings = self.settings
-        return load(settings.dataset(cell), settings.data_dir, settings.download, cell.seed)
+        return load(settings.own.dataset(cell), settings.data_dir, settings.download, cell.seed)
 
     def inputs(self, cell: Cell) -> Inputs:
         """Those of the group of a cell.

@@ -165,9 +165,9 @@ def _attack(name: str, dataset: str, shape: Shape, strengths: str) -> Attack:
 def _loader(settings: RunSettings, defenses: tuple[str, ...], shared: bool) -> _WorkerLoader:
     torch.set_num_threads(settings.threads or 1)
     keep_memory()
-    for _, network in settings.networks:
+    for _, network in settings.own.networks:
         check_network(network)  # imports a user's file, whose classes are in what comes pickled
-    for _, attack in settings.own_attacks:
+    for _, attack in settings.own.attacks:
         take_attack(attack)
     here = settings if shared else settings.model_copy(update={"no_cache": True})
     return _WorkerLoader({}, dict(build_defenses(defenses).values()), here, Journal(None, ()))

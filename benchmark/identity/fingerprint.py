@@ -49,8 +49,12 @@ def declared(modules: Iterable[str]) -> dict[str, str]:
 
 
 def options_of_instance(component: Any) -> dict[str, Any]:
-    """The resolved options of a component, JSON-safe."""
-    values = {field.name: getattr(component, field.name) for field in fields(component)}
+    """The resolved options of a component, JSON-safe; without those `added` that are not used."""
+    values = {
+        field.name: value for field in fields(component)
+        if (value := getattr(component, field.name)) != field.default
+        or "added" not in field.metadata
+    }  # fmt: skip
     plain = (bool, int, float, str, type(None))
     return {
         key: value if isinstance(value, plain) else

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from baselines.build import GivenModel
 from baselines.networks.zoo import build_network
 from benchmark.core.copying import copied
 from benchmark.core.seeding import stream
@@ -92,11 +91,10 @@ def seconds_per_pass(plan: Plan, device: str) -> float:
 def _network(plan: Plan, cell: Cell, rng: torch.Generator) -> nn.Module:
     """The model that was given, or a network with its initial weights."""
     defense, facts = plan.defenses[cell.defense], plan.facts[cell.dataset]
-    if isinstance(defense, GivenModel):
+    if defense.brings_network:
         with defense.brought.entered() if defense.brought else nullcontext():
-            return copied(defense.make())
-    text = plan.networks.get(cell.network, cell.network)
-    return build_network(text, facts.shape, facts.classes, rng)
+            return copied(defense.make_network())
+    return build_network(plan.own.network(cell), facts.shape, facts.classes, rng)
 
 
 def total(costs: list[int], seconds: float) -> str:

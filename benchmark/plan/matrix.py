@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from attacks.build import Strengths, build_attack, strengths_of
-from baselines.build import GivenModel, build_defenses
+from baselines.build import build_defenses
 from baselines.networks.zoo import check_network, default_network
 from baselines.training.warm_start import families
 from benchmark.adaptation.adapt import DEFAULTS
@@ -23,6 +23,7 @@ from benchmark.plan.own_attack import given_attacks
 from benchmark.plan.request import BASE, FLAGS, AttackScope, Request, Suite, SuiteSection
 from benchmark.plan.selection import orders, select
 from benchmark.plan.tuned import choice_for, read_choices, settings
+from benchmark.results.cells import Own
 from benchmark.results.records import Budget, Cell, Choice, Scored
 
 
@@ -36,12 +37,8 @@ class Plan(BaseModel):
     defenses: dict[str, Defense]
     facts: dict[str, Facts] = {}
     """Of the data sets, by their names in cells."""
-    datasets: dict[str, str] = {}
-    """Those of the user's: how they were given."""
-    networks: dict[str, str] = {}
-    """Likewise."""
-    own_attacks: dict[str, str] = {}
-    """Likewise."""
+    own: Own = Own()
+    """What of all this the user brought."""
     choices: dict[str, Choice] = {}
     """Of a tuned plan, by defense."""
 
@@ -85,11 +82,9 @@ def make_plan(
     return Plan(
         cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
         attacks=attacks,
-        own_attacks=given_attacks([*attacks]),
+        own=Own.joined([*(plan.own for plan in plans), Own(attacks=given_attacks([*attacks]))]),
         defenses={name: defense for plan in plans for name, defense in plan.defenses.items()},
         facts={name: facts for plan in plans for name, facts in plan.facts.items()},
-        datasets={name: text for plan in plans for name, text in plan.datasets.items()},
-        networks={name: text for plan in plans for name, text in plan.networks.items()},
         choices={name: choice for plan in plans for name, choice in plan.choices.items()},
     )
 
@@ -131,13 +126,14 @@ def _plan(
         for name in defenses
         for cell in blocks[name]
     ]
-    own = {dataset: wanted["given"]} if wanted["given"] != dataset else {}
+    made = {name for name, defense in defenses.items() if not defense.brings_network}
+    own = Own(
+        datasets=((dataset, wanted["given"]),) if wanted["given"] != dataset else (),
+        networks=tuple((networks[name], given[name]) for name in given if name in made),
+    )
     return Plan(
-        cells=cells, attacks=attacks, defenses=defenses, facts={dataset: facts}, datasets=own,
-        networks={
-            networks[name]: given[name]
-            for name, defense in defenses.items() if not isinstance(defense, GivenModel)
-        }, choices=choices,
+        cells=cells, attacks=attacks, defenses=defenses, facts={dataset: facts}, own=own,
+        choices=choices,
     )  # fmt: skip
 
 

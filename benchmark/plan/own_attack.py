@@ -46,7 +46,7 @@ def _is_dataclass(kind: type) -> bool:
     return is_dataclass(kind)
 
 
-def given_attacks(names: list[str]) -> dict[str, str]:
+def given_attacks(names: list[str]) -> tuple[tuple[str, str], ...]:
     """Of these attacks by name, those that were read from files: where they are."""
     labels = {Spec.parse(name).name for name in names}
-    return {label: text for label, text in _texts.items() if label in labels}
+    return tuple((label, text) for label, text in _texts.items() if label in labels)

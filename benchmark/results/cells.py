@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field
@@ -74,6 +75,34 @@ class Cell(Frozen):
         after = f" after {', '.join(self.shown)}" if self.shown else ""
         where = "" if self.split == "test" else f" on {self.split} images"
         return f"{trained}/{self.attack}/{self.budget}{after}{where}"
+
+
+Names = tuple[tuple[str, str], ...]
+
+
+class Own(Frozen):
+    """What the user brought, each by its name in cells: how it was given."""
+
+    datasets: Names = ()
+    networks: Names = ()
+    attacks: Names = ()
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """All of it, each once."""
+        found = list(parts)
+        return cls(**{
+            kind: tuple({pair: None for part in found for pair in getattr(part, kind)})
+            for kind in cls.model_fields
+        })  # fmt: skip
+
+    def dataset(self, cell: Cell) -> str:
+        """What `benchmark.data.load` takes for the data set of a cell."""
+        return dict(self.datasets).get(cell.dataset, cell.dataset)
+
+    def network(self, cell: Cell) -> str:
+        """What `build_network` takes for the network of a cell."""
+        return dict(self.networks).get(cell.network, cell.network)
 
 
 class Choice(Frozen):

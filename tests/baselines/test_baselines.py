@@ -17,7 +17,8 @@ from defense_tasks import (
 
 from attacks.gradient import PGDLinf
 from baselines.training.ledger import Ledger
-from baselines.training.loop import Schedule, classification_loss, train
+from baselines.training.loop import classification_loss, train
+from baselines.training.schedule import Schedule
 from benchmark.contracts.defense_probe import network_for
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
@@ -59,7 +60,7 @@ def test_meta_training_keeps_its_budget_to_one_iteration(start):
 @pytest.mark.parametrize("name", ["trades", "fgsm_rs", "free", "multi_at"])
 def test_by_default_training_costs_what_pgd_at_costs(name):
     """Epochs x replays x passes of one update."""
-    schedule, reference = build(name).schedule(), build("pgd_at").schedule()
+    schedule, reference = build(name), build("pgd_at")
     cost = schedule.epochs * schedule.replays * PASSES[name]
     assert cost == pytest.approx(reference.epochs * PASSES["pgd_at"], rel=0.015)
 

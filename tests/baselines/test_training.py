@@ -14,7 +14,8 @@ from attacks.build import build_attack, strengths_of
 from baselines import DEFENSES
 from baselines.training import loop
 from baselines.training.ledger import Ledger
-from baselines.training.loop import Schedule, classification_loss, train
+from baselines.training.loop import classification_loss, train
+from baselines.training.schedule import Schedule
 from benchmark.contracts.defense_probe import network_for
 from benchmark.contracts.toys import conv_net
 from benchmark.core.errors import AuditError

@@ -13,7 +13,8 @@ from attacks.build import build_attack, strengths_of
 from baselines.build import build_defense
 from baselines.training import warm_start
 from baselines.training.ledger import Ledger
-from baselines.training.loop import Schedule, classification_loss, train
+from baselines.training.loop import classification_loss, train
+from baselines.training.schedule import Schedule
 from baselines.training.warm_start import families, start_of, starts
 from benchmark.adaptation.step_sizes import step_sizes
 from benchmark.artifacts.settings import RunSettings

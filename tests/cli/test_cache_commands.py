@@ -75,7 +75,7 @@ def test_ls_json_says_the_same_and_touches_nothing(call, folder):
 
 
 def test_ls_of_many_stops_after_some(call, monkeypatch):
-    monkeypatch.setattr("benchmark.cli.cache.SHOWN", 2)
+    monkeypatch.setattr("benchmark.cli.commands.cache.SHOWN", 2)
     lines = call("ls").out.splitlines()
     assert len(lines) == 5
     assert lines[3] == "... and 1 used before them; --json has them all"

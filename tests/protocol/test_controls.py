@@ -14,7 +14,8 @@ from tiny_runs import run, tiny_plan
 from attacks.build import build_attack, strengths_of
 from attacks.gradient import PGDLinf
 from baselines.training.ledger import Ledger
-from baselines.training.loop import Schedule, classification_loss, train
+from baselines.training.loop import classification_loss, train
+from baselines.training.schedule import Schedule
 from benchmark.adaptation import adapt
 from benchmark.adaptation.adapt import Adapted
 from benchmark.contracts.defense_rules import check_defense

@@ -1,0 +1,1 @@
+"""The commands: their flags, their help, and worked examples. What they do lies a folder above."""
