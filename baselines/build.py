@@ -1,9 +1,12 @@
-"""Defenses by name, or from a user's own file: `path/to/file.py:NAME`."""
+"""Defenses by name, with their recipes, or from a user's own file: `path/to/file.py:NAME`."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
+from importlib.resources import files
 from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -12,11 +15,13 @@ import torch
 from torch import nn
 
 from baselines import DEFENSES
-from baselines.recipes import with_recipe
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, build, label_of
 from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Split, Trained
 from benchmark.identity.user_file import named_in
+
+Recipes = dict[str, dict[str, dict[str, str]]]
+"""By recipe and defense: options as text."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,41 @@ def build_defense(text: str) -> tuple[str, Defense]:
     brought = Brought(file.resolve(), home.code, home.entered)
     object.__setattr__(defense, "brought", brought)  # they are frozen, and have no such option
     return str(short), defense
+
+
+@cache
+def recipes() -> Recipes:
+    """Those of `recipes.toml`."""
+    read = tomllib.loads(files("baselines").joinpath("recipes.toml").read_text("utf-8"))
+    return {
+        name: {
+            defense: {key: _as_text(value) for key, value in options.items()}
+            for defense, options in by_defense.items()
+        }
+        for name, by_defense in read.items()
+    }
+
+
+def with_recipe(spec: Spec) -> Spec:
+    """The spec with the options of the recipe it names; what it says itself goes before.
+
+    Raises:
+        UsageError: no such recipe, or none for this defense.
+    """
+    said = dict(spec.options)
+    name = said.pop("recipe", None)
+    if name is None:
+        return spec
+    if name not in recipes():
+        raise unknown("recipe", name, recipes())
+    known = recipes()[name]
+    if spec.name not in known:
+        raise UsageError(f"recipe {name} has nothing for {spec.name}, only for {', '.join(known)}")
+    return Spec(spec.name, tuple(sorted({**known[spec.name], **said}.items())))
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_object(found: Any, spec: Spec) -> Defense:

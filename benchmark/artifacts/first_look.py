@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from math import sqrt
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from benchmark.core.errors import contained
@@ -105,6 +104,8 @@ def _right_if_taken(model: nn.Module, batch: Batch) -> Tensor:
 
 def _best(usual: Tensor, behind: dict[str, Tensor], lines: dict[str, str]) -> str:
     """The best of what may be missing before the model, with the line that adds it; or nothing."""
+    from scipy.stats import binomtest  # half a second that a sound model does not need
+
     found = []
     for name, right in behind.items():
         won, lost = int((right & ~usual).sum()), int((usual & ~right).sum())

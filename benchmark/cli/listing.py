@@ -142,7 +142,7 @@ def networks() -> list[Row]:
 
 def recipes() -> list[Row]:
     """Every recipe, for each defense it has."""
-    from baselines.recipes import recipes as all_recipes
+    from baselines.build import recipes as all_recipes
 
     return [
         {

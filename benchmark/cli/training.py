@@ -19,7 +19,7 @@ from benchmark.data.splits import Dataset
 from benchmark.evaluation.verdicts import correct
 from benchmark.execution.loading import InputLoader
 from benchmark.execution.progress import ProgressBars, QuietProgress
-from benchmark.plan.matrix import make_plan
+from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import make_request, read_suite
 from benchmark.results.records import Cell
 
@@ -50,7 +50,7 @@ def train(values: Mapping[str, Any], settings: RunSettings, *, quiet: bool, json
     """
     lines = []
     with interruptible() as ended:
-        for found in trained(values, settings, quiet):
+        for found in trained(*planned(values, settings), quiet):
             lines.append(told(found))
             if not (quiet or json):
                 print(in_words(lines[-1]), flush=True)
@@ -65,11 +65,11 @@ def export(
     """Write one trained model and its card; the exit code."""
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors")
+    plan, settings = planned(values, settings)
+    if len(plan.cells) != 1:
+        raise UsageError(f"expected one defense to export, got {len(plan.cells)}")
     with interruptible() as ended:
-        models = list(trained(values, settings, quiet))
-        if len(models) != 1:
-            raise UsageError(f"expected one defense to export, got {len(models)}")
-        (found,) = models
+        (found,) = trained(plan, settings, quiet)
         card = card_of(found.cell, found.defense, found.data, found.model, settings.results)
         write_exported(out, found.model, card)
         if json:
@@ -79,13 +79,17 @@ def export(
     return int(bool(ended))
 
 
-def trained(values: Mapping[str, Any], settings: RunSettings, quiet: bool) -> Iterator[Finished]:
-    """The models, one after another: each is trained, or read from the results folder."""
+def planned(values: Mapping[str, Any], settings: RunSettings) -> tuple[Plan, RunSettings]:
+    """A plan of one cell for each model, and the settings that go with it."""
     settings = launch.check(settings)
     asked = make_request({**values, "attacks": "fgsm", "shots": [0]})
     with redirect_stdout(sys.stderr):
         plan = make_plan(asked, read_suite("main"), settings.strengths)
-    settings = launch.prepare(plan, settings)
+    return plan, launch.prepare(plan, settings)
+
+
+def trained(plan: Plan, settings: RunSettings, quiet: bool) -> Iterator[Finished]:
+    """The models, one after another: each is trained, or read from the results folder."""
     progress = QuietProgress() if quiet else ProgressBars(plan, launch.console())
     with progress as listener:
         loader = InputLoader(plan.attacks, plan.defenses, settings, listener)

@@ -70,6 +70,8 @@ def test_a_network_of_ones_own(file):
     assert again.layers[1].weight.abs().sum() > 0, "a copy"
     before = code_of(f"{file}:Tiny")
     file.write_text(TINY.replace("ReLU", "Tanh"))
+    assert code_of(f"{file}:Tiny") == before, "read once in a run"
+    check_network(f"{file}:Tiny")
     assert code_of(f"{file}:Tiny") != before
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from attacks.build import build_attack, strengths_of
-from baselines.build import build_defense
-from baselines.recipes import recipes, with_recipe
+from baselines.build import build_defense, recipes, with_recipe
 from baselines.training import resumable_progress as courses
 from baselines.training.augmentation import augmented
 from baselines.training.final_weights import FinalWeights, hold_out
@@ -165,7 +164,7 @@ def test_the_average_is_that_of_its_formula():
         final.update()
         expected = value if expected is None else 0.9 * expected + 0.1 * value
     final.finish()
-    assert float(model.weight) == pytest.approx(expected)
+    assert model.weight.item() == pytest.approx(expected)
 
 
 def test_the_epoch_of_the_highest_robust_accuracy_is_kept():
