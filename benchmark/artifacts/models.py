@@ -29,6 +29,7 @@ from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch, Defense, Trained
 from benchmark.data.splits import Dataset
 from benchmark.evaluation import verdicts
+from benchmark.evaluation.logits import check_device
 from benchmark.evaluation.precision import difference, in_precision
 from benchmark.evaluation.probe import probe
 from benchmark.identity import fingerprint
@@ -91,10 +92,11 @@ def _looked_at(
     trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings
 ) -> Model:
     few = dataset.validation.first(LOOKED_AT).batch().to(settings.device)
+    check_device(trained.model, settings.device)
     model = verdicts.frozen(complete(trained.model, few))
     model.to(settings.device)
-    answers = answers_of(model, dataset, settings.device)
     probed = probe(model, few, dataset.classes)
+    answers = answers_of(model, dataset, settings.device)
     searched = in_precision(model, settings.precision)
     flags = [*probed.flags, *difference(searched, few)]
     training = training_hash(cell, defense, dataset, settings)

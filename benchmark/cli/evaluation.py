@@ -20,6 +20,7 @@ from benchmark.core.types import Batch, Split
 from benchmark.data.load import load
 from benchmark.data.own import give
 from benchmark.data.splits import Dataset, check_batch
+from benchmark.evaluation.logits import check_device
 from benchmark.evaluation.verdicts import frozen, state_hash
 from benchmark.execution.execute import execute
 from benchmark.execution.progress import ProgressBars, QuietProgress
@@ -85,6 +86,7 @@ def run_model(
 
 def _name_of(model: nn.Module, dataset: Dataset, device: str) -> str:
     """The class, and a hash of weights and answers: two models of a class are two."""
+    check_device(model, device)
     copy = frozen(model).to(device)
     answers = answers_of(copy, dataset, device)
     told = short_hash(state_hash(copy), answers and answers.model_dump_json())

@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from benchmark.core.errors import AuditError, ModelError
+
+
+def check_device(model: nn.Module, device: str) -> None:
+    """ModelError for a model that cannot come to the device it is to run on; names the tensor."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(f"its {name} is on the device meta, where tensors hold no numbers")
+    for where, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.device.type != torch.device(device).type:
+                raise ModelError(
+                    f"its {f'{where}.{name}' if where else name} is on {value.device}, and it runs "
+                    f"on {device}; expected a buffer (register_buffer), which moves with the model"
+                )
 
 
 def check_finite(logits: Tensor) -> None:

@@ -75,6 +75,10 @@ def _answers(model: nn.Module, images: Tensor, classes: int) -> Tensor:
             ) from error
         raise
     logits = expect_logits(answers, len(images))
+    if logits.device != images.device:
+        raise ModelError(
+            f"expected logits on {images.device}, where the images are, got them on {logits.device}"
+        )
     if logits.shape[1] != classes:
         raise ModelError(
             f"expected the model to return a logit for each of {classes} classes, "

@@ -6,9 +6,11 @@ import warnings
 
 import pytest
 import torch
+from tiny_runs import prepare, tiny_plan
 from torch import nn
 from torch.nn.functional import cross_entropy, hardsigmoid, linear, normalize, softsign
 
+from baselines.build import GivenModel
 from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.seeding import global_state, stream
 from benchmark.data import load
@@ -249,3 +251,33 @@ def test_looking_at_a_model_draws_from_no_global_stream(net, batch):
 def test_one_or_two_images_are_enough(net, batch, size):
     few = batch.take(torch.arange(size))
     assert names(Changed(net, SOUND["as it is"]), few) == []
+
+
+class Elsewhere(nn.Module):
+    """A linear model with something of it on another device."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+        self.head = nn.Linear(64, 10, device="meta" if what == "weights" else None)
+        self.shift = torch.zeros(64, device="meta" if what == "shift" else None)
+
+    def forward(self, images):
+        logits = self.head(images.flatten(1) + self.shift)
+        return logits.to("meta") if self.what == "logits" else logits
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("weights", "its head.weight is on the device meta"),
+        ("shift", r"its shift is on meta, and it runs on cpu; expected a buffer"),
+        ("logits", "expected logits on cpu, where the images are, got them on meta"),
+    ],
+)
+def test_a_model_on_the_wrong_device_is_one_line(what, said, tmp_path):
+    """Meta stands for any device that is not the one asked for: it is on every machine."""
+    plan = tiny_plan("fgsm", {"standard": GivenModel("own.py", lambda: Elsewhere(what))}, shots=[0])
+    prepared = prepare(plan, tmp_path)
+    with pytest.raises(ModelError, match=said):
+        prepared.model(plan.cells[0])
