@@ -49,10 +49,10 @@ def _draw(
     done = [row for row in rows(table) if row.status == "done"]
     places = [names.index(row.attack) + offset for row in done]
     values = [100 * row.robust for row in done]
-    axes.plot(values, places, "o", color=colour, ms=4, label=f"robust@{shots}")
+    axes.plot(values, places, "o", color=colour, ms=4, label=f"robust@{shots}", clip_on=False)
     for row, place in zip(done, places, strict=True):
         low, high = row.robust_interval
-        axes.hlines(place, 100 * low, 100 * high, color=colour, lw=1)
+        axes.hlines(place, 100 * low, 100 * high, color=colour, lw=1, clip_on=False)
     if done:
         axes.axvline(100 * done[0].clean, color=colour, lw=0.8, ls="--", label=f"clean@{shots}")
     for row in rows(table):
