@@ -78,6 +78,8 @@ def run_model(
     request = make_request({**values, "dataset": text})
     plan = make_plan(request, read_suite("main"), defenses=defenses)
     settings = launch.prepare(plan, settings)
+    if not quiet:
+        launch.tell_before(plan, settings)
     progress = QuietProgress() if quiet else ProgressBars(plan, launch.console())
     with progress as listener, redirect_stdout(sys.stderr):
         execute(plan, settings, (), listener)

@@ -64,13 +64,32 @@ def run(
     if dry_run:
         show_plan(plan, settings, json)
         return 0
-    if not quiet and (line := warning(plan, settings.device)):
-        print(line, file=sys.stderr)
+    if not quiet:
+        tell_before(plan, settings)
     ended = fill(plan, settings, defense_texts(request, known), quiet)
     if ended is None:
         return 1
     _show_results(plan, settings.results, json=json, quiet=quiet)
     return told_failures(ended)
+
+
+def tell_before(plan: Plan, settings: RunSettings) -> None:
+    """What is to be known before a run begins: strengths nobody chose, and that it takes hours."""
+    for line in filter(None, (by_rule(plan), warning(plan, settings.device))):
+        print(line, file=sys.stderr)
+
+
+def by_rule(plan: Plan) -> str:
+    """One line with the strengths that nobody chose for this data; empty where there are none.
+
+    Equal names stand for equal threats: the first is told.
+    """
+    threats = {
+        attack.norm: f"{attack.threat}" for attack in plan.attacks.values() if attack.by_rule
+    }
+    if not threats:
+        return ""
+    return f"strengths by rule: {', '.join(threats.values())}; --strengths FILE.toml sets others"
 
 
 def check(settings: RunSettings, command: str = "") -> RunSettings:

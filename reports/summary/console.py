@@ -31,6 +31,8 @@ COLUMNS = {
 DISPENSABLE = ("training", "unseen", "worst", "reattacked", "gain", "clean", "robust_before")
 """Which columns a narrow terminal loses, first to last."""
 
+RULE = " by rule"
+"""How the strength of an attack ends that nobody chose for the data."""
 DOUBTS = 4
 """How many findings are printed in full."""
 
@@ -44,7 +46,7 @@ def print_summary(frame: pd.DataFrame, console: Console) -> None:
         names = [name for name in COLUMNS if name != "adaptation" or len(set(lines[name])) > 2]
         console.print(Text(f"\n{visible(str(dataset))}, {visible(str(network))}", style="bold"))
         console.print(_fitting(lines, names, console))
-    console.print(Text(_caption(table), style="dim"))
+    console.print(Text(_caption(table) + _ruled(frame), style="dim"))
     print_two_classes(frame, console)
     _print_doubts(frame, console)
 
@@ -111,6 +113,12 @@ def _caption(table: pd.DataFrame) -> str:
         "inflation = static - robust; gain = robust@K - robust@0; unseen: over families not "
         "trained on; worst case: per image."
     )
+
+
+def _ruled(frame: pd.DataFrame) -> str:
+    """Which strengths are those of a rule, not of a table for the data set."""
+    found = sorted({threat for threat in frame["threat"] if threat.endswith(RULE)})
+    return f" Strengths: {'; '.join(found)}." if found else ""
 
 
 def _print_doubts(frame: pd.DataFrame, console: Console) -> None:

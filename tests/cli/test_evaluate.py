@@ -161,6 +161,7 @@ def test_a_run_of_own_data_network_and_attack(mine, command):
     ]  # fmt: skip
     ended = command(*words, "--executor", "processes", "--jobs", 2)
     assert ended.code == 0, ended.err
+    assert "strengths by rule: linf 0.03137; --strengths" in ended.err
     cells = json.loads(ended.out)["cells"]
     assert {cell["dataset"] for cell in cells} == {"npz:data.npz"}
     assert {cell["network"] for cell in cells} == {"mine.py:Tiny"}
