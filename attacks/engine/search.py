@@ -160,12 +160,24 @@ class Search:
                 higher &= allowed
             wrong = self._confirmed(rows, proposals, wrong & (new | higher))
             better = (wrong & ~known) | ((wrong == known) & higher)
+        self._take(rows, better, proposals, losses.float(), wrong)
+
+    def _take(
+        self, rows: Tensor, better: Tensor, proposals: Tensor, losses: Tensor, wrong: Tensor
+    ) -> None:
+        """Note what is `better`, bool (rows,); where all rows are in work, none is looked up."""
+        if len(rows) == len(self.images):
+            chosen = better.view(-1, *[1] * (proposals.dim() - 1))
+            self.best = torch.where(chosen, proposals, self.best)
+            self.loss = torch.where(better, losses, self.loss)
+            self.broken = self.broken | (better & wrong)
+            return
         places = better.nonzero().flatten()
         if not len(places):
             return
         taken = rows[places]
         self.best[taken] = proposals[places]
-        self.loss[taken] = losses[places].float()
+        self.loss[taken] = losses[places]
         self.broken[taken] |= wrong[places]
 
     @torch.no_grad()

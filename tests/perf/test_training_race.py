@@ -31,4 +31,5 @@ def test_an_epoch_of_adversarial_training(benchmark, data_dir, monkeypatch, netw
     print("\n", network, json.dumps(figures, indent=1))
     learnt = [lap.found for name in CONTENDERS for lap in laps[name]]
     assert min(learnt) > 0.5, "both learn"
-    assert figures["plain_loop"]["ratio"] >= 1.0
+    assert figures["plain_loop"]["ratio"] >= 0.9, "ours in float32 does 17 passes for 16"
+    assert figures["plain_loop"]["ratio"] / figures["reattack_bfloat16"]["ratio"] >= 1.0
