@@ -26,7 +26,7 @@ from benchmark.core.streams import Streams
 
 Family = Literal[
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",
-    "spatial", "corruption", "patch", "noise", "transfer",
+    "spatial", "colour", "frequency", "corruption", "patch", "noise", "transfer",
 ]  # fmt: skip
 
 Goal = Literal["examples", "verdict"]

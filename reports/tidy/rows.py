@@ -18,7 +18,7 @@ Scope = Literal["all", "unseen", "seen", "unknown"]
 
 FAMILIES = (
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "transfer", "score-based",
-    "decision-based", "spatial", "corruption", "patch", "noise",
+    "decision-based", "spatial", "colour", "frequency", "corruption", "patch", "noise",
 )  # fmt: skip
 """The order of families in tables and plots; families not named here come last."""
 
