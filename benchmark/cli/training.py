@@ -39,18 +39,18 @@ class Finished(NamedTuple):
     device: str
 
 
-def train(values: Mapping[str, Any], settings: RunSettings, *, quiet: bool, json: bool) -> int:
+def train(values: Mapping[str, Any], place: Mapping[str, Any], *, quiet: bool, json: bool) -> int:
     """Train what is not trained yet; the exit code.
 
     Args:
         values: defenses, data set, network and seeds, by field of a `Request`.
-        settings: as the flags say.
+        place: fields of `RunSettings`.
         quiet: no progress and no lines.
         json: what is known of each model, as JSON.
     """
     lines = []
     with interruptible() as ended:
-        for found in trained(*planned(values, settings), quiet):
+        for found in trained(*planned(values, place), quiet):
             lines.append(told(found))
             if not (quiet or json):
                 print(in_words(lines[-1]), flush=True)
@@ -60,12 +60,12 @@ def train(values: Mapping[str, Any], settings: RunSettings, *, quiet: bool, json
 
 
 def export(
-    values: Mapping[str, Any], settings: RunSettings, out: Path, *, quiet: bool, json: bool
+    values: Mapping[str, Any], place: Mapping[str, Any], out: Path, *, quiet: bool, json: bool
 ) -> int:
     """Write one trained model and its card; the exit code."""
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors")
-    plan, settings = planned(values, settings)
+    plan, settings = planned(values, place)
     if len(plan.cells) != 1:
         raise UsageError(f"expected one defense to export, got {len(plan.cells)}")
     with interruptible() as ended:
@@ -79,9 +79,9 @@ def export(
     return int(bool(ended))
 
 
-def planned(values: Mapping[str, Any], settings: RunSettings) -> tuple[Plan, RunSettings]:
+def planned(values: Mapping[str, Any], place: Mapping[str, Any]) -> tuple[Plan, RunSettings]:
     """A plan of one cell for each model, and the settings that go with it."""
-    settings = launch.check(settings)
+    settings = launch.check(RunSettings(**place))
     asked = make_request({**values, "attacks": "fgsm", "shots": [0]})
     with redirect_stdout(sys.stderr):
         plan = make_plan(asked, read_suite("main"), settings.strengths)

@@ -59,18 +59,15 @@ def train(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
 ) -> None:
     """Train defenses, without attacking them."""
     with importing():
-        from benchmark.artifacts.settings import RunSettings
         from benchmark.cli import training
 
-    settings = RunSettings(
-        results=results, data_dir=data_dir, download=download, device=device, threads=threads,
-        strengths=text_of("--strengths", strengths),
-    )  # fmt: skip
-    values = {
-        "defenses": defense, "dataset": dataset, "network": network,
-        "seeds": numbers("--seeds", seeds),
+    place = {
+        "results": results, "data_dir": data_dir, "download": download, "device": device,
+        "threads": threads, "strengths": text_of("--strengths", strengths),
     }  # fmt: skip
-    raise typer.Exit(training.train(values, settings, quiet=quiet, json=json))
+    found = numbers("--seeds", seeds)
+    values = {"defenses": defense, "dataset": dataset, "network": network, "seeds": found}
+    raise typer.Exit(training.train(values, place, quiet=quiet, json=json))
 
 
 def export(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
@@ -90,12 +87,11 @@ def export(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command
 ) -> None:
     """Write the weights of a trained model, and a card that says what they are."""
     with importing():
-        from benchmark.artifacts.settings import RunSettings
         from benchmark.cli import training
 
-    settings = RunSettings(
-        results=results, data_dir=data_dir, download=download, device=device, threads=threads,
-        strengths=text_of("--strengths", strengths),
-    )  # fmt: skip
+    place = {
+        "results": results, "data_dir": data_dir, "download": download, "device": device,
+        "threads": threads, "strengths": text_of("--strengths", strengths),
+    }  # fmt: skip
     values = {"defenses": defense, "dataset": dataset, "network": network, "seeds": [seed]}
-    raise typer.Exit(training.export(values, settings, out, quiet=quiet, json=json))
+    raise typer.Exit(training.export(values, place, out, quiet=quiet, json=json))
