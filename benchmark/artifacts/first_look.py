@@ -29,6 +29,8 @@ BETTER, P = 0.1, 0.01
 """By how much a normalisation has to be better to be named, and how sure that has to be."""
 GOOD = 0.95
 """Accuracy from which nothing is searched for."""
+FEWEST = 20
+"""Images of which accuracy near chance is said."""
 PIECE = {32: 32, 224: 8}
 """By side, images looked at together; fewer than 7 could not be sure."""
 MOST = 500
@@ -54,7 +56,7 @@ def first_look(model: nn.Module, dataset: Dataset, device: str) -> list[str]:
     if better:
         return [better]
     chance = 1 / dataset.classes
-    if accuracy <= chance + 2 * sqrt(chance * (1 - chance) / n):
+    if n >= FEWEST and accuracy <= chance + 2 * sqrt(chance * (1 - chance) / n):
         return [
             f"its accuracy is near chance: {accuracy:.0%} of {n} validation images, chance is "
             f"{chance:.0%}; are classes numbered and images scaled as it was trained with?"

@@ -40,8 +40,9 @@ from benchmark.results.weights import read_weights, write_weights
 
 NEEDED = ("baselines.networks.zoo", "benchmark.data.splits", "benchmark.core.seeding")
 """What every training depends on, whatever a defense imports."""
-LOOKED_AT = 100
-"""Validation images on which a new model is looked at."""
+LOOKED_AT, FEWEST, NUMBERS = 100, 8, 100 * 3 * 64 * 64
+"""Validation images on which a new model is looked at: fewer of large ones, whose passes keep
+gigabytes for the way back."""
 
 
 class Model(NamedTuple):
@@ -91,7 +92,8 @@ def trained_model(
 def _looked_at(
     trained: Trained, cell: Cell, defense: Defense, dataset: Dataset, settings: RunSettings
 ) -> Model:
-    few = dataset.validation.first(LOOKED_AT).batch().to(settings.device)
+    affordable = max(FEWEST, NUMBERS // math.prod(dataset.shape))
+    few = dataset.validation.first(min(LOOKED_AT, affordable)).batch().to(settings.device)
     check_device(trained.model, settings.device)
     model = verdicts.frozen(complete(trained.model, few))
     model.to(settings.device)
