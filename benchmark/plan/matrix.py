@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from attacks.build import Strengths, build_attack, strengths_of
+from attacks.build import build_attack, strengths_of
 from baselines.build import build_defenses
 from baselines.networks.zoo import check_network, default_network
 from baselines.training.warm_start import families
@@ -100,7 +100,6 @@ def _plan(
         raise UsageError("--defense names no defense; expected names or path/to/file.py:NAME")
     attacks: dict[str, Attack] = {}
     blocks: dict[str, list[Cell]] = {}
-    scopes = {name: _scope(wanted, special, request) for name, special in part.attack.items()}
     given = {name: defense.network or wanted["network"] for name, defense in defenses.items()}
     networks = {name: label_of(text) for name, text in given.items()}
     choices = _choices(wanted, networks)
@@ -111,9 +110,10 @@ def _plan(
         specs = list(select(wanted["attacks"], trained_on))
         for spec in specs:
             if (spec, chosen) not in known:
-                scope = scopes.get(spec.name, wanted)
-                row = _row(spec, strengths, scope if chosen is None else scope | settings(chosen))
-                known[spec, chosen], attacks[row.name] = row, row.attack
+                attack = build_attack(spec, strengths)
+                scope = _scope(wanted, special_scope(spec, attack, part), request)
+                row = _row(spec, attack, scope if chosen is None else scope | settings(chosen))
+                known[spec, chosen], attacks[row.name] = row, attack
         shown = orders(wanted, specs, trained_on)
         for spec in {spec: None for order in shown for spec in order if str(spec) not in attacks}:
             attacks[str(spec)] = build_attack(spec, strengths)
@@ -181,8 +181,7 @@ class _Row(NamedTuple):
     budgets: list[Budget]
 
 
-def _row(spec: Spec, strengths: Strengths, scope: Mapping[str, Any]) -> _Row:
-    attack = build_attack(spec, strengths)
+def _row(spec: Spec, attack: Attack, scope: Mapping[str, Any]) -> _Row:
     return _Row(attack, str(spec), scope.get("limit"), scope["episodes"], budgets(scope))
 
 
@@ -223,10 +222,18 @@ def check_shots(shots: Iterable[int], dataset: str, facts: Facts, scored: Scored
         )
 
 
+def special_scope(spec: Spec, attack: Attack, part: SuiteSection) -> AttackScope:
+    """What a suite says of one attack: by its name, or else by what it costs."""
+    if spec.name in part.attack:
+        return part.attack[spec.name]
+    costly = part.costly
+    return costly if costly and attack.passes > costly.passes else AttackScope()
+
+
 def _scope(wanted: Mapping[str, Any], special: AttackScope, request: Request) -> dict[str, Any]:
     """`wanted`, with what the suite says of one attack, unless a flag said otherwise."""
     flags = request.model_dump(exclude_none=True)
-    said = special.model_dump(exclude_none=True)
+    said = special.model_dump(exclude_none=True, include=set(AttackScope.model_fields))
     return {**wanted, **{key: value for key, value in said.items() if key not in flags}}
 
 

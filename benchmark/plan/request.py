@@ -50,10 +50,17 @@ class Request(AttackScope):
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class CostlyScope(AttackScope):
+    """The scope of attacks that cost an image more than `passes`, as they declare themselves."""
+
+    passes: int = Field(ge=1)
+
+
 class SuiteSection(Request):
-    """A request with attacks that get another scope than the rest."""
+    """A request with attacks that get another scope than the rest: one by name goes before."""
 
     attack: dict[str, AttackScope] = {}
+    costly: CostlyScope | None = None
 
 
 class Suite(SuiteSection):

@@ -133,6 +133,20 @@ def test_the_suite_wins_over_the_defaults_and_its_attacks_over_the_suite():
     assert empty == {"fgsm": (set(BASE.shots), {BASE.episodes}, {None})}
 
 
+def test_costly_attacks_have_a_scope_by_what_they_declare():
+    """81 passes are not more than 81; what a suite says of one attack by name goes before."""
+    costly = {"passes": 81, "episodes": 1, "limit": 20}
+    suite = Suite(
+        description="x", attacks="pgd_linf,pgd_l2[restarts=2],square[queries=500]", shots=[1],
+        episodes=3, costly=costly, attack={"square": {"episodes": 2}},
+    )  # fmt: skip
+    cells = make_plan(make_request({}), suite).cells
+    found = {(cell.attack, cell.episodes, cell.limit) for cell in cells if cell.budget.adapts}
+    assert found == {
+        ("pgd_linf", 3, None), ("pgd_l2[restarts=2]", 1, 20), ("square[queries=500]", 2, None),
+    }  # fmt: skip
+
+
 def test_a_flag_wins_over_everything():
     found = facts(shots=[3], episodes=4, limit=7)
     assert found == {name: ({3}, {4}, {7}) for name in ("fgsm", "square")}
