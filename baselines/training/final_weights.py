@@ -74,8 +74,9 @@ class FinalWeights:
             self.best[name].copy_(tensor)
 
     def finish(self) -> None:
-        """Put the weights that training ends with into the model."""
-        self.model.load_state_dict(self.best or self.now.state_dict())
+        """Put the weights that training ends with into the model, if they are not its last."""
+        if self.best or self.averaged:
+            self.model.load_state_dict(self.best or self.now.state_dict())
 
 
 def hold_out(data: Split, images: int) -> tuple[Split, Split | None]:
