@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[2]
 SHAPES = ((1, 8, 8), (3, 8, 8), (3, 32, 32))
 """Of toy images: the first that an attack takes."""
 CLASSES = 10
+OPTIONAL = {"cleverhans"}
+"""Packages that need not be here."""
 
 
 @cache
@@ -180,7 +182,11 @@ def names() -> list[tuple[str, str]]:
     """Kind and name of all that has a version and is trained or run here."""
     trained = [name for name in DEFENSES.names() if DEFENSES.get(name).trains]
     return [
-        *(("attack", name) for name in ATTACKS.names()),
+        *(
+            ("attack", name)
+            for name in ATTACKS.names()
+            if not OPTIONAL & {*ATTACKS.get(name).modules}
+        ),
         *(("defense", name) for name in trained),
         *(("shared", name) for name in SHARED),
     ]
