@@ -13,7 +13,7 @@ from benchmark.artifacts.models import Model, model_file
 from benchmark.artifacts.settings import RunSettings
 from benchmark.cli import launch
 from benchmark.cli.model_card import card_of, write_exported
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, describe
 from benchmark.core.types import Defense
 from benchmark.data.splits import Dataset
 from benchmark.evaluation.verdicts import correct
@@ -48,15 +48,15 @@ def train(values: Mapping[str, Any], place: Mapping[str, Any], *, quiet: bool, j
         quiet: no progress and no lines.
         json: what is known of each model, as JSON.
     """
-    lines = []
-    with interruptible() as ended:
-        for found in trained(*planned(values, place), quiet):
+    lines: list[dict[str, Any]] = []
+    with ending() as wrong:
+        for found in trained(*planned(values, place), quiet, wrong):
             lines.append(told(found))
             if not (quiet or json):
                 print(in_words(lines[-1]), flush=True)
     if json:
         print(json_module.dumps({"models": lines}, allow_nan=False))
-    return int(bool(ended))
+    return int(bool(wrong))
 
 
 def export(
@@ -68,15 +68,15 @@ def export(
     plan, settings = planned(values, place)
     if len(plan.cells) != 1:
         raise UsageError(f"expected one defense to export, got {len(plan.cells)}")
-    with interruptible() as ended:
-        (found,) = trained(plan, settings, quiet)
-        card = card_of(found.cell, found.defense, found.data, found.model, settings.results)
-        write_exported(out, found.model, card)
-        if json:
-            print(json_module.dumps(card, allow_nan=False))
-        elif not quiet:
-            print(f"{out}\n{out.with_suffix('.json')}: {len(card['figures'])} figures")
-    return int(bool(ended))
+    with ending() as wrong:
+        for found in trained(plan, settings, quiet, wrong):
+            card = card_of(found.cell, found.defense, found.data, found.model, settings.results)
+            write_exported(out, found.model, card)
+            if json:
+                print(json_module.dumps(card, allow_nan=False))
+            elif not quiet:
+                print(f"{out}\n{out.with_suffix('.json')}: {len(card['figures'])} figures")
+    return int(bool(wrong))
 
 
 def planned(values: Mapping[str, Any], place: Mapping[str, Any]) -> tuple[Plan, RunSettings]:
@@ -88,14 +88,24 @@ def planned(values: Mapping[str, Any], place: Mapping[str, Any]) -> tuple[Plan, 
     return plan, launch.prepare(plan, settings)
 
 
-def trained(plan: Plan, settings: RunSettings, quiet: bool) -> Iterator[Finished]:
-    """The models, one after another: each is trained, or read from the results folder."""
+def trained(plan: Plan, settings: RunSettings, quiet: bool, wrong: list[str]) -> Iterator[Finished]:
+    """The models, one after another: each is trained, or read from the results folder.
+
+    One that cannot be is said, and is one more line of `wrong`; the others go on.
+    """
     progress = QuietProgress() if quiet else ProgressBars(plan, launch.console())
     with progress as listener:
         loader = InputLoader(plan.attacks, plan.defenses, settings, listener)
         for cell in plan.cells:
-            with redirect_stdout(sys.stderr):
-                model, (data, _) = loader.model(cell), loader.data(cell)
+            try:
+                with redirect_stdout(sys.stderr):
+                    model, (data, _) = loader.model(cell), loader.data(cell)
+            except UsageError:
+                raise
+            except Exception as error:
+                wrong.append(f"failed: {cell.defense}, seed {cell.seed}: {describe(error)}")
+                listener.note(wrong[-1])
+                continue
             file = model_file(settings.results, cell, model.training)
             kept = file if file.is_file() else None
             yield Finished(cell, plan.defenses[cell.defense], data, model, kept, settings.device)
@@ -124,11 +134,11 @@ def in_words(line: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def interruptible() -> Iterator[list[str]]:
-    """Ctrl-C ends what is inside, and is said; what is yielded holds the line then."""
-    ended: list[str] = []
+def ending() -> Iterator[list[str]]:
+    """Gives a list for lines on what went wrong; Ctrl-C ends what is inside, and is one of them."""
+    wrong: list[str] = []
     try:
-        yield ended
+        yield wrong
     except KeyboardInterrupt:
-        ended.append("interrupted: run the same command again to go on")
-        print(ended[0], file=sys.stderr)
+        wrong.append("interrupted: run the same command again to go on")
+        print(wrong[-1], file=sys.stderr)

@@ -45,6 +45,15 @@ def test_several_defenses_and_seeds_have_a_line_each(command, tmp_path):
     assert len([*(tmp_path / "models").glob("*.safetensors")]) == 4
 
 
+def test_a_training_that_fails_is_said_and_the_others_go_on(command, tmp_path):
+    words = ("--defense", "standard[epochs=2,lr=1e30],standard[epochs=1]", "--results", tmp_path)
+    found = command("train", *words, "--json")
+    assert found.code == 1 and "failed: standard[epochs=2,lr=1e30], seed 0" in found.err
+    assert "diverged" in found.err
+    (line,) = json.loads(found.out)["models"]
+    assert line["defense"] == "standard[epochs=1]"
+
+
 def test_an_export_has_a_card_and_can_be_evaluated(trained, command, tmp_path):
     _, results = trained
     scored = ("--attacks", "fgsm", "--shots", "0", "--limit", "50", "--executor", "here")

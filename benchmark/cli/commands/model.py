@@ -19,7 +19,7 @@ Examples:
 \b
 What is trained is what `run` would train: it finds the model there, and scores it. Beside the
 model lies a log, a row an epoch, for `pandas.read_csv`. A training that is killed goes on where
-it was. Exit code: 0 trained, 1 interrupted, 2 wrong use.
+it was. Exit code: 0 trained, 1 some failed or interrupted, 2 wrong use.
 """
 EXPORT_EXAMPLES = """\b
 Examples:
@@ -30,7 +30,7 @@ Examples:
 \b
 Writes the weights, and a card beside them (robust.json): data, network, options, seed, hashes,
 and what the results folder holds of measured accuracies. What is not trained yet is trained
-first. Exit code: 0 written, 1 interrupted, 2 wrong use.
+first. Exit code: 0 written, 1 its training failed or was interrupted, 2 wrong use.
 """
 Defenses = Annotated[str, typer.Option("--defense", help="As in `run`.")]
 Data = Annotated[str, typer.Option("--dataset", help="As in `run`.")]
