@@ -19,8 +19,11 @@ from attacks.decision.walk import DecisionAttack
 from attacks.engine.search import repacked
 from benchmark.core.streams import Streams
 
-TOLERANCE = 1e-3
-"""How well radii are known; 0.001 is published."""
+TOLERANCE = 0.01
+"""How well radii are known, as a share of themselves; published is 0.001 of the range of a pixel,
+which is a tenth of the radii where these are small."""
+FIRST = 0.02
+"""The first such step on a new ray, as a share of the radius."""
 
 
 class Rays(NamedTuple):
@@ -33,6 +36,8 @@ class Rays(NamedTuple):
     """The largest radius on the ray that was right in its bisection."""
     high: Tensor
     """The best radius: wrong, or 1 where nothing wrong is known yet."""
+    step: Tensor
+    """The most by which the radius is lowered next; doubled each time that it was too little."""
     turn: Tensor
     """Number of the next block."""
 
@@ -65,7 +70,7 @@ def begin(decisions: Decisions) -> Rays:
     signs = torch.ones_like(images).flatten(1)
     high = torch.ones(len(images), device=images.device)
     wrong = decisions.wrong(rows, (images + 1).clamp(0, 1))
-    return Rays(rows, signs, torch.where(wrong, 0.0, high), high, torch.zeros_like(rows))
+    return Rays(rows, signs, torch.where(wrong, 0.0, high), high, high, torch.zeros_like(rows))
 
 
 def all_blocks(numbers: int, count: int) -> Tensor:
@@ -83,10 +88,15 @@ def all_blocks(numbers: int, count: int) -> Tensor:
 
 
 def advanced(decisions: Decisions, state: Rays, blocks: Tensor) -> Rays:
-    """One query for each image: the middle of its bisection, or its ray with a block turned."""
+    """One query for each image: a smaller radius, or its ray with a block turned.
+
+    A new ray is mostly better by little: its radius is first lowered by steps that double, then
+    bisected.
+    """
     images = decisions.images[state.rows]
-    bisecting = state.high - state.low > TOLERANCE
-    radius = torch.where(bisecting, (state.low + state.high) / 2, state.high)
+    bisecting = state.high - state.low > TOLERANCE * state.high
+    lower = torch.maximum((state.low + state.high) / 2, state.high - state.step)
+    radius = torch.where(bisecting, lower, state.high)
     first, last = blocks[state.turn].T[..., None]
     place = torch.arange(state.signs.shape[1], device=images.device)
     turned = (place >= first) & (place < last) & ~bisecting[:, None]
@@ -97,5 +107,6 @@ def advanced(decisions: Decisions, state: Rays, blocks: Tensor) -> Rays:
     return Rays(
         state.rows, torch.where(wrong[:, None], signs, state.signs),
         torch.where(raised, radius, state.low.masked_fill(restarted, 0.0)),
-        torch.where(wrong, radius, state.high), state.turn + ~bisecting,
+        torch.where(wrong, radius, state.high),
+        torch.where(restarted, FIRST * state.high, 2 * state.step), state.turn + ~bisecting,
     )  # fmt: skip
