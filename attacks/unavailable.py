@@ -59,9 +59,7 @@ ABSENT = {
     for attack in (
         _absent("universal_perturbation", "linf-gradient", "linf", ART),
         _absent("newton_fool", "l2-gradient", "l2", ART),
-        _absent("boundary", "decision-based", "l2", ART),
         _absent("zoo", "score-based", "l2", ART),
-        _absent("hop_skip_jump", "decision-based", "l2", ART),
         _absent("simba", "score-based", "l2", ART),
         _absent("shadow", "corruption", "l2", ART),
         _absent("geoda", "decision-based", "l2", ART),
