@@ -145,9 +145,10 @@ def smooth_field(field: int, height: int, width: int) -> Tensor:
     """
     draws = Streams.named(field + 1, "elastic field").take(slice(field, None))
     lattice = 2 * draws.uniform((2, LATTICE, LATTICE)).double() - 1
-    field_of = interpolate(lattice, (height, width), mode="bicubic", align_corners=True)
-    moves = field_of[0].permute(1, 2, 0)
-    return moves / moves.norm(dim=2).max()
+    fine: Tensor = interpolate(lattice, (height, width), mode="bicubic", align_corners=True)
+    moves = fine[0].permute(1, 2, 0)
+    longest = float(moves.norm(dim=2).max())
+    return moves / longest
 
 
 @dataclass(frozen=True)
