@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.engine.search import Search
+from benchmark.core.errors import UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Goal, Threat
 
@@ -84,3 +85,21 @@ def even_steps(size: float, count: int) -> list[float]:
     """
     half = count // 2
     return [size * step / half if step else 0.0 for step in range(-half, half + 1)]
+
+
+def check_odd(attack: Attack, *options: str) -> None:
+    """Raise UsageError where a grid would miss the image itself."""
+    for option in options:
+        count = getattr(attack, option)
+        if count % 2 == 0:
+            raise UsageError(
+                f"{attack.name}[{option}={count}]: expected an odd number, "
+                "so that the grid holds the original"
+            )
+
+
+def check_most(attack: Attack, option: str, most: float) -> None:
+    """Raise UsageError for an option above `most`."""
+    value = getattr(attack, option)
+    if value > most:
+        raise UsageError(f"{attack.name}[{option}={value:g}]: expected at most {most:g}")
