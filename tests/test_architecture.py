@@ -69,6 +69,7 @@ MAY_USE = {
     "attacks": "core engine autoattack libraries",
     "attacks.engine": "core",
     "attacks.autoattack": "core attacks engine",
+    "attacks.decision": "core attacks engine",
     "attacks.libraries": "core attacks engine",
     "baselines": "core identity results data adaptation evaluation attacks training meta networks",
     "baselines.networks": "core identity data adaptation",

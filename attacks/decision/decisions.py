@@ -63,7 +63,7 @@ class Decisions:
 
     def _logits(self, rows: Tensor, proposals: Tensor) -> Tensor:
         size = max(AT_ONCE, len(self.images))
-        parts = zip(rows.split(size), proposals.split(size), strict=True)
+        parts = zip(torch.split(rows, size), torch.split(proposals, size), strict=True)
         model = self.search.model
         return torch.cat([select_rows(model, rows)(images) for rows, images in parts])
 
@@ -72,6 +72,8 @@ class Decisions:
         sizes = distance(self.images[rows], proposals, self.threat.norm).float()
         nearest = self.size.scatter_reduce(0, rows, sizes, "amin")
         closer = ((sizes == nearest[rows]) & (sizes < self.size[rows])).nonzero().flatten()
+        if not len(closer):
+            return
         closer = closer[_first(rows[closer])]
         rows, proposals, sizes = rows[closer], proposals[closer], sizes[closer]
         self.point[rows], self.size[rows] = proposals, sizes
@@ -95,5 +97,5 @@ class Decisions:
 
 
 def _first(rows: Tensor) -> Tensor:
-    """The places where ascending `rows` have another value than before."""
+    """The places in `rows`, whose equal values are neighbours, where another value begins."""
     return (rows.diff(prepend=rows[:1] - 1) != 0).nonzero().flatten()

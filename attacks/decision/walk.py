@@ -7,12 +7,16 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from attacks.decision.decisions import Decisions
 from attacks.engine.search import Search
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Family, Goal, NormBall
+
+CELLS = 4
+"""Cells of coarse noise along each side."""
 
 
 class DecisionAttack(Attack):
@@ -58,25 +62,38 @@ class DecisionAttack(Attack):
 
 def per_row(values: Tensor, images: Tensor) -> Tensor:
     """Values (rows, ...) with as many dimensions as `images` have, to be multiplied by them."""
-    return values.view(*values.shape, *[1] * (images.dim() - values.dim()))
+    shaped: Tensor = values.view(*values.shape, *[1] * (images.dim() - values.dim()))
+    return shaped
 
 
 def sizes(moves: Tensor) -> Tensor:
     """L2 size of each move (rows, ...), (rows,)."""
-    return moves.flatten(1).norm(dim=1)
+    found: Tensor = moves.flatten(1).norm(dim=1)
+    return found
 
 
 def find_start(decisions: Decisions, rng: Streams, draws: int) -> Tensor:
-    """Ask about uniform noise, up to `draws` times an image; returns the rows with a wrong one."""
+    """Ask about noise, up to `draws` times an image; returns the rows with a wrong one.
+
+    Every second draw is coarse: networks take nearly all fine noise for the same class, and images
+    of that class would have no start.
+    """
     rows = torch.arange(len(decisions.images), device=decisions.images.device)
     waiting, shape = rows, tuple(decisions.images.shape[1:])
     for draw in range(draws):
         waiting = waiting[decisions.working(waiting) & decisions.size[waiting].isinf()]
         if not len(waiting):
             break
-        noise = rng.fork("start", draw).take(waiting).uniform(shape)
+        noise = uniform_noise(rng.fork("start", draw).take(waiting), shape, coarse=draw % 2 == 1)
         decisions.wrong(waiting, noise.to(rows.device))
     return rows[decisions.size.isfinite()]
+
+
+def uniform_noise(rng: Streams, shape: tuple[int, ...], coarse: bool) -> Tensor:
+    """Uniform in [0, 1], (images, channels, height, width); `coarse`: alike in each of 16 cells."""
+    if not coarse:
+        return rng.uniform(shape)
+    return interpolate(rng.uniform((shape[0], CELLS, CELLS)), shape[1:])
 
 
 def bisected(decisions: Decisions, rows: Tensor, points: Tensor, tolerance: float) -> Tensor:

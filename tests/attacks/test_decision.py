@@ -206,6 +206,20 @@ def test_on_digits_it_costs_about_a_thousand_queries(name):
 # Parts.
 
 
+def test_an_image_of_the_class_of_noise_has_a_start():
+    """Fine noise has nearly the same mean everywhere; coarse noise has not."""
+
+    class Bright(nn.Module):
+        def forward(self, images):
+            corner = images[:, 0, :14, :14].mean(dim=(1, 2))
+            return torch.stack([0.6 - corner, corner - 0.6], dim=1)
+
+    images, labels = torch.zeros(20, 1, 28, 28), torch.zeros(20).long()
+    decisions = asked_of(Bright(), images, labels)
+    with torch.no_grad():
+        assert len(find_start(decisions, dealt(labels), 40)) == 20
+
+
 def asked_of(model, images, labels, norm="l2", eps=0.1, queries=100, goal="examples"):
     return Decisions(Search(model, images, labels, goal), NormBall(norm, eps), queries)
 
