@@ -44,7 +44,7 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
     for row in rows:
         words = ("" if value is None else " ".join(str(value).split()) for value in row.values())
         grid.add_row(*map(Text, words))  # brackets are options here, not markup
-    wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: one line a row
+    wide = None if sys.stdout.isatty() else 2000  # a pipe has no width: one line a row
     Console(emoji=False, highlight=False, width=wide).print(grid)
 
 

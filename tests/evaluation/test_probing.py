@@ -270,7 +270,6 @@ class Elsewhere(nn.Module):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("weights", "its head.weight is on the device meta"),
         ("shift", r"its shift is on meta, and it runs on cpu; expected a buffer"),
         ("logits", "expected logits on cpu, where the images are, got them on meta"),
     ],

@@ -66,7 +66,7 @@ def test_a_folder_that_fails_midway_keeps_what_is_done(
     each = 1 if what == "fsync" else 3
     results = tmp_path / "results"
     with monkeypatch.context() as patch:
-        patch.setattr(where, what, spoiled(getattr(where, what), error, after))
+        patch.setattr(where, what, spoiled(getattr(where, what), error, after + (what != "fsync")))
         ended = matrix("--quiet")
     *notes, line = ended.err.splitlines()
     ended._replace(err=line).refused("cannot write", os.strerror(error), "free space: choose")

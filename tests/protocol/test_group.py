@@ -187,7 +187,7 @@ def test_an_unreadable_record_runs_again_and_says_why(tmp_path):
 def test_damaged_weights_are_trained_again(tmp_path):
     plan = tiny_plan(shots=[0])
     old = run(plan, tmp_path)
-    (weights,) = (tmp_path / "models").iterdir()
+    (weights,) = (tmp_path / "models").glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
     again = run(plan, tmp_path)
     assert again.log.trained
