@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
+from attacks.engine.ball import BallAttack
 from attacks.engine.geometry import ascent, project, random_start
 from attacks.engine.search import Search, own_loss
-from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal, NormBall
+from benchmark.core.types import Family, Goal
 
 LossName = Literal["ce", "dlr"]
 
@@ -53,17 +53,12 @@ def climb(search: Search, delta: Tensor, attack: GradientAttack, steps: int) -> 
         search.ask(rows, (images + delta).clamp(0, 1), attack.objective)
 
 
-class GradientAttack(Attack):
+class GradientAttack(BallAttack):
     """What `climb` needs to know of an attack."""
 
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
-    eps: float
     loss: LossName
-
-    def __post_init__(self) -> None:
-        """Refuse what would attack nothing, such as 0 restarts: it would read as robustness."""
-        check_numbers(self, least=1)
 
     @property
     def stride(self) -> float:
@@ -73,11 +68,6 @@ class GradientAttack(Attack):
     def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss it climbs, (batch,)."""
         return margin_loss(logits, labels) if self.loss == "dlr" else own_loss(logits, labels)
-
-    @property
-    def threat(self) -> NormBall:
-        """The ball of radius `eps`."""
-        return NormBall(self.norm, self.eps)
 
     def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
         """The margin loss looks at the third largest logit."""

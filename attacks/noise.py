@@ -8,15 +8,15 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attacks import ATTACKS
+from attacks.engine.ball import BallAttack
 from attacks.engine.geometry import ascent, project, random_start
 from attacks.engine.search import Search
-from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal, NormBall
+from benchmark.core.types import Family, Goal
 
 
 @dataclass(frozen=True)
-class Noise(Attack):
+class Noise(BallAttack):
     """`draws` independent draws per image; the most harmful one counts."""
 
     family: ClassVar[Family] = "noise"
@@ -24,15 +24,6 @@ class Noise(Attack):
     by_image: ClassVar[bool] = True
     eps: float
     draws: int = 20
-
-    def __post_init__(self) -> None:
-        """Refuse what would attack nothing."""
-        check_numbers(self, least=1)
-
-    @property
-    def threat(self) -> NormBall:
-        """The ball of radius `eps`."""
-        return NormBall(self.norm, self.eps)
 
     @property
     def passes(self) -> int:

@@ -7,28 +7,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from attacks.engine.ball import BallAttack
 from attacks.engine.search import Search
-from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Goal, NormBall
+from benchmark.core.types import Goal
 
 
-class Stage(Attack):
+class Stage(BallAttack):
     """An attack that goes on where a search stands, inside a ball of radius `eps`."""
 
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     only_by_name: ClassVar[str] = "a part of aa_linf or aa_l2"
-    eps: float
-
-    def __post_init__(self) -> None:
-        """Refuse what would attack nothing: it would read as robustness."""
-        check_numbers(self, least=1)
-
-    @property
-    def threat(self) -> NormBall:
-        """The ball of radius `eps`."""
-        return NormBall(self.norm, self.eps)
 
     def attack(self, search: Search, rng: Streams) -> None:
         """Attack the images of `search` that still stand. `rng`: a stream per image of it."""

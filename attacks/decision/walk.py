@@ -10,33 +10,23 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from attacks.decision.decisions import Decisions
+from attacks.engine.ball import BallAttack
 from attacks.engine.search import Search
-from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal, NormBall
+from benchmark.core.types import Family, Goal
 
 CELLS = 4
 """Cells of coarse noise along each side."""
 
 
-class DecisionAttack(Attack):
+class DecisionAttack(BallAttack):
     """An attack that seeks the nearest wrong point in at most `queries` queries an image."""
 
     family: ClassVar[Family] = "decision-based"
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     minimum_norm: ClassVar[bool] = True
-    eps: float
     queries: int
-
-    def __post_init__(self) -> None:
-        """Refuse what would attack nothing: it would read as robustness."""
-        check_numbers(self, least=1)
-
-    @property
-    def threat(self) -> NormBall:
-        """The ball of radius `eps`."""
-        return NormBall(self.norm, self.eps)
 
     @property
     def passes(self) -> int:

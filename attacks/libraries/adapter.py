@@ -11,11 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from attacks.engine.ball import BallAttack
 from attacks.libraries.model_proxy import Ended, ModelProxy, WatchedProxy
 from benchmark.core.seeding import global_state
-from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Goal, NormBall
+from benchmark.core.types import Batch, Goal
 
 
 @contextmanager
@@ -47,10 +47,9 @@ def unattacked_where_undefined(proposals: Tensor, images: Tensor) -> Tensor:
     return torch.where(finite.view(-1, 1, 1, 1), proposals, images)
 
 
-class ThirdParty(Attack):
+class ThirdParty(BallAttack):
     """An attack whose work is done by a library, inside a ball of radius `eps`."""
 
-    eps: float
     positive: ClassVar[bool] = False
     """Whether the library's loss is wrong for negative logits."""
     watched: ClassVar[bool] = False
@@ -60,15 +59,6 @@ class ThirdParty(Attack):
     be left out without changing what happens to the others."""
     stops: ClassVar[bool] = False
     """Whether the library leaves an image at its first success, whatever the goal."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that libraries would stumble over later, such as 0 steps."""
-        check_numbers(self, least=1)
-
-    @property
-    def threat(self) -> NormBall:
-        """The ball of radius `eps`; a number of pixels in l0."""
-        return NormBall(self.norm, self.eps)
 
     @abstractmethod
     def propose(
