@@ -85,9 +85,10 @@ MAY_USE = {
     "reports.comparison": "core results archive statistics tidy plots",
 }
 """The way of the data: what each folder may import."""
-LAYERS = {"benchmark": 8, "reports": 5, "baselines": 4, "attacks": 4}
-ARROWS = {"benchmark": 56, "reports": 18, "baselines": 16, "attacks": 16}
-"""Imports between the folders and modules at the top of a package, at most."""
+LAYERS = {"benchmark": 8, "reports": 5, "baselines": 4, "attacks": 3}
+ARROWS = {"benchmark": 56, "reports": 18, "baselines": 7, "attacks": 3}
+"""Imports between the folders and modules at the top of a package, at most; and one more for each
+file there that registers an attack or a defense, since adding one touches one file."""
 MODULES = 13
 """In one folder, at most; in `attacks` and `baselines` those that register one are not counted."""
 
@@ -164,7 +165,7 @@ def test_folders_are_few_and_in_few_layers(package, capsys):
     with capsys.disabled():
         print(f"\n{package}: {len(graph)} at the top, {layers} layers, {arrows} imports, 0 cycles")
     assert layers <= LAYERS[package]
-    assert arrows <= ARROWS[package]
+    assert arrows <= ARROWS[package] + sum(map(registers, (ROOT / package).glob("*.py")))
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
