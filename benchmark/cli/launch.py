@@ -32,7 +32,7 @@ from benchmark.execution.progress import ProgressBars, QuietProgress
 from benchmark.plan.cost import warning
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
 from benchmark.plan.request import make_request, read_suite
-from benchmark.results.records import Record
+from benchmark.results.records import BY_RULE, Record
 from benchmark.results.store import is_kept, read_record, record_path, sweep
 
 TINY = 16 * 16
@@ -80,16 +80,11 @@ def tell_before(plan: Plan, settings: RunSettings) -> None:
 
 
 def by_rule(plan: Plan) -> str:
-    """One line with the strengths that nobody chose for this data; empty where there are none.
-
-    Equal names stand for equal threats: the first is told.
-    """
-    threats = {
-        attack.norm: f"{attack.threat}" for attack in plan.attacks.values() if attack.by_rule
-    }
+    """One line with the strengths that nobody chose for this data; empty where there are none."""
+    threats = dict.fromkeys(str(one.threat) for one in plan.attacks.values() if one.by_rule)
     if not threats:
         return ""
-    return f"strengths by rule: {', '.join(threats.values())}; --strengths FILE.toml sets others"
+    return f"strengths{BY_RULE}: {', '.join(threats)}; --strengths FILE.toml sets others"
 
 
 def check(settings: RunSettings, command: str = "") -> RunSettings:

@@ -19,7 +19,15 @@ from benchmark.identity import fingerprint
 from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.results.answers import same
-from benchmark.results.records import Cell, Outcome, Provenance, Record, Status, Verdicts
+from benchmark.results.records import (
+    BY_RULE,
+    Cell,
+    Outcome,
+    Provenance,
+    Record,
+    Status,
+    Verdicts,
+)
 from benchmark.results.store import is_kept, read_record, record_path, write_record
 
 TWO = 2
@@ -169,7 +177,7 @@ def _blank(
         reason="did not end",
         family=attack.family,
         families_shown=[str(shown[name].family) for name in cell.arrivals if cell.budget.adapts],
-        threat=f"{attack.threat} by rule" if attack.by_rule else str(attack.threat),
+        threat=f"{attack.threat}{BY_RULE if attack.by_rule else ''}",
         norm=attack.norm,
         origin=attack.origin,
         cost=Cost(seconds=meter.seconds, forwards=meter.forwards, backwards=meter.backwards),

@@ -25,6 +25,8 @@ __all__ = [
 SCHEMA: Literal[3] = 3
 DEEPEST = 20
 """Of options within options."""
+BY_RULE = " by rule"
+"""How the threat of an attack ends whose strength nobody chose for the data."""
 UNCHECKED = "unchecked: written before records carried a hash of their content"
 
 Status = Literal["done", "skipped", "failed"]

@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.results.records import BY_RULE
 from reports.summary.two_classes import print_two_classes
 from reports.tidy.aggregate import headline
 from reports.tidy.escape import visible
@@ -31,8 +32,6 @@ COLUMNS = {
 DISPENSABLE = ("training", "unseen", "worst", "reattacked", "gain", "clean", "robust_before")
 """Which columns a narrow terminal loses, first to last."""
 
-RULE = " by rule"
-"""How the strength of an attack ends that nobody chose for the data."""
 DOUBTS = 4
 """How many findings are printed in full."""
 
@@ -117,7 +116,7 @@ def _caption(table: pd.DataFrame) -> str:
 
 def _ruled(frame: pd.DataFrame) -> str:
     """Which strengths are those of a rule, not of a table for the data set."""
-    found = sorted({threat for threat in frame["threat"] if threat.endswith(RULE)})
+    found = sorted({threat for threat in frame["threat"] if threat.endswith(BY_RULE)})
     return f" Strengths: {'; '.join(found)}." if found else ""
 
 
