@@ -12,7 +12,15 @@ from benchmark.core.errors import AuditError, ModelError
 
 
 def check_device(model: nn.Module, device: str) -> None:
-    """ModelError for a model that cannot come to the device it is to run on; names the tensor."""
+    """Refuse a model that cannot come to the device it is to run on; names the tensor.
+
+    Raises:
+        AuditError: weights without numbers, as where something made `meta` the default device.
+        ModelError: a tensor that stays behind, since the model does not know of it.
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise AuditError(f"its {name} is on the device meta, where tensors hold no numbers")
     for where, module in model.named_modules():
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and value.device.type != torch.device(device).type:

@@ -270,6 +270,7 @@ class Elsewhere(nn.Module):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
+        ("weights", "its head.weight is on the device meta"),
         ("shift", r"its shift is on meta, and it runs on cpu; expected a buffer"),
         ("logits", "expected logits on cpu, where the images are, got them on meta"),
     ],
@@ -278,5 +279,7 @@ def test_a_model_on_the_wrong_device_is_one_line(what, said, tmp_path):
     """Meta stands for any device that is not the one asked for: it is on every machine."""
     plan = tiny_plan("fgsm", {"standard": GivenModel("own.py", lambda: Elsewhere(what))}, shots=[0])
     prepared = prepare(plan, tmp_path)
-    with pytest.raises(ModelError, match=said):
+    ends_the_run = ModelError if what != "weights" else AuditError
+    with pytest.raises(AuditError, match=said) as raised:
         prepared.model(plan.cells[0])
+    assert type(raised.value) is ends_the_run
