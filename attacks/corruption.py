@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from attacks import ATTACKS
-from attacks.engine.exhaustive import Exhaustive, Variants, even_steps
+from attacks.engine.exhaustive import Exhaustive, Variants, check_odd, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 from benchmark.core.types import Family
@@ -103,12 +103,9 @@ class BrightnessContrast(Exhaustive):
     def __post_init__(self) -> None:
         """Refuse what is no grid, or turns an image into its negative."""
         check_numbers(self, least=1)
-        if self.steps % 2 == 0 or self.contrast >= 1:
-            raise UsageError(
-                f"{self.name}: expected an odd number of steps, so that the grid holds the "
-                f"original, and contrast below 1, got steps={self.steps}, "
-                f"contrast={self.contrast:g}"
-            )
+        check_odd(self, "steps")
+        if self.contrast >= 1:
+            raise UsageError(f"{self.name}[contrast={self.contrast:g}]: expected less than 1")
 
     @property
     def threat(self) -> Lights:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from attacks import ATTACKS
-from attacks.engine.exhaustive import Exhaustive, Variants, even_steps
+from attacks.engine.exhaustive import Exhaustive, Variants, check_odd, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.types import Family
 
@@ -99,13 +99,7 @@ class RotationTranslation(Exhaustive):
 
     def __post_init__(self) -> None:
         """Refuse a grid that misses the original pose or is no grid."""
-        for option in ("angles", "shifts"):
-            count = getattr(self, option)
-            if count < 1 or count % 2 == 0:
-                raise UsageError(
-                    f"{self.name}[{option}={count}]: expected an odd number, "
-                    "so that the grid holds the original pose"
-                )
+        check_odd(self, "angles", "shifts")
         if not (0 <= self.degrees <= 180 and self.shift >= 0):
             raise UsageError(
                 f"{self.name}: expected degrees from 0 to 180 and shift >= 0 pixels, "

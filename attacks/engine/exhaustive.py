@@ -91,7 +91,7 @@ def check_odd(attack: Attack, *options: str) -> None:
     """Raise UsageError where a grid would miss the image itself."""
     for option in options:
         count = getattr(attack, option)
-        if count % 2 == 0:
+        if count < 1 or count % 2 == 0:
             raise UsageError(
                 f"{attack.name}[{option}={count}]: expected an odd number, "
                 "so that the grid holds the original"
