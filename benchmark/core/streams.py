@@ -76,7 +76,7 @@ class Streams:
         count = math.prod(shape)
         index = torch.arange(self.drawn + 1, self.drawn + 1 + count)
         self.drawn += count
-        return mix(self.keys[:, None] + index * GOLDEN).view(-1, *shape)
+        return mix(self.keys[:, None] + index * GOLDEN).view(len(self), *shape)
 
     def uniform(self, shape: tuple[int, ...] = ()) -> Tensor:
         """float32 (n, *shape) in [0, 1): 24 bits each, so every value is exact."""
