@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,8 @@ Strengths = Mapping[str, Mapping[str, Any]]
 """By norm or name of an attack, which wins over its norm: values for options nobody gave."""
 RULE = "by rule"
 """The table of strengths that the rule gave, not a person: kept beside them under this name."""
+STRENGTH, STRENGTHS = "strength", ("low", "medium", "high")
+"""The option that every attack has besides its own, and what it may be."""
 CIFAR = 3 * 32 * 32
 """Numbers in an image of CIFAR-10, whose usual budgets the rule scales."""
 LARGE = 128
@@ -76,6 +79,37 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
     }  # fmt: skip
 
 
+def at_strength(attack: Attack, strength: str) -> Attack:
+    """The attack, weaker (`low`) or stronger (`high`) by what it says in `low_and_high`.
+
+    What is counted stays whole, and at least 1 where it was.
+
+    Raises:
+        UsageError: another word, or an attack of one strength alone.
+    """
+    if strength not in STRENGTHS:
+        raise UsageError(
+            f"{attack.name}[{STRENGTH}={strength}]: expected one of {', '.join(STRENGTHS)}"
+        )
+    place = STRENGTHS.index(strength)
+    scaled = {
+        option: _times(getattr(attack, option), (low, 1.0, high)[place])
+        for option, (low, high) in attack.low_and_high.items()
+        if hasattr(attack, option)
+    }
+    if not scaled:
+        raise UsageError(f"{attack.name} has one strength: it says nothing in `low_and_high`")
+    made = replace(attack, **scaled)  # type: ignore[type-var]
+    object.__setattr__(made, "by_rule", attack.by_rule)
+    return made
+
+
+def _times(value: float, factor: float) -> float:
+    if isinstance(value, int):
+        return max(1, round(value * factor)) if value else 0
+    return value * factor
+
+
 @cache
 def _listed() -> dict[str, Any]:
     return tomllib.loads(files("attacks").joinpath("strengths.toml").read_text("utf-8"))
@@ -102,11 +136,17 @@ def _read(tables: Mapping[str, Any]) -> Strengths:
 
 
 def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
-    """The attack a spec describes, with the options nobody gave taken from `strengths`."""
+    """The attack a spec describes, with the options nobody gave taken from `strengths`.
+
+    `strength=low` or `strength=high` beside them is relative to what it is then (medium).
+    """
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
     if spec.name in ABSENT:
         return ABSENT[spec.name]
     component = ATTACKS.get(spec.name)
+    if STRENGTH in dict(spec.options):
+        plain = Spec(spec.name, tuple(one for one in spec.options if one[0] != STRENGTH))
+        return at_strength(build_attack(plain, strengths), dict(spec.options)[STRENGTH])
     tables = {key: strengths.get(key, {}) for key in (component.norm, component.name)}
     defaults = {key: value for table in tables.values() for key, value in table.items()}
     attack: Attack = ATTACKS.build(spec, defaults)

@@ -18,7 +18,7 @@ from torch import Tensor
 from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_most, check_odd, even_steps
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 YIQ = torch.tensor(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
@@ -119,6 +119,7 @@ class HueSaturation(Exhaustive):
     name: ClassVar[str] = "hue_saturation"
     family: ClassVar[Family] = "colour"
     norm: ClassVar[str] = "colour"
+    low_and_high: ClassVar[Scales] = {"hue": (0.5, 1.5), "saturation": (0.5, 4 / 3)}
     hue: float
     """In degrees, below 180."""
     saturation: float
@@ -151,6 +152,7 @@ class ChannelBalance(Exhaustive):
     name: ClassVar[str] = "channel_balance"
     family: ClassVar[Family] = "colour"
     norm: ClassVar[str] = "colour"
+    low_and_high: ClassVar[Scales] = {"balance": (0.5, 2.0)}
     balance: float
     steps: int = 5
 

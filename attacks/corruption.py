@@ -17,7 +17,7 @@ from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_odd, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 
 class Light(NamedTuple):
@@ -96,6 +96,7 @@ class BrightnessContrast(Exhaustive):
     name: ClassVar[str] = "brightness_contrast"
     family: ClassVar[Family] = "corruption"
     norm: ClassVar[str] = "corruption"
+    low_and_high: ClassVar[Scales] = {"contrast": (0.5, 1.5), "brightness": (0.5, 1.5)}
     contrast: float
     brightness: float
     steps: int = 9
@@ -121,6 +122,7 @@ class Blur(Exhaustive):
     name: ClassVar[str] = "blur"
     family: ClassVar[Family] = "corruption"
     norm: ClassVar[str] = "corruption"
+    low_and_high: ClassVar[Scales] = {"sigma": (0.5, 2.0)}
     sigma: float
     widths: int = 10
 

@@ -20,7 +20,7 @@ from attacks.engine.geometry import project, random_start
 from attacks.engine.search import Search, own_loss
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal, NormBall, Threat
+from benchmark.core.types import Attack, Family, Goal, NormBall, Scales, Threat
 
 LEAK = 0.01
 """The share of a perturbation's energy that may lie outside its band: what the cut to [0, 1] and
@@ -71,6 +71,7 @@ class LowPass(Exhaustive):
     name: ClassVar[str] = "low_pass"
     family: ClassVar[Family] = "frequency"
     norm: ClassVar[str] = "frequency"
+    low_and_high: ClassVar[Scales] = {"kept": (1.5, 2 / 3)}
     kept: float
     """The least share of the frequencies of a direction that is kept."""
     steps: int = 5

@@ -11,7 +11,7 @@ from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 
 class Cover(NamedTuple):
@@ -61,6 +61,7 @@ class Occlusion(Exhaustive):
     name: ClassVar[str] = "occlusion"
     family: ClassVar[Family] = "patch"
     norm: ClassVar[str] = "patch"
+    low_and_high: ClassVar[Scales] = {"side": (2 / 3, 1.5), "places": (1.5, 1.0)}
     side: int
     stride: int = 1
     places: int = 7

@@ -17,7 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_odd, even_steps
 from benchmark.core.errors import UsageError
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 
 class Pose(NamedTuple):
@@ -92,6 +92,7 @@ class RotationTranslation(Exhaustive):
     name: ClassVar[str] = "rotation_translation"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"degrees": (0.5, 1.5), "shift": (0.5, 1.5)}
     degrees: float
     shift: int
     angles: int = 31

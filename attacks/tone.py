@@ -17,7 +17,7 @@ from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_most, check_odd, even_steps
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Gamma(Exhaustive):
     name: ClassVar[str] = "gamma"
     family: ClassVar[Family] = "colour"
     norm: ClassVar[str] = "colour"
+    low_and_high: ClassVar[Scales] = {"gamma": (0.64, 1.6)}
     gamma: float
     """The largest exponent; the smallest is 1 / gamma."""
     exponents: int = 41
@@ -119,6 +120,7 @@ class ToneCurve(Exhaustive):
     name: ClassVar[str] = "tone_curve"
     family: ClassVar[Family] = "colour"
     norm: ClassVar[str] = "colour"
+    low_and_high: ClassVar[Scales] = {"tone": (0.5, 2.0)}
     tone: float
     """How far a control point is moved, in units of [0, 1]."""
     points: int = 3

@@ -18,7 +18,7 @@ from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_most, check_odd, even_steps
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 LATTICE = 4
 """Places per direction where a bent image is moved; between them the field is bicubic."""
@@ -186,6 +186,7 @@ class ScaleShear(Exhaustive):
     name: ClassVar[str] = "scale_shear"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"scale": (0.5, 1.5), "shear": (0.5, 1.5)}
     scale: float
     shear: float
     steps: int = 5
@@ -210,6 +211,7 @@ class Perspective(Exhaustive):
     name: ClassVar[str] = "perspective"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"corner": (0.5, 1.5)}
     corner: float
     """How far a corner is moved in each direction, in sides of the image."""
     steps: int = 3
@@ -234,6 +236,7 @@ class Elastic(Exhaustive):
     name: ClassVar[str] = "elastic"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"bend": (0.5, 1.5)}
     bend: float
     """How far the farthest point is moved, in sides of the image."""
     fields: int = 40

@@ -34,15 +34,13 @@ Goal = Literal["examples", "verdict"]
 
 `examples`: the images will be kept, shown or transferred, so every image gets the strongest
 example the attack finds. `verdict`: only whether an image can be broken matters, so an attack may
-stop working on an image at its first success. Both goals must break the same images. The
-distinction is not only speed: examples that stop at the first success sit on the boundary of the
-model they were made for and transfer badly, which would inflate `static@K` beyond what stored
-examples do in practice.
+stop at an image's first success: stored, that would transfer badly and inflate `static@K`. Both
+goals must break the same images.
 """
 
 Progress = Callable[[float], None]
-"""Called with the share of a long job that is done, in [0, 1]. `Defense.fit` is handed one that can
-also keep the training for when it is killed: `baselines.training.resumable_progress`."""
+"""Called with the share of a long job that is done, in [0, 1]. `Defense.fit` is handed one that
+also keeps the training: `baselines.training.resumable_progress`."""
 
 
 class Batch(NamedTuple):
@@ -67,6 +65,7 @@ class Batch(NamedTuple):
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
+Scales = Mapping[str, tuple[float, float]]  # two factors by name of an option
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +189,8 @@ class Attack(ABC):
 
     white_box: ClassVar[bool] = False
     """Whether an attack outside the gradient families asks for gradients all the same."""
+    low_and_high: ClassVar[Scales] = {"eps": (0.5, 2.0)}
+    """By option that says how strong it is: what `strength=low` and `strength=high` multiply."""
     by_rule: bool = False
     """Whether its strength comes from a rule, since nobody said one: set by `attacks.build`."""
 
