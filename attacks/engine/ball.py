@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Attack, NormBall
+from benchmark.core.types import Attack, AttackerKnowledge, NormBall
 
 
 class BallAttack(Attack):
@@ -19,3 +20,12 @@ class BallAttack(Attack):
     def threat(self) -> NormBall:
         """The ball."""
         return NormBall(self.norm, self.eps)
+
+
+def known(attack: Attack) -> AttackerKnowledge:
+    """What an attack was given; UsageError where nobody gave it anything, as in training."""
+    if attack.knowledge is None:
+        raise UsageError(
+            f"{attack.name} needs models or images of its own: nobody can train against it"
+        )
+    return attack.knowledge

@@ -207,7 +207,11 @@ def identity(attack: Attack) -> tuple[object, ...]:
     """Which attack with which options; `repr` sees what is inside options that are objects."""
     kind = type(attack)
     options = sorted(fingerprint.options_of_instance(attack).items())
-    return kind.__module__, kind.__qualname__, attack.name, options, repr(attack), attack.threat
+    about = kind.__module__, kind.__qualname__, attack.name, options, repr(attack), attack.threat
+    known = attack.knowledge
+    if known is None:
+        return about
+    return *about, *map(tensor_bytes, known.images), *map(verdicts.state_hash, known.surrogates)
 
 
 def _layers(network: nn.Module) -> Iterator[str]:

@@ -14,7 +14,7 @@ from benchmark.contracts.toys import LinearTask, conv_net, linear_task, some_ima
 from benchmark.core.seeding import global_hash, global_state, stream
 from benchmark.core.specs import options_of
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Batch, Goal, NormBall, Shape
+from benchmark.core.types import Attack, AttackerKnowledge, Batch, Goal, NormBall, Shape
 from benchmark.evaluation.verdicts import Meter, correct, run_attack, state_hash
 
 CLASSES = 10
@@ -76,7 +76,8 @@ class AttackUnderTest:
         """The linear toy, and which of its images the audited attack breaks."""
         task = self.linear()
         rng = Streams.named(len(task.batch.labels), "contract", "linear")
-        images = run_attack(self.strong, task.model, task.batch, "examples", Meter(), rng).images
+        attack = informed(self.strong, task.model, task.batch)
+        images = run_attack(attack, task.model, task.batch, "examples", Meter(), rng).images
         return task, ~correct(task.model, Batch(images, task.batch.labels))
 
 
@@ -102,11 +103,17 @@ def traces(model: nn.Module) -> Traces:
     )
 
 
+def informed(attack: Attack, model: nn.Module, batch: Batch) -> Attack:
+    """The attack with all knowledge there can be: the images, and the model as each surrogate."""
+    return attack.knowing(AttackerKnowledge(batch, (model,) * len(attack.surrogates)))
+
+
 def observe(attack: Attack, model: nn.Module, batch: Batch, goal: Goal, turn: int) -> Observation:
     """One call. Its own stream is always the same; the global generators differ with `turn`."""
     handed = deepcopy(batch)
     with global_state(stream("contract", "global", turn)):
         before = traces(model)
         rng = Streams.named(len(batch.labels), "contract")
+        attack = informed(attack, model, batch)
         proposed = attack.perturb(model, handed.images, handed.labels, goal, rng)
         return Observation(batch, handed, proposed, before, traces(model))

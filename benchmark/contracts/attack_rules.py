@@ -16,6 +16,7 @@ from benchmark.contracts.attack_probe import (
     ENOUGH,
     AttackUnderTest,
     cheaper,
+    informed,
     observe,
 )
 from benchmark.contracts.check import Broken, Check, NotApplicable, check_all, expect
@@ -187,10 +188,11 @@ def an_image_meets_the_same_in_any_batch(subject: AttackUnderTest) -> None:
     if not subject.attack.by_image:
         raise NotApplicable("asked of attacks that say by_image")
     model, batch = subject.network()
+    attack = informed(subject.attack, model, batch)
     rows, rng = torch.arange(1, len(batch.labels), 2), Streams.named(len(batch.labels), "by image")
-    together = run_attack(subject.attack, model, batch, "examples", Meter(), rng).images[rows]
+    together = run_attack(attack, model, batch, "examples", Meter(), rng).images[rows]
     some = batch.take(rows)
-    alone = run_attack(subject.attack, model, some, "examples", Meter(), rng.take(rows)).images
+    alone = run_attack(attack, model, some, "examples", Meter(), rng.take(rows)).images
     worst = float((together - alone).abs().max())
     expect(worst <= ROUNDING, "the same images", f"a difference of {worst:.3g}; use rng by image")
 

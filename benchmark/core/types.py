@@ -8,21 +8,25 @@ lives inside the network. `rng` is always the last argument and always passed: a
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.schema import Effort, short_hash
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import Batch, Shape, Split
+from benchmark.core.schema import Effort
 from benchmark.core.streams import Streams
+
+__all__ = [
+    "Attack", "AttackerKnowledge", "Batch", "Brought", "Defense", "Family", "Goal", "NormBall",
+    "Progress", "Scales", "Shape", "Split", "Surrogate", "Threat", "Trained", "distance",
+]  # fmt: skip
 
 Family = Literal[
     "linf-gradient", "l2-gradient", "l1-gradient", "sparse", "score-based", "decision-based",
@@ -43,80 +47,26 @@ Progress = Callable[[float], None]
 also keeps the training: `baselines.training.resumable_progress`."""
 
 
-class Batch(NamedTuple):
-    """Images with their labels."""
-
-    images: Tensor
-    labels: Tensor
-
-    def take(self, rows: Tensor) -> Batch:
-        """Some rows (int64) of it."""
-        return Batch(self.images[rows], self.labels[rows])
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on `device`."""
-        return Batch(self.images.to(device), self.labels.to(device))
-
-    def repeat(self, times: int) -> Batch:
-        """The batch so many times over, one after the other."""
-        images = self.images.repeat(times, *[1] * (self.images.dim() - 1))
-        return Batch(images, self.labels.repeat(times))
+Scales = Mapping[str, tuple[float, float]]
+"""Two factors by name of an option."""
 
 
-Shape = tuple[int, int, int]
-"""Channels, height, width."""
-Scales = Mapping[str, tuple[float, float]]  # two factors by name of an option
+class Surrogate(NamedTuple):
+    """A model that an attacker trains, since the one that is attacked gives it too little."""
+
+    defense: str
+    """As `--defense` takes it."""
+    other: bool = False
+    """Of another architecture than the model that is attacked."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled images, kept compact: `raw` is uint8 in [0, 255] or float32 in [0, 1], NCHW."""
+class AttackerKnowledge(NamedTuple):
+    """What an attacker has besides the model: nothing of the images that are scored."""
 
-    raw: Tensor | StoredImages
-    labels: Tensor
-    ids: Tensor
-    """Where each image stands in the published data: int64, distinct across the splits."""
-    groups: Tensor | None = None
-    """Whom each image is of, int64: a patient, a track. None where every image is of its own."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def shape(self) -> Shape:
-        """Channels, height, width of one image."""
-        channels, height, width = self.raw.shape[1:]
-        return channels, height, width
-
-    @cached_property
-    def hash(self) -> str:
-        """Changes with any pixel, label, id or their order."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.raw, self.labels, self.ids):
-            if isinstance(part, StoredImages):
-                digest.update(part.digest())
-            else:
-                digest.update(part.contiguous().numpy().data)
-        return short_hash(self.raw.dtype, tuple(self.raw.shape), digest.hexdigest())
-
-    def images(self, indices: Tensor | slice = slice(None)) -> Tensor:
-        """Float32 images in [0, 1] at `indices` of this split."""
-        raw = self.raw[indices]
-        return raw.float().div_(255) if raw.dtype == torch.uint8 else raw.clone()
-
-    def batch(self, indices: Tensor | slice = slice(None)) -> Batch:
-        """Images and labels at `indices` of this split; all of them by default."""
-        return Batch(self.images(indices), self.labels[indices])
-
-    def take(self, indices: Tensor | slice) -> Split:
-        """The split of the images at `indices`, in that order."""
-        raw = self.raw.select(indices) if isinstance(self.raw, StoredImages) else self.raw[indices]
-        groups = None if self.groups is None else self.groups[indices]
-        return Split(raw, self.labels[indices], self.ids[indices], groups)
-
-    def first(self, n: int | None) -> Split:
-        """The first `n` images, or all if there are fewer or `n` is None."""
-        return self.take(slice(n))
+    images: Batch
+    """Training images, `Attack.own_images` of them."""
+    surrogates: tuple[nn.Module, ...]
+    """Trained models, in eval mode, in the order of `Attack.surrogates`."""
 
 
 class Threat(ABC):
@@ -189,10 +139,22 @@ class Attack(ABC):
 
     white_box: ClassVar[bool] = False
     """Whether an attack outside the gradient families asks for gradients all the same."""
+    own_images: int = 0
+    """How many training images the attacker learns from."""
+    surrogates: ClassVar[tuple[Surrogate, ...]] = ()
+    """Models that the attacker trains for itself."""
+    knowledge: AttackerKnowledge | None = None
+    """Both, set before `perturb` is asked; None where the attack needs neither."""
     low_and_high: ClassVar[Scales] = {"eps": (0.5, 2.0)}
     """By option that says how strong it is: what `strength=low` and `strength=high` multiply."""
     by_rule: bool = False
     """Whether its strength comes from a rule, since nobody said one: set by `attacks.build`."""
+
+    def knowing(self, knowledge: AttackerKnowledge) -> Self:
+        """The same attack with what it asks for."""
+        made = copy(self)
+        object.__setattr__(made, "knowledge", knowledge)  # attacks are frozen
+        return made
 
     @property
     def needs_gradient(self) -> bool:

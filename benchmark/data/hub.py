@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.errors import UsageError, describe
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import StoredImages
 from benchmark.data.image_folder import FOLDERS, decode
 from benchmark.data.parts import IN_MEMORY, Part, Parts, as_labels, check_shape
 

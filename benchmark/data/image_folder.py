@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from benchmark.core.errors import UsageError
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import StoredImages
 from benchmark.data.parts import IN_MEMORY, Part, Parts, check_shape
 
 FOLDERS = {

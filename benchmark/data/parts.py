@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.errors import UsageError
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import StoredImages
 from benchmark.data.splits import check_images
 
 MOST_CLASSES = 1000

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.errors import UsageError, describe
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import StoredImages
 from benchmark.data.parts import IN_MEMORY, Part, Parts, as_images, as_labels
 from benchmark.identity.user_file import named_in
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from torch import nn
+
+from baselines.networks.zoo import default_network
+from benchmark.artifacts.attacker import Attacker
 from benchmark.artifacts.example_cache import Cache
 from benchmark.artifacts.examples import ExampleStore
 from benchmark.artifacts.models import Model, is_spoiled, trained_model
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import contained
-from benchmark.core.types import Attack, Defense
+from benchmark.core.types import Attack, Defense, Surrogate
 from benchmark.data.load import load
 from benchmark.data.splits import Dataset, for_choosing
 from benchmark.protocol.inputs import Inputs
@@ -55,6 +59,7 @@ class InputLoader:
         self.examples = ExampleStore(Cache(folder, limit, self._note) if folder else None)
         self._data: tuple[object, Dataset, Dataset] | None = None
         self._trained: tuple[object, Model | Exception] | None = None
+        self._surrogates: tuple[object, dict[Surrogate, nn.Module]] | None = None
 
     def _note(self, line: str) -> None:
         """To whoever listens now: a worker changes that from task to task."""
@@ -80,7 +85,19 @@ class InputLoader:
         """
         _, data = self.data(cell)
         model, defense = self.model(cell), self.defenses[cell.defense]
-        return Inputs(self.settings, self.attacks, defense, data, model, self.examples)
+        attacker = self._attacker(cell)
+        return Inputs(self.settings, self.attacks, defense, data, model, self.examples, attacker)
+
+    def _attacker(self, cell: Cell) -> Attacker:
+        """Whoever attacks the model of a cell; models it trained serve the next cell too."""
+        whole, _ = self.data(cell)
+        brought = self.defenses[cell.defense].brings_network
+        network = default_network(cell.dataset, whole.shape) if brought else cell.network
+        key = cell.dataset, network, cell.seed
+        if self._surrogates is None or self._surrogates[0] != key:
+            self._surrogates = key, {}
+        own = cell.model_copy(update={"network": network})
+        return Attacker(own, whole, self.settings, self.listener, self._surrogates[1])
 
     def model(self, cell: Cell) -> Model:
         """The trained model: read from the results folder, or trained and kept there."""

@@ -176,7 +176,7 @@ def _streams(kind: str, cell: Cell, index: int, support: Batch, stage: int) -> S
 def _craft(
     target: nn.Module, cell: Cell, support: Batch, inputs: Inputs, meter: Meter, rng: Streams
 ) -> Tensor:
-    attack, searched = inputs.attacks[cell.attack], inputs.searched(target)
+    attack, searched = inputs.attack(cell.attack), inputs.searched(target)
     with torch.enable_grad():
         return run_attack(attack, searched, support, "examples", meter, rng).images
 

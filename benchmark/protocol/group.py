@@ -188,7 +188,7 @@ def attack_again(
 ) -> list[EpisodeVerdicts]:  # fmt: skip
     """Attack the ADAPTED models, all in one batch; score clean and stored examples beside it."""
     cell = draws[0][0]
-    attack, query = inputs.attacks[cell.attack], inputs.query(cell.limit)
+    attack, query = inputs.attack(cell.attack), inputs.query(cell.limit)
     target, everyone = as_one(adapted, len(query.labels)), query.repeat(len(draws))
     rng = Streams.joined(
         [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from benchmark.artifacts.attacker import Attacker
 from benchmark.artifacts.examples import AdversarialExamples, AttackRequest, ExampleStore
 from benchmark.artifacts.models import Model
 from benchmark.artifacts.settings import RunSettings
@@ -30,6 +31,8 @@ class Inputs:
     """As the split that is scored has it."""
     trained: Model
     examples: ExampleStore
+    attacker: Attacker
+    """What attacks know beside the model."""
     _queries: dict[int | None, Batch] = field(default_factory=dict)
 
     def query(self, limit: int | None) -> Batch:
@@ -58,7 +61,11 @@ class Inputs:
         """Images under the attack of a cell, against the trained model."""
         trained = f"{cell.dataset}/{cell.network}/{cell.defense}/s{cell.seed}"
         about = {"what": what, "trained": trained, "attack": cell.attack}
-        return AttackRequest(self.attacks[cell.attack], self.trained, batch, rng, about)
+        return AttackRequest(self.attack(cell.attack), self.trained, batch, rng, about)
+
+    def attack(self, name: str) -> Attack:
+        """An attack that is about to run: it knows what it needs to."""
+        return self.attacker.informed(self.attacks[name])
 
     def searched(self, model: nn.Module) -> nn.Module:
         """A model as attacks ask it, in the precision of this run."""

@@ -204,6 +204,7 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     attack, settings = inputs.attacks[cell.attack], inputs.settings
     others = [inputs.attacks[name] for name in cell.shown]
     shown = [(fingerprint.options_of_instance(one), fingerprint.identity(one)) for one in others]
+    known = "".join(map(inputs.attacker.depends_on, (attack, *others)))
     parts = (attack, *others, inputs.defense)
     modules = set(NEEDED if inputs.defense.trains else ())
     modules.update(*map(fingerprint.modules_of, parts))
@@ -211,6 +212,7 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
         **({"attacks shown": short_hash(*shown)} if shown else {}),
+        **({"attacker": known} if known else {}),
         **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
         "cell": short_hash(cell.model_dump_json()),
         "attack options": short_hash(fingerprint.options_of_instance(attack)),

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmark.core.errors import AuditError, UsageError
-from benchmark.core.stored_images import StoredImages
+from benchmark.core.images import StoredImages
 from benchmark.data import image_folder, own, torch_dataset
 from benchmark.data.load import facts_of, load
 from benchmark.data.own import own_dataset

@@ -1,0 +1,71 @@
+"""What attackers have besides the model they attack: training images, and models of their own."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from baselines.build import build_defense
+from benchmark.artifacts.models import trained_model, training_hash
+from benchmark.artifacts.settings import ProgressListener, RunSettings
+from benchmark.core.schema import short_hash
+from benchmark.core.types import Attack, AttackerKnowledge, Defense, Surrogate
+from benchmark.data.splits import Dataset
+from benchmark.results.records import Cell
+
+APART = 10_000
+"""Added to the training seed of a surrogate: nobody hands the attacker the very model."""
+OTHERS = {"small_cnn": "medium_cnn"}
+OTHER = "small_cnn"
+"""The other architecture than a network's."""
+
+
+class Attacker:
+    """Trains surrogates, or reads those that were trained before."""
+
+    def __init__(
+        self, cell: Cell, data: Dataset, settings: RunSettings, listener: ProgressListener,
+        kept: dict[Surrogate, nn.Module],
+    ) -> None:  # fmt: skip
+        """`cell`: of the model that is attacked; surrogates have its network, data and seed.
+
+        `kept`: those that are in memory, shared by all who attack models of that network and seed.
+        """
+        self.cell, self.data, self.settings, self.listener = cell, data, settings, listener
+        self.kept = kept
+
+    def informed(self, attack: Attack) -> Attack:
+        """The attack, knowing what it asks for; what it needs is trained.
+
+        Raises:
+            Exception: whatever the training of a surrogate raised.
+        """
+        if not (attack.own_images or attack.surrogates):
+            return attack
+        images = self.data.train.first(attack.own_images).batch().to(self.settings.device)
+        models = tuple(map(self._model, attack.surrogates))
+        return attack.knowing(AttackerKnowledge(images, models))
+
+    def depends_on(self, attack: Attack) -> str:
+        """Changes with whatever its knowledge depends on; empty where it needs none."""
+        if not (attack.own_images or attack.surrogates):
+            return ""
+        surrogates = [
+            training_hash(*self._trained(one), self.data, self.settings)
+            for one in attack.surrogates
+        ]
+        return short_hash(attack.own_images, *surrogates)
+
+    def _model(self, wanted: Surrogate) -> nn.Module:
+        if wanted not in self.kept:
+            cell, defense = self._trained(wanted)
+            made = trained_model(cell, defense, self.data, self.settings, self.listener)
+            self.kept[wanted] = made.network
+        return self.kept[wanted]
+
+    def _trained(self, surrogate: Surrogate) -> tuple[Cell, Defense]:
+        """A cell that stands for a surrogate, and its defense."""
+        name, defense = build_defense(surrogate.defense)
+        own = self.cell.network
+        network = OTHERS.get(own, OTHER) if surrogate.other else own
+        about = {"defense": name, "network": network, "seed": self.cell.seed + APART}
+        return self.cell.model_copy(update=about), defense
