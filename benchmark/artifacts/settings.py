@@ -43,6 +43,8 @@ class RunSettings(BaseModel):
     share a pass, but 0 of 33,000 verdicts flipped (float32, seed 0, 10 steps of finetune; MNIST, an
     adversarially trained LeNet5, K = 10, 5 attacks, n = 500 x 2 episodes; digits, `pgd_at`, K of 1
     and 5, 14 attacks, n = 200 x 5)."""
+    rule: bool = False
+    """Whether adapted models are attacked too by who knows the rule: `benchmark.protocol.rule`."""
     choices: tuple[Choice, ...] = ()
     """Of `run --tuned`: how defenses adapt, and on what that was chosen."""
     debug: bool = False

@@ -3,6 +3,7 @@
 run_group      every cell of one trained model under what it is shown
 adapt_to       show a few attacked images and adapt; in a sequence, one attack after another
 attack_again   attack the ADAPTED models again
+attack_other_draws   (benchmark.protocol.rule) and by who knows the rule, not the images: asked for
 
 Caches, locks, limits and processes stand outside: `benchmark.artifacts` and `benchmark.execution`.
 """
@@ -34,6 +35,7 @@ from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.integrity import check_adaptation, check_moved, check_start
 from benchmark.protocol.pictures import FinishedCell, attacked_again, finished
 from benchmark.protocol.recording import record
+from benchmark.protocol.rule import attack_other_draws
 from benchmark.results.records import Cell, Outcome, Verdicts
 
 PIXELS = 64 << 20
@@ -94,6 +96,11 @@ def run_group(group: Group, inputs: Inputs, meter: Meter | None = None) -> Itera
                 draws = tuple((cell, index) for cell in cells for index in range(cell.episodes))
                 models = adapt_to(draws, cells[0].arrivals, inputs, adapted, meter)
                 episodes = attack_again_in_parts(draws, models, static, inputs, meter)
+                if inputs.settings.rule:
+                    held = attack_other_draws(cells, models, inputs, meter)
+                    episodes = [
+                        one._replace(rule=rule) for one, rule in zip(episodes, held, strict=True)
+                    ]
             else:
                 episodes = [unadapted(static, inputs)]
             for cell in cells:
@@ -113,6 +120,8 @@ class EpisodeVerdicts(NamedTuple):
     outside: int
     seen: Tensor | None = None
     """The first images of the query as they were attacked again; None where nothing adapts."""
+    rule: Tensor | None = None
+    """Under the attacker who knows the rule; None where nobody asked for it, or one draw is all."""
 
 
 def unadapted(static: AdversarialExamples, inputs: Inputs) -> EpisodeVerdicts:
@@ -241,6 +250,9 @@ def finish(
         clean=pack([episode.clean for episode in episodes]),
         static=pack([episode.static for episode in episodes]),
         reattacked=pack([episode.reattacked for episode in episodes]),
+        rule=pack(rule)
+        if (rule := [one.rule for one in episodes if one.rule is not None])
+        else None,
         moved=[one.moved for one in adapted],
         support_loss=[one.support_loss for one in adapted],
         adaptation=[one.effort for one in adapted],

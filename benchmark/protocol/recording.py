@@ -62,7 +62,10 @@ def changed_since(inputs: Inputs, cell: Cell, found: Record) -> list[str]:
 
     Records of before answers were kept are judged by what was hashed alone.
     """
-    parts = fingerprint.changed(found.fingerprint, fingerprint_of(inputs, cell))
+    known, current = dict(found.fingerprint), fingerprint_of(inputs, cell)
+    if "rule" not in current:  # that a record has more than was asked for does not matter
+        known.pop("rule", None)
+    parts = fingerprint.changed(known, current)
     now = inputs.trained.answers
     if found.answers is not None and (now is None or not same(found.answers, now)):
         return sorted([*parts, "answers"])
@@ -211,6 +214,7 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
+        **({"rule": "attacked"} if settings.rule and _draws(cell) else {}),
         **({"attacks shown": short_hash(*shown)} if shown else {}),
         **({"attacker": known} if known else {}),
         **({"tuned": short_hash(choice.model_dump_json())} if choice else {}),
@@ -225,6 +229,11 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
         "training version": str(inputs.defense.version),
         **fingerprint.declared(modules),
     }
+
+
+def _draws(cell: Cell) -> bool:
+    """Whether there are other draws of the support to attack."""
+    return cell.budget.adapts and cell.episodes > 1
 
 
 def _brought(defense: Defense) -> dict[str, str]:

@@ -109,6 +109,9 @@ class Outcome(Frozen):
     clean: Verdicts
     static: Verdicts
     reattacked: Verdicts
+    rule: Verdicts | None = None
+    """Under the attacker who knows how the defender adapts, but not to which images; None where
+    it was not asked for, or there is one episode."""
     moved: list[Amount]
     """Per episode, ||adapted - trained|| / ||trained|| over the parameters."""
     support_loss: list[tuple[Amount, Amount]]
@@ -123,7 +126,8 @@ class Outcome(Frozen):
 
     @model_validator(mode="after")
     def _rows_agree(self) -> Self:
-        one, many = (self.clean_before, self.before), (self.clean, self.static, self.reattacked)
+        one = self.clean_before, self.before
+        many = [self.clean, self.static, self.reattacked, *([self.rule] if self.rule else [])]
         episodes = self.episodes
         if {table.n for table in (*one, *many)} != {self.n} or not self.n:
             raise ValueError("verdicts of several numbers of images, or of none")
@@ -139,7 +143,8 @@ class Outcome(Frozen):
     @model_validator(mode="after")
     def _robust_is_correct(self) -> Self:
         """Robust is right as it is *and* attacked; what is `static` alone may be luck."""
-        for right, robust in ((self.clean_before, self.before), (self.clean, self.reattacked)):
+        pairs = ((self.clean_before, self.before), (self.clean, self.reattacked))
+        for right, robust in (*pairs, (self.clean, self.rule or self.clean)):
             if not robust.within(right):
                 raise ValueError("an image counts as robust that is wrong before it is attacked")
         return self

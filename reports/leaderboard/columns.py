@@ -56,6 +56,7 @@ class TableCell(NamedTuple):
 PER_SHOTS = (
     ("clean", "clean", "images as they are"),
     ("robust", "robust", "right under the stale and the new attack: the headline"),
+    ("robust_rule", "knows the rule", "right under who knows how it adapts, not to which images"),
     ("static", "static", "on examples crafted before the model adapted: what others report"),
     ("inflation", "inflation", "static minus robust: what scoring stale examples overstates"),
     ("gain", "gain", "robust@K minus robust@0: what adaptation is worth"),
@@ -66,7 +67,7 @@ PER_SHOTS = (
     ("size", "n x episodes", "images scored, and draws of the shown examples for each of them"),
 )
 """Name, label and help of the columns each K has."""
-ADAPTED_ONLY = ("static", "inflation", "gain", "collateral")
+ADAPTED_ONLY = ("robust_rule", "static", "inflation", "gain", "collateral")
 SIGNED = ("gain", "collateral")
 RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
 

@@ -7,7 +7,7 @@ Published metrics over attacks, pure functions of the tidy frame, are here by na
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ Over = Literal["family mean", "union"]
 
 QUANTITIES = (
     "clean", "static", "reattacked", "robust", "inflation", "gain", "robust_before", "clean_before",
+    "robust_rule",
 )  # fmt: skip
 """What is measured of every cell and of every aggregate."""
 _BY_ADAPTING = ("inflation", "gain")
@@ -41,6 +42,13 @@ class Tables(NamedTuple):
     clean: Table
     static: Table
     reattacked: Table
+    rule: Table | None = None
+    """Under the attacker who knows the rule; None where it was not asked for."""
+
+    def each(self, change: Callable[[Table], Table]) -> Tables:
+        """All tables, changed alike."""
+        rule = None if self.rule is None else change(self.rule)
+        return Tables(*map(change, self[:5]))._replace(rule=rule)
 
     @property
     def robust(self) -> Table:
@@ -63,14 +71,17 @@ def common_prefix(cells: Sequence[Tables]) -> list[Tables]:
     """
     episodes = min(cell.static.shape[-2] for cell in cells)
     n = min(cell.static.shape[-1] for cell in cells)
-    return [Tables(*(table[..., :episodes, :n] for table in cell)) for cell in cells]
+    return [cell.each(lambda table: table[..., :episodes, :n]) for cell in cells]
 
 
 def stack(seeds: Sequence[Tables]) -> Tables:
     """The tables of several training seeds, equal in shape, on a new first axis."""
     if len(seeds) == 1:
-        return Tables(*(table[None] for table in seeds[0]))
-    return Tables(*(np.stack(tables) for tables in zip(*seeds, strict=True)))
+        return seeds[0].each(lambda table: table[None])
+    rules = [seed.rule for seed in seeds if seed.rule is not None]
+    known = [np.stack(tables) for tables in zip(*(seed[:5] for seed in seeds), strict=True)]
+    rule = np.stack(rules) if len(rules) == len(seeds) else None
+    return Tables(*known)._replace(rule=rule)
 
 
 def union(tables: Sequence[Table]) -> Table:
@@ -101,6 +112,7 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
 
     inflation = static - robust: what scoring stale examples overstates; never negative.
     gain = robust - before: what adaptation is worth. Both are paired, image by image.
+    robust_rule = what holds under who knows the rule but not the draw; absent if any cell lacks it.
     Clean accuracy differs between attacks because the model adapted to each of them. It has no
     worst case over attacks; it is the mean over families of the mean within the family.
 
@@ -122,6 +134,7 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
     before = worst([cell.before for cell in cells])
     static = worst([cell.static for cell in cells])
     robust = worst([cell.robust for cell in cells])
+    rule = [cell.rule for cell in cells if cell.rule is not None]
     return {
         "clean": mean([cell.clean for cell in cells]),
         "static": static,
@@ -131,6 +144,7 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
         "gain": robust.astype(np.int8 if robust.dtype == bool else float) - before,
         "robust_before": before,
         "clean_before": cells[0].clean_before,
+        **({"robust_rule": worst(rule)} if len(rule) == len(cells) else {}),
     }
 
 
@@ -155,15 +169,17 @@ def measure(rows: Sequence[dict[str, Table]], adapts: Sequence[bool]) -> list[di
     """
     nothing = Measured(0.0, Interval(0.0, 0.0))
     pairs = list(zip(rows, adapts, strict=True))
-    names = {True: QUANTITIES, False: tuple(n for n in QUANTITIES if n not in _BY_ADAPTING)}
     signed = [row["gain"] for row, adapted in pairs if adapted]
-    shares = [row[name] for row, adapted in pairs for name in names[adapted] if name != "gain"]
+    shares = [
+        table for row, adapted in pairs for name, table in row.items()
+        if name != "gain" and (adapted or name not in _BY_ADAPTING)
+    ]  # fmt: skip
     gains, others = iter(intervals(signed, signed=True)), iter(intervals(shares))
     return [
         {
-            name: Measured(_mean(row[name]), next(gains if name == "gain" else others))
-            if name in names[adapted] else nothing
-            for name in QUANTITIES
+            name: Measured(_mean(table), next(gains if name == "gain" else others))
+            if adapted or name not in _BY_ADAPTING else nothing
+            for name, table in row.items()
         }
         for row, adapted in pairs
     ]  # fmt: skip

@@ -26,7 +26,8 @@ of the shown examples. K counts shown examples per class.
 - **robust@0**: the trained model, attacked. **static@K**: the adapted model on examples made for
   the trained one, which is what others report. **reattacked@K**: the adapted model, attacked again.
 - **robust@K**, the headline: per image, correct under both. **inflation** = static@K - robust@K.
-  **gain** = robust@K - robust@0. **clean@K**: the adapted model on the images as they are.
+  **gain** = robust@K - robust@0. **robust_rule@K**, where it was asked for: under who knows how a
+  model adapts, not to which images. **clean@K**: the adapted model on the images as they are.
 - **mean over families**: the worst attack of each family per image, then the mean over families.
   **worst case**: per image, over all attacks. Both use the images and episodes all attacks share.
   For K > 0 each attack meets the model that adapted to it.
@@ -80,8 +81,9 @@ def _headline(part: pd.DataFrame, harm: Mapping[Key, Collateral]) -> Iterator[st
 def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None = None) -> str:
     found = [(harm or {}).get(Key(*row[: len(Key._fields)])) for row in rows(part)]
     more = ["collateral"] * any(found)
+    ruled = ["robust_rule@K"] * bool(part["robust_rule"].notna().any())
     return markdown_table(
-        (first, "defense", "adaptation", "K", *_NUMBERS, *more, "cells", "n x episodes"),
+        (first, "defense", "adaptation", "K", *_NUMBERS, *ruled, *more, "cells", "n x episodes"),
         [
             (
                 _first(row, first),
@@ -89,6 +91,7 @@ def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None
                 row.adaptation,
                 str(row.shots),
                 *_numbers(row),
+                *([percent(row.robust_rule, row.robust_rule_interval)] if ruled else []),
                 *([changed_others(change)] if more else []),
                 _cells(row),
                 _size(row),

@@ -37,7 +37,7 @@ FURTHER = (
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
-    "positive", "positives", "verdicts",
+    "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
 `positives`: of two classes, which images are of the class `positive`. What adaptation took is the
@@ -144,7 +144,9 @@ def unpacked(record: Record) -> Tables | None:
     if not record.cell.budget.adapts:
         return Tables(clean_before, before, clean_before, before, before)
     adapted = (outcome.clean, outcome.static, outcome.reattacked)
-    return Tables(clean_before, before, *(table.unpack() for table in adapted))
+    rule = outcome.rule.unpack() if outcome.rule else None
+    made = Tables(clean_before, before, *(table.unpack() for table in adapted))
+    return made._replace(rule=rule)
 
 
 def _measured(records: Sequence[Record], verdicts: Sequence[Tables | None]) -> list[dict[str, Any]]:

@@ -128,6 +128,14 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
             "robust@K, sooner; all either way if the attack deals random numbers to a whole batch."
         ),
     ] = "all",
+    rule: Annotated[
+        bool,
+        typer.Option(
+            "--rule",
+            help="Attack adapted models also by who knows how they adapt, not to which images "
+            "(robust_rule@K): with examples crafted on the models of the other draws.",
+        ),
+    ] = False,
     executor: Annotated[
         str, typer.Option(help="Where cells run: auto, here, processes or ray.")
     ] = "auto",
@@ -173,7 +181,8 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     settings = RunSettings.model_construct(  # what is wrong is said by `check`, by its flag
         results=results, data_dir=data_dir, download=download, device=device,
         cache=cache, no_cache=no_cache, cache_limit=size_in_bytes("--cache-limit", cache_limit),
-        precision=precision, reattack=reattack, executor=executor, jobs=jobs, address=address,
+        precision=precision, reattack=reattack, rule=rule,
+        executor=executor, jobs=jobs, address=address,
         strengths=text_of("--strengths", strengths),
         gpus_per_task=gpus_per_task, threads=threads, cell_time=cell_time, cell_memory=cell_memory,
     )  # fmt: skip
