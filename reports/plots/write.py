@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,10 +15,12 @@ from benchmark.results.store import atomic_path, slug
 from reports.plots.collateral import collateral_figure
 from reports.plots.matrix import matrix_figure
 from reports.plots.sequence import sequence_figure
+from reports.plots.sheet import sheets
 from reports.plots.shots import shots_figure
 from reports.plots.strength import strength_figure
 from reports.plots.tradeoff import cost_figure, plane_figure
 from reports.tidy.aggregate import Views
+from reports.tidy.sources import Sourced
 
 
 def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> list[Path]:
@@ -60,6 +62,20 @@ def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> l
             name = f"sequence-{slug(str(dataset))}-{slug(str(network))}"
             written += save(sequence_figure(part), out / name)
     return written
+
+
+def write_sheets(sources: Sequence[Sourced], out: Path) -> list[Path]:
+    """Write `sheet-...` for every defense whose records have pictures: see `sheets`.
+
+    Raises:
+        UsageError: `out` cannot be written, or a file is not the picture of its record.
+    """
+    with styled():
+        return [
+            path
+            for name, figure in sheets(sources)
+            for path in save(figure, out / f"sheet-{slug(name)}")
+        ]
 
 
 @contextmanager

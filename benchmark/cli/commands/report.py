@@ -47,14 +47,23 @@ def report(
         str | None,
         typer.Option(help="Defenses that differ in these options only are one row: attacks."),
     ] = None,
+    sheet: Annotated[
+        bool,
+        typer.Option(
+            "--sheet", help="Also what every attack does to the first images, as pictures."
+        ),
+    ] = False,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
+    from reports.plots.write import write_sheets
     from reports.summary.write import write_report
+    from reports.tidy.sources import gather
 
     files = write_report(results, out, equal_training, join)
     for problem in files.problems:
         typer.echo(problem, err=True)
-    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
+    pictures = write_sheets(gather([results]), out) if sheet else []
+    for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots, *pictures):
         typer.echo(str(path))
 
 
