@@ -14,6 +14,7 @@ from baselines.training.warm_start import families
 from benchmark.adaptation.adapt import adapt
 from benchmark.adaptation.parameters import trainable
 from benchmark.adaptation.step_sizes import load
+from benchmark.contracts.attack_rules import check_attack
 from benchmark.contracts.check import Check, NotApplicable, check_all, expect
 from benchmark.contracts.defense_probe import DefenseUnderTest, cheaper, network_for
 from benchmark.core.specs import coerce
@@ -162,6 +163,17 @@ def survives_saving_and_loading(subject: DefenseUnderTest) -> None:
     expect(torch.equal(logits, subject.logits()), "the same logits", "others")
 
 
+def its_own_attacks_keep_the_rules(subject: DefenseUnderTest) -> str | None:
+    """Those it brings against itself are checked like any other."""
+    attacks = subject.defense.adaptive_attacks(subject.strengths)
+    if not attacks:
+        raise NotApplicable("it brings no attacks against itself")
+    for attack in attacks:
+        for found in check_attack(attack, frozenset()):
+            expect(found.status != "failed", f"{attack.name} to keep the rules", str(found))
+    return ", ".join(attack.name for attack in attacks)
+
+
 def _expect_no(flags: tuple[str, ...], subject: DefenseUnderTest, expected: str) -> None:
     found = [flag for flag in subject.flags if flag.startswith(flags)]
     expect(not found, expected, found[0] if found else "")
@@ -197,4 +209,5 @@ RULES = (
     adaptation_moves_a_copy_only,
     adapting_twice_gives_the_same,
     survives_saving_and_loading,
+    its_own_attacks_keep_the_rules,
 )

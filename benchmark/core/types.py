@@ -247,6 +247,13 @@ class Defense(ABC):
         attacks = self.training_attacks(strengths)
         return None if attacks is None else frozenset(attack.family for attack in attacks)
 
+    def adaptive_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
+        """Attacks that were made against this defense (Tramer et al. 2020, arXiv 2002.08347).
+
+        They run with `--attacks all` or `adaptive`, against it alone.
+        """
+        return ()
+
     def make_network(self) -> nn.Module:
         """The network of one that brings its own."""
         raise NotImplementedError(f"{self.name} is given a network")

@@ -31,7 +31,7 @@ from benchmark.execution.journal import Event, Journal
 from benchmark.execution.limits import limited
 from benchmark.execution.loading import InputLoader
 from benchmark.identity.fingerprint import code_version
-from benchmark.plan.own_attack import take_attack
+from benchmark.plan.own_attack import brought_attacks, take_attack
 from benchmark.protocol.group import Group
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.protocol.recording import record, save
@@ -135,7 +135,9 @@ class _WorkerLoader(InputLoader):
         """What a task brings."""
         names = {name for cell in group.cells for name in (*cell.shown, cell.attack)}
         given = group.cells[0].dataset, data.shape, self.settings.strengths
-        self.attacks = {name: _attack(name, *given) for name in names}
+        defense = self.defenses[group.cells[0].defense]
+        brought = brought_attacks(defense, strengths_of(*given))
+        self.attacks = {name: brought.get(name) or _attack(name, *given) for name in names}
         self.given, self.packed, self.listener = data, model, listener
 
     def _read(self, cell: Cell) -> Dataset:

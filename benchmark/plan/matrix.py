@@ -19,7 +19,7 @@ from benchmark.core.types import Attack, Defense
 from benchmark.data.catalog import Facts
 from benchmark.data.load import facts_of
 from benchmark.data.own import is_own
-from benchmark.plan.own_attack import given_attacks
+from benchmark.plan.own_attack import brought_attacks, given_attacks
 from benchmark.plan.request import BASE, FLAGS, AttackScope, Request, Suite, SuiteSection
 from benchmark.plan.selection import orders, select
 from benchmark.plan.tuned import choice_for, read_choices, settings
@@ -107,10 +107,11 @@ def _plan(
     for name, defense in defenses.items():
         chosen = choices.get(name)
         trained_on = families(defense, strengths)
-        specs = list(select(wanted["attacks"], trained_on))
+        brought = _adaptive(wanted["attacks"], defense, strengths, attacks)
+        specs = [*select(wanted["attacks"], trained_on), *map(Spec, brought)]
         for spec in specs:
             if (spec, chosen) not in known:
-                attack = build_attack(spec, strengths)
+                attack = brought.get(spec.name) or build_attack(spec, strengths)
                 scope = _scope(wanted, special_scope(spec, attack, part), request)
                 row = _row(spec, attack, scope if chosen is None else scope | settings(chosen))
                 known[spec, chosen], attacks[row.name] = row, attack
@@ -135,6 +136,19 @@ def _plan(
         cells=cells, attacks=attacks, defenses=defenses, facts={dataset: facts}, own=own,
         choices=choices,
     )  # fmt: skip
+
+
+def _adaptive(
+    expression: str, defense: Defense, strengths: Mapping[str, Any], planned: Mapping[str, Attack]
+) -> dict[str, Attack]:
+    """The attacks a defense brings, if they are asked for; UsageError for a name of another's."""
+    if not {"all", "adaptive"} & set(split(expression)):
+        return {}
+    found = brought_attacks(defense, strengths)
+    for name, attack in found.items():
+        if planned.get(name, attack) != attack:
+            raise UsageError(f"two defenses bring other attacks as {name}: rename one")
+    return found
 
 
 def _choices(wanted: Mapping[str, Any], networks: Mapping[str, str]) -> dict[str, Choice]:

@@ -1,7 +1,12 @@
-"""Attacks in a user's Python file: `path/to/file.py:NAME[options]`, known from then on by label."""
+"""Attacks that no registry has: in a user's Python file, or brought by the defense they attack.
+
+The first are written `path/to/file.py:NAME[options]` and known from then on by label, the second
+are called `adaptive:NAME`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from inspect import isabstract
 from pathlib import Path
@@ -10,8 +15,9 @@ from typing import Any
 from attacks import ATTACKS
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, label_of
-from benchmark.core.types import Attack
+from benchmark.core.types import Attack, Defense
 from benchmark.identity.user_file import named_in
+from benchmark.results.cells import ADAPTIVE
 
 _texts: dict[str, str] = {}
 
@@ -40,6 +46,20 @@ def take_attack(text: str) -> str:
         raise UsageError(f"{text}: an Attack needs {missing} too")
     ATTACKS.give(label, found)
     return str(Spec(label, spec.options))
+
+
+def brought_attacks(defense: Defense, strengths: Mapping[str, Any]) -> dict[str, Attack]:
+    """The attacks that a defense brings, by name in cells.
+
+    Raises:
+        UsageError: two of them have one name.
+    """
+    attacks = defense.adaptive_attacks(strengths)
+    found = {f"{ADAPTIVE}{attack.name}": attack for attack in attacks}
+    if len(found) < len(attacks):
+        names = ", ".join(sorted(attack.name for attack in attacks))
+        raise UsageError(f"{defense.name} brings two attacks of one name: {names}; rename one")
+    return found
 
 
 def _is_dataclass(kind: type) -> bool:

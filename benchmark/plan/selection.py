@@ -42,7 +42,8 @@ def select(
     """The attacks an expression stands for, each once, in the order named.
 
     Parts: a name with or without options, a wildcard (`pgd_*`), `all`, `family:NAME`, or `unseen`:
-    the families the defense was not trained on (all of them when nobody knows what it was). Those
+    the families the defense was not trained on (all of them when nobody knows what it was).
+    `adaptive` are those that a defense brings: none here, whoever plans adds them. Those
     that only repeat others (`Attack.only_by_name`) are had by a name or a wildcard.
     """
     seen: set[str] = set()
@@ -51,13 +52,15 @@ def select(
             if str(spec) not in seen:
                 seen.add(str(spec))
                 yield spec
-    if not seen:
+    if not seen and "adaptive" not in split(expression):
         raise UsageError(f"{flag} {expression!r} names no attack; expected names, all or unseen")
 
 
 def _select_part(part: str, trained_on: frozenset[str]) -> Iterable[Spec]:
     found = {name: ATTACKS.get(name) for name in ATTACKS.names()}
     families = {name: one.family for name, one in found.items() if not one.only_by_name}
+    if part == "adaptive":
+        return []
     if part == "all":
         return [Spec(name) for name in families]
     if part == "unseen":

@@ -77,6 +77,8 @@ class Cell(Frozen):
         return f"{trained}/{self.attack}/{self.budget}{after}{where}"
 
 
+ADAPTIVE = "adaptive:"
+"""What the names of attacks begin with that a defense brings, against itself alone."""
 Names = tuple[tuple[str, str], ...]
 
 

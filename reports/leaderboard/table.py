@@ -50,10 +50,10 @@ def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.Dat
     found = list(threat_rows(frame))
     entries = [facts(part) for part in found]
     whole = [(entry, part) for entry, part in zip(entries, found, strict=True) if part.row.complete]
-    verdicts = [part.row.attacks() for _, part in whole]
-    _numbers(whole, verdicts)
-    _worst(whole, verdicts)
-    _rank(whole, verdicts, reference)
+    counted = [part.row.counted("family mean") for _, part in whole]
+    _numbers(whole, counted)
+    _worst(whole, [part.row.attacks() for _, part in whole])
+    _rank(whole, counted, reference)
     table = pd.DataFrame(entries, columns=COLUMNS).astype(
         dict.fromkeys((*QUANTITIES, *WORST), "float64")
         | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")

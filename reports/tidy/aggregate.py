@@ -69,7 +69,7 @@ def _compared(group: Sequence[ResultRow], over: Over) -> list[float | None]:
     reasons, size = compared(group)
     return [
         None if reason or size is None
-        else float(counts(row.attacks(), row.families, size, over).sum())
+        else float(counts(row.counted(over), row.families, size, over).sum())
         for row, reason in zip(group, reasons, strict=True)
     ]  # fmt: skip
 
@@ -118,7 +118,7 @@ def _table(scored: list[tuple[ResultRow, Over]]) -> pd.DataFrame:
 
 
 def _aggregate(row: ResultRow, over: Over) -> dict[str, Table]:
-    attacks = row.attacks()
+    attacks = row.counted(over)
     families = [row.families[attack] for attack in attacks]
     return aggregate(list(attacks.values()), families, over)
 

@@ -15,7 +15,7 @@ from reports.archive.trust import differing
 from reports.statistics.intervals import Table
 from reports.statistics.scores import Over, Tables, union
 from reports.tidy.escape import visible
-from reports.tidy.rows import ResultRow, Size
+from reports.tidy.rows import ResultRow, Size, is_shared
 
 TrainedKey = tuple[str, str, str]
 """Data set, network and defense."""
@@ -54,7 +54,8 @@ def compared(rows: Sequence[ResultRow], reference: Collection[TrainedKey] = ()) 
     queries = [str(next(iter(row.scored.values())).query) for row in rows]
     for i in _unlike(queries, usual(queries), reasons):
         reasons[i] = "other images: not those of the other rows"
-    for attack in sorted({slot.attack for row in rows for slot in row.expected}):
+    named = {slot.attack for row in rows for slot in row.expected}
+    for attack in sorted(filter(is_shared, named)):
         options = [_options(row, attack) for row in rows]
         found = usual(options)
         for i in _unlike(options, found, reasons):

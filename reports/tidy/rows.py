@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 
-from reports.statistics.scores import Tables, common_prefix, stack
+from benchmark.results.cells import ADAPTIVE
+from reports.statistics.scores import Over, Tables, common_prefix, stack
 from reports.tidy.escape import visible
 from reports.tidy.frame import rows
 
@@ -151,6 +152,12 @@ class ResultRow:
             by_attack[slot.attack].append(tables)
         return {attack: stack(seeds) for attack, seeds in by_attack.items()}
 
+    def counted(self, over: Over) -> dict[str, Tables]:
+        """`attacks`, but for a mean over families those alone that every row has, if any."""
+        found = self.attacks()
+        shared = {name: tables for name, tables in found.items() if is_shared(name)}
+        return found if over == "union" else shared or found
+
     def by_attack(self) -> Iterator[tuple[str, ResultRow]]:
         """The row's attacks one by one, skipped ones included; by family, then name."""
         names = {slot.attack for slot in (*self.expected, *self.cells)}
@@ -181,16 +188,22 @@ def result_rows(frame: pd.DataFrame) -> list[ResultRow]:
     expected: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
     for key, found in cells.items():
         names = {slot.attack for slot, cell in found.items() if cell.status != "skipped"}
-        expected[key.dataset, key.network, key.shots] |= names
+        expected[key.dataset, key.network, key.shots] |= set(filter(is_shared, names))
     families = dict(zip(frame["attack"], frame["family"], strict=True))
     result = []
     for key, found in cells.items():
         seeds = sorted({slot.seed for slot in found})
-        names = expected[key.dataset, key.network, key.shots]
+        own = {slot.attack for slot in found if not is_shared(slot.attack)}
+        names = expected[key.dataset, key.network, key.shots] | own
         slots = tuple(Slot(name, seed) for name in sorted(names) for seed in seeds)
         row = ResultRow(key, "all", slots, found, families)
         result += [row, *_scopes(row)]
     return result
+
+
+def is_shared(attack: str) -> bool:
+    """Whether an attack is one for all; those that a defense brings count in its union alone."""
+    return not attack.startswith(ADAPTIVE)
 
 
 def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Slot, Any]]:
