@@ -12,6 +12,7 @@ from benchmark.results.cells import Own
 from benchmark.results.records import Cell, Choice
 
 Reattack = Literal["all", "standing"]
+Scope = Literal["all", "union"]
 Executor = Literal["auto", "here", "processes", "ray"]
 
 
@@ -43,6 +44,8 @@ class RunSettings(BaseModel):
     share a pass, but 0 of 33,000 verdicts flipped (float32, seed 0, 10 steps of finetune; MNIST, an
     adversarially trained LeNet5, K = 10, 5 attacks, n = 500 x 2 episodes; digits, `pgd_at`, K of 1
     and 5, 14 attacks, n = 200 x 5)."""
+    verdicts: Scope = "all"
+    """Of each attack on all images, or of a family together: `benchmark.protocol.family`."""
     rule: bool = False
     """Whether adapted models are attacked too by who knows the rule: `benchmark.protocol.rule`."""
     choices: tuple[Choice, ...] = ()

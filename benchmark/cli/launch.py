@@ -14,7 +14,7 @@ from typing import Any, get_args
 import torch
 from rich.console import Console
 
-from benchmark.artifacts.settings import Reattack, RunSettings
+from benchmark.artifacts.settings import Reattack, RunSettings, Scope
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.cli.options import DEBUG
 from benchmark.core.errors import UsageError, unknown
@@ -107,6 +107,8 @@ def check(settings: RunSettings, command: str = "") -> RunSettings:
     check_precision(settings.precision, settings.device)
     if settings.reattack not in get_args(Reattack):
         raise unknown("--reattack", settings.reattack, get_args(Reattack))
+    if settings.verdicts not in get_args(Scope):
+        raise unknown("--verdicts", settings.verdicts, get_args(Scope))
     return settings
 
 
@@ -117,6 +119,8 @@ def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
     brings nothing: as many processes as there are cores, or as there is work for, and the cores in
     equal shares. The driver, which trains, keeps all of them.
     """
+    if settings.verdicts == "union" and any(cell.budget.adapts for cell in plan.cells):
+        raise UsageError("--verdicts union scores the model as it was trained: give --shots 0")
     keep_memory()
     shape = plan.facts[plan.cells[0].dataset].shape
     on_cpu = torch.device(settings.device).type == "cpu"

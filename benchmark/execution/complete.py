@@ -11,6 +11,7 @@ from benchmark.core.errors import UsageError, contained, heard_by
 from benchmark.core.isolation import kept
 from benchmark.evaluation.verdicts import Meter
 from benchmark.execution.loading import InputLoader
+from benchmark.protocol.family import run_family
 from benchmark.protocol.group import Group, run_group
 from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.pictures import FinishedCell
@@ -42,7 +43,8 @@ def complete_group(
         UsageError: nothing that follows could do better; the user has to act.
     """
     steps, todo = group.steps, set(group.todo)
-    results: Iterator[FinishedCell] | None = run_group(group, inputs, meter)
+    run = run_family if inputs.settings.verdicts == "union" else run_group
+    results: Iterator[FinishedCell] | None = run(group, inputs, meter)
     while todo:
         step = next(cells for cells in steps if todo & set(cells))
         begun = [cell for cell in step if cell in todo]
@@ -52,7 +54,7 @@ def complete_group(
             with limit(), contained(), kept(), heard_by(loader.listener.note):
                 if results is None:  # an iterator that raised is at its end
                     inputs = replace(inputs, trained=loader.model(begun[0]))
-                    results = run_group(group._replace(todo=frozenset(todo)), inputs)
+                    results = run(group._replace(todo=frozenset(todo)), inputs)
                 finished = [next(results)]
         except UsageError:
             raise

@@ -141,6 +141,7 @@ class Driver:
         """The static examples that several workers can make before the group begins."""
         inputs, cell = opened.inputs, opened.group.cells[0]
         one_attack = len({cell.attack for cell in opened.group.todo}) == 1
+        one_attack &= self.settings.verdicts == "all"  # else only some of the images are attacked
         costly = inputs.attacks[cell.attack].passes >= COSTLY
         if self.backend.slots == 1 or self.settings.limited or not (costly and one_attack):
             return []

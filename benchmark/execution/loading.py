@@ -43,6 +43,18 @@ def by_group(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     return [tuple(group) for group in found.values()]
 
 
+def by_family(cells: Iterable[Cell], attacks: Mapping[str, Attack]) -> list[tuple[Cell, ...]]:
+    """For `--verdicts union`: a group for each trained model and family, the cheapest first."""
+    found: dict[object, list[Cell]] = {}
+    for cell in cells:
+        key = trained_name(cell), cell.split, attacks[cell.attack].family
+        found.setdefault(key, []).append(cell)
+    return [
+        tuple(sorted(group, key=lambda cell: attacks[cell.attack].passes))
+        for group in found.values()
+    ]
+
+
 class InputLoader:
     """Reads data sets, and reads or trains models; keeps the last of each.
 

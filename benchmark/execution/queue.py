@@ -12,7 +12,7 @@ from typing import Self
 from benchmark.artifacts.locks import HeldLock, try_lock
 from benchmark.core.errors import UsageError
 from benchmark.evaluation.verdicts import Meter
-from benchmark.execution.loading import InputLoader, by_group, group_name, trained_name
+from benchmark.execution.loading import InputLoader, by_family, by_group, group_name, trained_name
 from benchmark.plan.cost import cost
 from benchmark.plan.matrix import Plan
 from benchmark.protocol.group import Group
@@ -46,7 +46,8 @@ class GroupQueue:
     def __init__(self, plan: Plan, loader: InputLoader, by_cost: bool = False) -> None:
         """`by_cost`: of one trained model, the most expensive first."""
         self.loader, self.ended = loader, Counter[str]()
-        groups = by_group(plan.cells)
+        union = loader.settings.verdicts == "union"
+        groups = by_family(plan.cells, plan.attacks) if union else by_group(plan.cells)
         if by_cost:
             groups = [
                 one

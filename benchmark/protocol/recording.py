@@ -65,6 +65,8 @@ def changed_since(inputs: Inputs, cell: Cell, found: Record) -> list[str]:
     known, current = dict(found.fingerprint), fingerprint_of(inputs, cell)
     if "rule" not in current:  # that a record has more than was asked for does not matter
         known.pop("rule", None)
+    if "verdicts" not in known:
+        current.pop("verdicts", None)
     parts = fingerprint.changed(known, current)
     now = inputs.trained.answers
     if found.answers is not None and (now is None or not same(found.answers, now)):
@@ -116,7 +118,7 @@ def record(
         "probes": dict(model.probes),
         "outcome": outcome,
         **(_two_classes(inputs, cell) if outcome else {}),
-        "flags": [*model.flags, *chosen_on(inputs, cell), *spared(inputs, cell)],
+        "flags": [*model.flags, *chosen_on(inputs, cell), *spared(inputs, cell), *shared(inputs)],
         "answers": model.answers,
         "fingerprint": fingerprint_of(inputs, cell),
     }
@@ -151,6 +153,13 @@ def spared(inputs: Inputs, cell: Cell) -> list[str]:
     if not inputs.settings.spares(cell, inputs.attacks[cell.attack]):
         return []
     return ["attacked again only where stored examples failed: reattacked@K is robust@K"]
+
+
+def shared(inputs: Inputs) -> list[str]:
+    """The flag of a cell whose verdicts are those of its attack and of cheaper ones together."""
+    if inputs.settings.verdicts == "all":
+        return []
+    return ["attacked only where cheaper attacks of its family failed: a part of their union"]
 
 
 def failed_record(
@@ -214,6 +223,7 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),
+        **({"verdicts": "union"} if settings.verdicts == "union" else {}),
         **({"rule": "attacked"} if settings.rule and _draws(cell) else {}),
         **({"attacks shown": short_hash(*shown)} if shown else {}),
         **({"attacker": known} if known else {}),

@@ -128,6 +128,13 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
             "robust@K, sooner; all either way if the attack deals random numbers to a whole batch."
         ),
     ] = "all",
+    verdicts: Annotated[
+        str,
+        typer.Option(
+            help="all: of each attack on all images. union: within a family only on what cheaper "
+            "attacks left standing; the same worst case of the family, sooner (--shots 0)."
+        ),
+    ] = "all",
     rule: Annotated[
         bool,
         typer.Option(
@@ -181,7 +188,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     settings = RunSettings.model_construct(  # what is wrong is said by `check`, by its flag
         results=results, data_dir=data_dir, download=download, device=device,
         cache=cache, no_cache=no_cache, cache_limit=size_in_bytes("--cache-limit", cache_limit),
-        precision=precision, reattack=reattack, rule=rule,
+        precision=precision, reattack=reattack, rule=rule, verdicts=verdicts,
         executor=executor, jobs=jobs, address=address,
         strengths=text_of("--strengths", strengths),
         gpus_per_task=gpus_per_task, threads=threads, cell_time=cell_time, cell_memory=cell_memory,
