@@ -120,7 +120,9 @@ class SparseRS(BallAttack):
         place = order[:, None, :changed].expand(-1, images.shape[1], -1)
         new = colours((images.shape[1], changed), rng, images.device).to(images)
         point = images.scatter(2, place, new)
-        margin = margin_of(search.ask(rows, point.view_as(search.images[rows])), search.labels[rows])
+        margin = margin_of(
+            search.ask(rows, point.view_as(search.images[rows])), search.labels[rows]
+        )
         return Pixels(rows, images, point, order, margin)
 
     def _asked(
