@@ -11,25 +11,12 @@ from torch import Tensor, nn
 from attacks import ATTACKS
 from attacks.engine.ball import BallAttack
 from attacks.engine.geometry import ascent, project, random_start
+from attacks.engine.losses import margin_loss
 from attacks.engine.search import Search, own_loss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family, Goal
 
 LossName = Literal["ce", "dlr"]
-
-
-def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio, (batch,): invariant to the scale of the logits.
-
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with z_(k) the k-th largest logit (Croce & Hein
-    2020). Needs 3 classes. Where the cross-entropy of a model with huge logits has no gradient
-    left, this one still has.
-    """
-    ordered, order = logits.sort(dim=1, descending=True)
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    first = order[:, 0] == labels
-    other = torch.where(first, ordered[:, 1], ordered[:, 0])
-    return (other - own) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
 
 
 def climb(search: Search, delta: Tensor, attack: GradientAttack, steps: int) -> None:

@@ -169,7 +169,10 @@ def _checked(state: Climb, stretch: int) -> Climb:
 class APGD(Stage):
     """What `climb` needs to know of an attack."""
 
-    iterations: int
+    @property
+    def iterations(self) -> int:
+        """Steps of one run."""
+        raise NotImplementedError
 
     def start(self, images: Tensor, rng: Streams) -> Tensor:
         """On the edge of the ball; in linf so that one pixel is, the others uniform inside."""

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.autoattack.square_windows import bumps, corner, margin_of, side_of, tiles, window
+from attacks.autoattack.square_windows import bumps, corner, side_of, tiles, window
+from attacks.engine.losses import margin_of
 from attacks.engine.search import Search, repacked, staying
 from benchmark.core.streams import Streams
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.autoattack.square_windows import channel_windows, corner, margin_of, phase_of, side_of
+from attacks.autoattack.square_windows import channel_windows, corner, phase_of, side_of
+from attacks.engine.losses import margin_of
 from attacks.engine.search import Search, repacked, staying
 from benchmark.core.streams import Streams
 

@@ -15,13 +15,6 @@ PHASES = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000]
 """After each of these queries the share is halved, however many queries there are in all."""
 
 
-def margin_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Lead of the own class over the strongest other one, (rows,): 0 or less if misclassified."""
-    own = labels[:, None]
-    strongest = logits.scatter(1, own, -torch.inf).amax(dim=1)
-    return logits.gather(1, own)[:, 0] - strongest
-
-
 def phase_of(query: int) -> int:
     """How often the share was halved before a query.
 

@@ -8,7 +8,8 @@ from attack_tasks import dealt
 from tiny_runs import prepare, tiny_plan
 
 from attacks.build import build_attack
-from attacks.gradient import FGML2, PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin, margin_loss
+from attacks.engine.losses import margin_loss
+from attacks.gradient import FGML2, PGDL1, PGDL2, FGSMLinf, PGDLinf, PGDLinfMargin
 from attacks.noise import GaussianNoise, UniformNoise
 from benchmark.contracts.toys import conv_net, linear_task, some_images
 from benchmark.core.errors import UsageError

@@ -12,12 +12,12 @@ from attacks.autoattack.square_l2 import ActiveImages, _proposed
 from attacks.autoattack.square_windows import (
     bumps,
     corner,
-    margin_of,
     phase_of,
     side_of,
     tiles,
     window,
 )
+from attacks.engine.losses import margin_of
 from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.seeding import stream
 from benchmark.core.types import Batch
