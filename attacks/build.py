@@ -73,8 +73,8 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
         "frequency": {"eps": 8 / 255, "kept": 0.25, "low": 0.25, "high": 0.5},
         "corruption": {
             "contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32, "haze": 0.4,
-            "flakes": 0.5, "ripple": 0.06, "grain": 0.15, "glass": 0.1, "quanta": 0.1,
-            "mosaic": 0.75, "slip": 0.05, "severity": 5 if side >= 16 else 3,
+            "flakes": 0.4, "ripple": 0.06, "grain": 0.15, "glass": 0.1, "quanta": 0.03,
+            "mosaic": 0.6, "slip": 0.04, "severity": 3 if side >= 16 else 2,
         },
         "patch": {"side": patch, "stride": stride, "places": places},
     }  # fmt: skip

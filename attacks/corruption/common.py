@@ -1,14 +1,15 @@
 """Common corruptions as chance draws them, the floor of this family.
 
-Hendrycks & Dietterich 2019 (arXiv 1903.12261), with the five severities of their CIFAR-10-C;
-lengths grow with the side of the image over its 32 pixels, hence the names: `blur_c`. They report the accuracy at each
-severity, averaged over kinds. Here a row is a worst case, as every attack's is: an image is broken
-if any kind of the group breaks it at any severity up to the one given, each drawn once.
+Hendrycks & Dietterich 2019 (arXiv 1903.12261), in the five severities of their CIFAR-10-C, hence
+names such as `blur_c`; lengths grow with the side of the image over its 32 pixels. They report the
+accuracy at each severity, averaged over kinds. Here a row is a worst case, as every attack's is: an
+image is broken if any kind of the group breaks it at any severity up to the one given, each drawn
+once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,8 +54,10 @@ class CommonCorruption(Attack):
     norm: ClassVar[str] = "corruption"
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"severity": (1 / 3, 5 / 3)}
     kinds: ClassVar[tuple[Kind, ...]]
     severity: int
+    """From 1 to 5."""
 
     def __post_init__(self) -> None:
         """There are five severities."""

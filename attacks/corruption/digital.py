@@ -5,6 +5,7 @@ From ImageNet-UA (Kaufmann, Kang et al. 2019, arXiv 1908.08016).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -92,7 +93,7 @@ class JPEG(OptimisedCorruption):
 
     name: ClassVar[str] = "jpeg"
     scene: ClassVar[type[Scene]] = JPEGScene
-    strength: ClassVar[str] = "quanta"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"quanta": (0.5, 1.5)}
     quanta: float = field(kw_only=True)
     """How far a coefficient moves at most, in quantisation steps at quality 50."""
 
@@ -108,7 +109,7 @@ class Pixel(OptimisedCorruption):
 
     name: ClassVar[str] = "pixel"
     scene: ClassVar[type[Scene]] = PixelScene
-    strength: ClassVar[str] = "mosaic"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"mosaic": (0.5, 1.5)}
     mosaic: float = field(kw_only=True)
     """How far a block goes to its mean at most: 1 is all the way."""
 
@@ -120,6 +121,6 @@ class Glitch(OptimisedCorruption):
 
     name: ClassVar[str] = "glitch"
     scene: ClassVar[type[Scene]] = GlitchScene
-    strength: ClassVar[str] = "slip"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"slip": (0.5, 1.5)}
     slip: float = field(kw_only=True)
     """How far a channel of a strip slips at most, in widths of the image."""

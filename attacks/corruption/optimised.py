@@ -7,6 +7,7 @@ snow or wood, and let the attacker choose the numbers it is made of. Each corrup
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,22 +33,24 @@ class Scene(Rendering):
 
 @dataclass(frozen=True)
 class OptimisedCorruption(Rendered):
-    """Ascent over the numbers of a `scene`, whose size is the option called `strength`."""
+    """Ascent over the numbers of a `scene`, whose size is the one option in `low_and_high`."""
 
     family: ClassVar[Family] = "corruption"
     norm: ClassVar[str] = "corruption"
     scene: ClassVar[type[Scene]]
-    strength: ClassVar[str]
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]]
 
     def __post_init__(self) -> None:
         """Refuse what would attack nothing, and sizes above 1."""
         super().__post_init__()
-        check_most(self, self.strength, 1)
+        (word,) = self.low_and_high
+        check_most(self, word, 1)
 
     @property
     def threat(self) -> Scene:
         """The scene in its size."""
-        return self.scene(getattr(self, self.strength), self.strength)
+        (word,) = self.low_and_high
+        return self.scene(getattr(self, word), word)
 
 
 def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ pattern is, the attacker what is in it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,7 +26,9 @@ LATTICE = 6
 """Places per direction where the rings of wood are bent; between them the bend is bicubic."""
 BROWN = (0.75, 0.5, 0.3)
 """The light rings of wood; the first alone in an image of one channel."""
-POLYGONS = 24
+POLYGONS = 16
+EDGE = 0.04
+"""How wide the edge of a polygon is, in sides of the image."""
 
 
 class GaborScene(Scene):
@@ -94,12 +97,14 @@ class KaleidoscopeScene(Scene):
 
     def make(self, images: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
         """The polygons one after the other, later ones upon earlier ones."""
-        painted = images
-        for polygon, colours in zip(drawn.unbind(1), half(chosen).unbind(1), strict=True):
-            inside, edge = colours[..., None, None].unbind(1)
-            depth = self._depth(images, polygon)[:, None]
-            painted = torch.where(depth > 0, torch.where(depth > 0.04, inside, edge), painted)
-        return blend(images, painted, images.new_tensor(self.size))
+        seen = torch.full_like(images[:, 0], -1).long()
+        for place, polygon in enumerate(drawn.unbind(1)):
+            depth = self._depth(images, polygon)
+            seen = torch.where(depth > 0, 2 * place + (depth < EDGE), seen)
+        colours = half(chosen).flatten(1, 2).transpose(1, 2)
+        flat = seen.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+        painted = colours.gather(2, flat.clamp_min(0)).view_as(images)
+        return blend(images, painted, self.size * (seen >= 0)[:, None])
 
     def _depth(self, images: Tensor, polygon: Tensor) -> Tensor:
         """How far inside one polygon (n, 5) each pixel lies, in sides of the image, (n, h, w)."""
@@ -109,7 +114,7 @@ class KaleidoscopeScene(Scene):
         x = (torch.arange(width, device=images.device) + 0.5) / width - right
         sector = 2 * math.pi / (3 + (4 * corners).floor())
         beside = (torch.atan2(y, x) + 2 * math.pi * turn) % sector - sector / 2
-        return 0.08 + 0.12 * size - (x**2 + y**2).sqrt() * beside.cos()
+        return 0.1 + 0.15 * size - (x**2 + y**2).sqrt() * beside.cos()
 
 
 @ATTACKS.register
@@ -119,7 +124,7 @@ class Gabor(OptimisedCorruption):
 
     name: ClassVar[str] = "gabor"
     scene: ClassVar[type[Scene]] = GaborScene
-    strength: ClassVar[str] = "ripple"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"ripple": (0.5, 1.5)}
     ripple: float = field(kw_only=True)
     """How far a pixel is moved at most."""
 
@@ -131,7 +136,7 @@ class Wood(OptimisedCorruption):
 
     name: ClassVar[str] = "wood"
     scene: ClassVar[type[Scene]] = WoodScene
-    strength: ClassVar[str] = "grain"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"grain": (0.5, 1.5)}
     grain: float = field(kw_only=True)
     """The share of wood in each pixel."""
 
@@ -143,6 +148,6 @@ class Kaleidoscope(OptimisedCorruption):
 
     name: ClassVar[str] = "kaleidoscope"
     scene: ClassVar[type[Scene]] = KaleidoscopeScene
-    strength: ClassVar[str] = "glass"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"glass": (0.5, 1.5)}
     glass: float = field(kw_only=True)
     """The share of the colour of a polygon in what lies behind it."""

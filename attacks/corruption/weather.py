@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -70,7 +71,7 @@ class Fog(OptimisedCorruption):
 
     name: ClassVar[str] = "fog"
     scene: ClassVar[type[Scene]] = FogScene
-    strength: ClassVar[str] = "haze"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"haze": (0.5, 1.5)}
     haze: float = field(kw_only=True)
     """How much of the light is fog's where it is thickest, in [0, 1]."""
 
@@ -82,6 +83,6 @@ class Snow(OptimisedCorruption):
 
     name: ClassVar[str] = "snow"
     scene: ClassVar[type[Scene]] = SnowScene
-    strength: ClassVar[str] = "flakes"
+    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"flakes": (0.5, 1.5)}
     flakes: float = field(kw_only=True)
     """How much a flake covers at most of what is behind it, in [0, 1]."""
