@@ -42,11 +42,18 @@ def elastic(images: Tensor, severity: int, rng: Streams) -> Tensor:
 
 
 def pixelate(images: Tensor, severity: int, rng: Streams) -> Tensor:
-    """Means over the pixels of a coarser grid."""
+    """A coarser image, each of whose pixels is the mean of those nearer to it than half a step."""
     share = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
     height, width = images.shape[2:]
-    coarse = interpolate(images, (int(share * height), int(share * width)), mode="area")
-    return interpolate(coarse, (height, width), mode="nearest-exact")
+    down, right = (box(size, int(share * size)).to(images) for size in (height, width))
+    return interpolate(down @ images @ right.T, (height, width), mode="nearest-exact")
+
+
+def box(size: int, coarse: int) -> Tensor:
+    """The weights (coarse, size) with which fine pixels make up each coarse one."""
+    centres = (torch.arange(coarse) + 0.5) * size / coarse
+    near = (torch.arange(size) + 0.5 - centres[:, None]).abs() <= 0.5 * size / coarse
+    return near / near.sum(dim=1, keepdim=True)
 
 
 def jpeg_compression(images: Tensor, severity: int, rng: Streams) -> Tensor:
