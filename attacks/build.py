@@ -74,7 +74,11 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
         },
         "colour": {"hue": 45, "saturation": 0.75, "gamma": 2.5, "tone": 0.2, "balance": 0.3},
         "frequency": {"eps": 8 / 255, "kept": 0.25, "low": 0.25, "high": 0.5},
-        "corruption": {"contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32},
+        "corruption": {
+            "contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32, "haze": 0.4,
+            "flakes": 0.4, "ripple": 0.06, "grain": 0.15, "glass": 0.1, "quanta": 0.03,
+            "mosaic": 0.6, "slip": 0.04, "severity": 3 if side >= 16 else 2,
+        },
         "patch": {"side": patch, "stride": stride, "places": places},
     }  # fmt: skip
 

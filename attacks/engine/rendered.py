@@ -20,7 +20,15 @@ from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Goal, Shape, Threat
 
 
-class Rendering(Threat):
+class Made(Threat):
+    """What an attack itself makes of numbers that nobody can read off the pixels."""
+
+    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
+        """All: nothing leaves such an attack that was not made of allowed numbers."""
+        return torch.ones(len(images), dtype=torch.bool, device=images.device)
+
+
+class Rendering(Made):
     """All images that `make` can make, and the image itself."""
 
     @abstractmethod
@@ -34,10 +42,6 @@ class Rendering(Threat):
     @abstractmethod
     def make(self, images: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
         """Images (n, channels, height, width) in [0, 1], differentiable in `chosen` (n, ...)."""
-
-    def inside(self, images: Tensor, perturbed: Tensor) -> Tensor:
-        """All: nothing leaves `Rendered` that was not made of allowed numbers."""
-        return torch.ones(len(images), dtype=torch.bool, device=images.device)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from attacks.corruption import Blur, BrightnessContrast, Light, gaussian
+from attacks.corruption.light import Blur, BrightnessContrast, Light, gaussian
 from attacks.patch import Cover, Occlusion
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
