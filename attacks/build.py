@@ -72,7 +72,9 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
         "colour": {"hue": 45, "saturation": 0.75, "gamma": 2.5, "tone": 0.2, "balance": 0.3},
         "frequency": {"eps": 8 / 255, "kept": 0.25, "low": 0.25, "high": 0.5},
         "corruption": {"contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32},
-        "patch": {"side": patch, "stride": stride, "places": places},
+        "patch": {
+            "side": patch, "stride": stride, "places": places, "width": max(1, side // 16),
+        },
     }  # fmt: skip
 
 
