@@ -79,7 +79,9 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
             "flakes": 0.4, "ripple": 0.06, "grain": 0.15, "glass": 0.1, "quanta": 0.03,
             "mosaic": 0.6, "slip": 0.04, "severity": 3 if side >= 16 else 2,
         },
-        "patch": {"side": patch, "stride": stride, "places": places},
+        "patch": {
+            "side": patch, "stride": stride, "places": places, "width": max(1, side // 16),
+        },
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.corruption.light import Blur, BrightnessContrast, Light, gaussian
-from attacks.patch import Cover, Occlusion
+from attacks.patch.occlusion import Cover, Occlusion
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants
+from attacks.patch.squares import at_step, does_not_fit, does_not_reach
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import check_numbers
 from benchmark.core.types import Family, Scales
@@ -41,10 +42,9 @@ class Covers(Variants):
         """Images under the square."""
         covered = images.clone()
         if variant is not None:
-            height, width = images.shape[2:]
             top, left = (
-                max(0, min(step * self.stride, size - self.side))
-                for step, size in ((variant.down, height), (variant.right, width))
+                at_step(step, self.stride, self.side, size)
+                for step, size in zip(variant, images.shape[2:], strict=True)
             )
             covered[:, :, top : top + self.side, left : left + self.side] = self.colour
         return covered
@@ -77,12 +77,9 @@ class Occlusion(Exhaustive):
 
     def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
         """The square has to fit, and its places to reach the far edge."""
-        size = max(shape[1:])
-        if self.side > min(shape[1:]):
-            return f"a square of {self.side} pixels does not fit an image of {min(shape[1:])}"
-        if (self.places - 1) * self.stride < size - self.side:
-            return f"{self.places} places {self.stride} apart do not reach across {size} pixels"
-        return None
+        return does_not_fit(self.side, shape) or does_not_reach(
+            self.side, self.stride, self.places, shape
+        )
 
     @property
     def threat(self) -> Covers:

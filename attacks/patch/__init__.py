@@ -1,0 +1,1 @@
+"""Squares and borders that are painted over a picture, whatever stands beneath them."""
