@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
@@ -31,7 +32,7 @@ class Noise(BallAttack):
         return self.draws
 
     def draw(self, images: Tensor, rng: Streams) -> Tensor:
-        """One perturbation per image."""
+        """Noisy images, in the ball and in [0, 1] but for rounding."""
         raise NotImplementedError
 
     def perturb(
@@ -41,8 +42,7 @@ class Noise(BallAttack):
         search = Search(model, images, labels, goal)
         rows = search.remaining()
         for _ in range(self.draws):
-            delta = project(self.draw(images, rng), images, self.eps, self.norm)
-            search.ask(rows, (images + delta).clamp(0, 1))
+            search.ask(rows, self.draw(images, rng).clamp(0, 1))
             stay = search.leave(rows)
             if stay is not None:
                 rows, images, rng = rows[stay], images[stay], rng.take(stay)
@@ -60,8 +60,10 @@ class UniformNoise(Noise):
     norm: ClassVar[str] = "linf"
 
     def draw(self, images: Tensor, rng: Streams) -> Tensor:
-        """Uniform in the linf ball."""
-        return random_start(images, self.eps, "linf", rng)
+        """Uniform in the linf ball, cut to the box."""
+        return images + project(
+            random_start(images, self.eps, "linf", rng), images, self.eps, "linf"
+        )
 
 
 @ATTACKS.register
@@ -73,6 +75,27 @@ class GaussianNoise(Noise):
     norm: ClassVar[str] = "l2"
 
     def draw(self, images: Tensor, rng: Streams) -> Tensor:
-        """Uniform on the l2 sphere."""
+        """Uniform on the l2 sphere, cut to the box."""
         noise = rng.normal(tuple(images.shape[1:])).to(images.device)
-        return self.eps * ascent(noise, images, "l2")
+        return images + project(self.eps * ascent(noise, images, "l2"), images, self.eps, "l2")
+
+
+@ATTACKS.register
+@dataclass(frozen=True)
+class SaltPepperNoise(Noise):
+    """`eps` pixels, drawn anew each time, black or white in every channel."""
+
+    name: ClassVar[str] = "salt_pepper_noise"
+    norm: ClassVar[str] = "l0"
+    eps: int
+
+    def draw(self, images: Tensor, rng: Streams) -> Tensor:
+        """Salt and pepper on the pixels of the highest draws."""
+        count, _, height, width = images.shape
+        order = rng.uniform((height * width,)).argsort(dim=1, descending=True)
+        values = (rng.signs((height * width,)) + 1) / 2
+        chosen = torch.zeros_like(values, dtype=torch.bool)
+        chosen.scatter_(1, order[:, : self.eps], True)
+        shape = count, 1, height, width
+        chosen, values = chosen.view(shape).to(images.device), values.view(shape).to(images)
+        return torch.where(chosen, values, images)

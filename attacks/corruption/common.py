@@ -9,7 +9,7 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from attacks.engine.rendered import Made
 from attacks.engine.search import Search
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, Family, Goal
+from benchmark.core.types import Attack, Family, Goal, Scales
 
 WORST = 5
 CIFAR_SIDE = 32
@@ -54,7 +54,7 @@ class CommonCorruption(Attack):
     norm: ClassVar[str] = "corruption"
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"severity": (1 / 3, 5 / 3)}
+    low_and_high: ClassVar[Scales] = {"severity": (1 / 3, 5 / 3)}
     kinds: ClassVar[tuple[Kind, ...]]
     severity: int
     """From 1 to 5."""

@@ -5,7 +5,6 @@ From ImageNet-UA (Kaufmann, Kang et al. 2019, arXiv 1908.08016).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from attacks import ATTACKS
 from attacks.corruption.jpeg import blocks, needs_colours, pixels, steps
 from attacks.corruption.optimised import OptimisedCorruption, Scene, blend, half
-from benchmark.core.types import Shape
+from benchmark.core.types import Scales, Shape
 
 QUALITY = 50
 """Of the JPEG file whose coefficients are attacked."""
@@ -93,7 +92,7 @@ class JPEG(OptimisedCorruption):
 
     name: ClassVar[str] = "jpeg"
     scene: ClassVar[type[Scene]] = JPEGScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"quanta": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"quanta": (0.5, 1.5)}
     quanta: float = field(kw_only=True)
     """How far a coefficient moves at most, in quantisation steps at quality 50."""
 
@@ -109,7 +108,7 @@ class Pixel(OptimisedCorruption):
 
     name: ClassVar[str] = "pixel"
     scene: ClassVar[type[Scene]] = PixelScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"mosaic": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"mosaic": (0.5, 1.5)}
     mosaic: float = field(kw_only=True)
     """How far a block goes to its mean at most: 1 is all the way."""
 
@@ -121,6 +120,6 @@ class Glitch(OptimisedCorruption):
 
     name: ClassVar[str] = "glitch"
     scene: ClassVar[type[Scene]] = GlitchScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"slip": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"slip": (0.5, 1.5)}
     slip: float = field(kw_only=True)
     """How far a channel of a strip slips at most, in widths of the image."""

@@ -7,7 +7,6 @@ snow or wood, and let the attacker choose the numbers it is made of. Each corrup
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from attacks.engine.exhaustive import check_most
 from attacks.engine.rendered import Rendered, Rendering
-from benchmark.core.types import Family
+from benchmark.core.types import Family, Scales
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class OptimisedCorruption(Rendered):
     family: ClassVar[Family] = "corruption"
     norm: ClassVar[str] = "corruption"
     scene: ClassVar[type[Scene]]
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]]
+    low_and_high: ClassVar[Scales]
 
     def __post_init__(self) -> None:
         """Refuse what would attack nothing, and sizes above 1."""

@@ -7,7 +7,6 @@ pattern is, the attacker what is in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,7 +17,7 @@ from torch.nn.functional import interpolate
 from attacks import ATTACKS
 from attacks.corruption.fields import convolved, distances
 from attacks.corruption.optimised import OptimisedCorruption, Scene, blend, half
-from benchmark.core.types import Shape
+from benchmark.core.types import Scales, Shape
 
 SPARSE = 0.05
 """The share of pixels, of an image of 32 pixels, that a wave of Gabor noise may start from."""
@@ -124,7 +123,7 @@ class Gabor(OptimisedCorruption):
 
     name: ClassVar[str] = "gabor"
     scene: ClassVar[type[Scene]] = GaborScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"ripple": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"ripple": (0.5, 1.5)}
     ripple: float = field(kw_only=True)
     """How far a pixel is moved at most."""
 
@@ -136,7 +135,7 @@ class Wood(OptimisedCorruption):
 
     name: ClassVar[str] = "wood"
     scene: ClassVar[type[Scene]] = WoodScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"grain": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"grain": (0.5, 1.5)}
     grain: float = field(kw_only=True)
     """The share of wood in each pixel."""
 
@@ -148,6 +147,6 @@ class Kaleidoscope(OptimisedCorruption):
 
     name: ClassVar[str] = "kaleidoscope"
     scene: ClassVar[type[Scene]] = KaleidoscopeScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"glass": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"glass": (0.5, 1.5)}
     glass: float = field(kw_only=True)
     """The share of the colour of a polygon in what lies behind it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from attacks import ATTACKS
 from attacks.corruption.fields import convolved, distances, octaves, plasma
 from attacks.corruption.optimised import OptimisedCorruption, Scene, blend, half
-from benchmark.core.types import Shape
+from benchmark.core.types import Scales, Shape
 
 DECAY = 2.0
 """How much less each finer level of fog adds."""
@@ -71,7 +70,7 @@ class Fog(OptimisedCorruption):
 
     name: ClassVar[str] = "fog"
     scene: ClassVar[type[Scene]] = FogScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"haze": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"haze": (0.5, 1.5)}
     haze: float = field(kw_only=True)
     """How much of the light is fog's where it is thickest, in [0, 1]."""
 
@@ -83,6 +82,6 @@ class Snow(OptimisedCorruption):
 
     name: ClassVar[str] = "snow"
     scene: ClassVar[type[Scene]] = SnowScene
-    low_and_high: ClassVar[Mapping[str, tuple[float, float]]] = {"flakes": (0.5, 1.5)}
+    low_and_high: ClassVar[Scales] = {"flakes": (0.5, 1.5)}
     flakes: float = field(kw_only=True)
     """How much a flake covers at most of what is behind it, in [0, 1]."""

@@ -18,7 +18,7 @@ from attacks import ATTACKS
 from attacks.engine.search import Search, own_loss, repacked
 from attacks.patch.squares import SquareAttack, at_step, cut_out, does_not_reach, paint, within
 from benchmark.core.streams import Streams
-from benchmark.core.types import Goal
+from benchmark.core.types import Goal, Scales
 
 DIRECTIONS = torch.tensor([[0, 1], [1, 0], [0, -1], [-1, 0]])
 """Rows and columns."""
@@ -46,6 +46,7 @@ class AdversarialPatch(SquareAttack):
     """Ascent by the sign of the gradient over the pixels of a square that moves along."""
 
     name: ClassVar[str] = "adversarial_patch"
+    low_and_high: ClassVar[Scales] = {"side": (2 / 3, 1.5), "places": (1.5, 1.0)}
     white_box: ClassVar[bool] = True
     stride: int = 1
     places: int = 7

@@ -14,7 +14,7 @@ from torch import Tensor
 from attacks import ATTACKS
 from attacks.engine.rendered import Rendered, Rendering
 from attacks.patch.squares import SLACK
-from benchmark.core.types import Family, Shape
+from benchmark.core.types import Family, Scales, Shape
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Frame(Rendered):
     """Ascent by the sign of the gradient over the pixels of the border."""
 
     name: ClassVar[str] = "frame"
+    low_and_high: ClassVar[Scales] = {"width": (0.5, 2.0)}
     family: ClassVar[Family] = "patch"
     norm: ClassVar[str] = "patch"
     width: int = field(kw_only=True)

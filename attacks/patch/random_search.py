@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
-from attacks.autoattack.square_windows import margin_of, phase_of
+from attacks.autoattack.square_windows import phase_of
+from attacks.engine.losses import margin_of
 from attacks.engine.search import Search, repacked
 from attacks.patch.squares import SquareAttack, cut_out, paint, within
 from benchmark.core.streams import Streams

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.specs import check_numbers
-from benchmark.core.types import Attack, Family, Threat
+from benchmark.core.types import Attack, Family, Scales, Threat
 
 SLACK = 1e-6
 """Pixels that moved by no more than this count as they were: rounding."""
@@ -101,6 +101,7 @@ class SquareAttack(Attack):
 
     family: ClassVar[Family] = "patch"
     norm: ClassVar[str] = "patch"
+    low_and_high: ClassVar[Scales] = {"side": (2 / 3, 1.5)}
     by_rows: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     side: int

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from attacks import ATTACKS
 from attacks.engine.ball import known
-from attacks.patch.squares import SquareAttack, at_step, cut_out, paint
+from attacks.patch.squares import SquareAttack, cut_out, paint
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch, Goal
 
@@ -26,7 +26,7 @@ TRIED = 5
 class UniversalPatch(SquareAttack):
     """A texture learned at random places of training images, then the place where it harms most.
 
-    Brown et al. 2017 (arXiv 1712.09665): the expectation over places is what makes it work anywhere.
+    Brown et al. 2017 (arXiv 1712.09665): the mean over places is what makes it work anywhere.
     Texture and place are the same for all images, and no scored image is looked at.
     """
 
@@ -44,7 +44,7 @@ class UniversalPatch(SquareAttack):
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
-        """See `Attack.perturb`. Every image gets the patch; what is drawn is the same every time."""
+        """See `Attack.perturb`. Every image gets the patch; draws are the same every time."""
         own = Batch(*(part.to(images.device) for part in known(self).images))
         if not len(own.labels):
             return images.clone()
@@ -54,7 +54,7 @@ class UniversalPatch(SquareAttack):
     def _learned(self, model: nn.Module, own: Batch) -> Tensor:
         """The texture, (channels, side, side) in [0, 1]."""
         texture = torch.full((own.images.shape[1], self.side, self.side), 0.5).to(own.images)
-        parts = torch.arange(len(own.labels)).split(AT_ONCE)
+        parts = torch.split(torch.arange(len(own.labels)), AT_ONCE)
         steps = self.epochs * len(parts)
         for step in range(steps):
             some = own.take(parts[step % len(parts)])
@@ -84,13 +84,18 @@ class UniversalPatch(SquareAttack):
         )
         corners = torch.tensor([*itertools.product(tops, lefts)], device=own.images.device)
         right = [
-            sum(
-                int((model(self._at(images, texture, corner)).argmax(dim=1) == labels).sum())
-                for images, labels in zip(*(part.split(AT_ONCE) for part in own), strict=True)
-            )
+            self._right(model, own._replace(images=self._at(own.images, texture, corner)))
             for corner in corners
         ]
         return corners[int(torch.tensor(right).argmin())]
+
+    def _right(self, model: nn.Module, patched: Batch) -> int:
+        """How many images are classified correctly."""
+        parts = torch.split(torch.arange(len(patched.labels)), AT_ONCE)
+        return sum(
+            int((model(patched.images[rows]).argmax(dim=1) == patched.labels[rows]).sum())
+            for rows in parts
+        )
 
     def _at(self, images: Tensor, texture: Tensor, corner: Tensor) -> Tensor:
         """Images with the texture at one corner (2,), or at the corner of each (n, 2)."""
