@@ -19,8 +19,9 @@ NOTHING = torch.empty(0)
 """What chance draws."""
 
 
-def made(batch, *numbers, threat=THREAT):
-    return threat.make(batch, torch.tensor([numbers], dtype=batch.dtype).expand(len(batch), -1), NOTHING)
+def made(batch, *numbers):
+    chosen = torch.tensor([numbers], dtype=batch.dtype).expand(len(batch), -1)
+    return THREAT.make(batch, chosen, NOTHING)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 11)])
