@@ -70,9 +70,11 @@ def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
         "l0": {"eps": max(1, round(0.004 * height * width))},
         "spatial": {
             "degrees": 15, "shift": side // 16, "scale": 0.25, "shear": 0.3, "corner": 0.12,
-            "bend": 0.06,
+            "bend": 0.06, "flow": side / 64,
         },
-        "colour": {"hue": 45, "saturation": 0.75, "gamma": 2.5, "tone": 0.2, "balance": 0.3},
+        "colour": {
+            "eps": 0.06, "hue": 45, "saturation": 0.75, "gamma": 2.5, "tone": 0.2, "balance": 0.3,
+        },
         "frequency": {"eps": 8 / 255, "kept": 0.25, "low": 0.25, "high": 0.5},
         "corruption": {
             "contrast": 0.5, "brightness": 0.3, "sigma": 1.5 * side / 32, "haze": 0.4,

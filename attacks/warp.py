@@ -1,7 +1,6 @@
 """The picture seen through another lens: stretched, from another side, or bent.
 
-Finite sets, searched whole. Between pixels the image is interpolated, outside it is black. A place
-is (x, y) with the image's edges at -1 and 1, as in `torch.nn.functional.grid_sample`.
+Finite sets, searched whole. Between pixels the image is interpolated, outside it is black.
 """
 
 from __future__ import annotations
@@ -12,29 +11,13 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from attacks import ATTACKS
 from attacks.engine.exhaustive import Exhaustive, Variants, check_most, check_odd, even_steps
+from attacks.engine.resampling import LATTICE, bicubic_field, own_places, seen_at
 from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family, Scales
-
-LATTICE = 4
-"""Places per direction where a bent image is moved; between them the field is bicubic."""
-
-
-def seen_at(images: Tensor, places: Tensor) -> Tensor:
-    """Images whose pixels show the old image at `places`, float64 (height, width, 2)."""
-    grid = places.to(images).expand(len(images), -1, -1, -1)
-    return grid_sample(images, grid, "bilinear", "zeros", align_corners=False).clamp(0, 1)
-
-
-def own_places(images: Tensor) -> Tensor:
-    """Where each pixel stands, float64 (height, width, 2)."""
-    height, width = images.shape[2:]
-    still = torch.eye(2, 3, dtype=torch.float64)[None]
-    return affine_grid(still, [1, 1, height, width], align_corners=False)[0]
 
 
 class Stretch(NamedTuple):
@@ -145,8 +128,7 @@ def smooth_field(field: int, height: int, width: int) -> Tensor:
     """
     draws = Streams.named(field + 1, "elastic field").take(slice(field, None))
     lattice = 2 * draws.uniform((2, LATTICE, LATTICE)).double() - 1
-    fine: Tensor = interpolate(lattice, (height, width), mode="bicubic", align_corners=True)
-    moves = fine[0].permute(1, 2, 0)
+    moves = bicubic_field(lattice, height, width)[0]
     longest = float(moves.norm(dim=2).max())
     return moves / longest
 

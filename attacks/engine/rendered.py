@@ -19,6 +19,19 @@ from benchmark.core.specs import check_numbers
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Goal, Shape, Threat
 
+TINY = 1e-30
+"""A gradient of this mean size is none."""
+
+
+def total_variation(field: Tensor) -> Tensor:
+    """How rough fields (n, numbers, *lattice) are, (n,): the lengths of all steps to a neighbour.
+
+    The smoothness penalty of stAdv and ReColorAdv, each pair counted once. Between equal
+    neighbours a length has no gradient, hence the 1e-8.
+    """
+    steps = [field.diff(dim=dim).square().sum(dim=1) for dim in range(2, field.dim())]
+    return torch.cat([(one + 1e-8).sqrt().flatten(1) for one in steps], dim=1).sum(dim=1)
+
 
 class Made(Threat):
     """What an attack itself makes of numbers that nobody can read off the pixels."""
@@ -77,8 +90,12 @@ class Rendered(Attack):
         return 1 + self.restarts * (2 * self.steps + 1)
 
     def penalty(self, chosen: Tensor) -> Tensor:
-        """What is taken off the loss of each image, (n,); nothing by default."""
-        return chosen.new_zeros(len(chosen))
+        """What is taken off the loss of each image, (n,); nothing by default.
+
+        It is weighed against a loss whose gradient is 1 in the mean over an image's numbers: the
+        gradient of a confident model all but vanishes, and any penalty would outweigh it.
+        """
+        return 0 * chosen.flatten(1).sum(dim=1)
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
@@ -114,13 +131,15 @@ class Rendered(Attack):
     def _noted(
         self, search: Search, rows: Tensor, images: Tensor, chosen: Tensor, drawn: Tensor
     ) -> Tensor:
-        """Note what the numbers make; the gradient of loss minus penalty."""
+        """Note what the numbers make; the direction that raises the loss minus the penalty."""
         with torch.enable_grad():
             chosen = chosen.detach().requires_grad_()
             made = self.threat.make(images, chosen, drawn).clamp(0, 1)
             logits = select_rows(search.model, rows)(made)
             losses = own_loss(logits, search.labels[rows])
-            (gradient,) = torch.autograd.grad((losses - self.penalty(chosen)).sum(), chosen)
+            (gradient,) = torch.autograd.grad(losses.sum(), chosen)
+            (held_back,) = torch.autograd.grad(self.penalty(chosen).sum(), chosen)
         found = losses.detach()
         search.note(rows, made.detach(), logits.detach(), lambda *_: found)
-        return gradient
+        size = gradient.flatten(1).abs().mean(dim=1).clamp_min(TINY)
+        return gradient / size.view(-1, *[1] * (gradient.dim() - 1)) - held_back

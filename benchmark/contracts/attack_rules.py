@@ -29,6 +29,8 @@ from benchmark.evaluation.verdicts import ROUNDING, Meter, audit, correct, run_a
 
 FOUND = {"linf": 0.95, "l2": 0.95, "l1": 0.85}
 """The share of the optimum that gradient attacks must find. L1 steps are sparse, hence slow."""
+SIZES = {"eps", "degrees", "shift", "scale", "shear", "corner", "bend", "flow"}
+"""Options that leave every image as it is where all of them are 0."""
 
 
 def check_attack(attack: Attack, given: frozenset[str] = frozenset()) -> Iterator[Check]:
@@ -135,9 +137,9 @@ def takes_a_single_image(subject: AttackUnderTest) -> None:
 
 def no_budget_gives_back_the_input(subject: AttackUnderTest) -> None:
     """Robust accuracy at eps 0 is clean accuracy."""
-    sizes = {"eps", "degrees", "shift"} & options_of(type(subject.attack)).keys()
+    sizes = SIZES & options_of(type(subject.attack)).keys()
     if not sizes:
-        raise NotApplicable("no option eps to set to 0")
+        raise NotApplicable("no size to set to 0")
     zeros = {key: type(getattr(subject.attack, key))(0) for key in sizes}
     try:
         nothing: Attack = replace(subject.attack, **zeros)  # type: ignore[type-var]

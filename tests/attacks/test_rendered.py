@@ -8,7 +8,7 @@ import torch
 from attack_tasks import dealt
 from finite_sets import images, linear
 
-from attacks.engine.rendered import Rendered, Rendering
+from attacks.engine.rendered import Rendered, Rendering, total_variation
 from benchmark.core.errors import UsageError
 
 
@@ -114,3 +114,34 @@ def test_an_empty_batch_comes_back():
 def test_what_would_attack_nothing_is_refused(option):
     with pytest.raises(UsageError):
         Shifting(**option)
+
+
+def test_total_variation_is_the_length_of_all_steps_to_neighbours():
+    board = (torch.arange(3)[:, None] + torch.arange(5)).remainder(2).float()
+    field = torch.stack([3 * board, 4 * board])[None].repeat(2, 1, 1, 1)
+    pairs = 3 * 4 + 2 * 5
+    assert torch.allclose(total_variation(field), torch.full((2,), 5.0 * pairs), rtol=1e-4)
+    assert total_variation(field.new_ones(1, 1, 1, 1, 4)) < 1e-3
+    flat = torch.zeros(1, 2, 3, 5, requires_grad=True)
+    total_variation(flat).sum().backward()
+    assert (flat.grad == 0).all()
+
+
+@dataclass(frozen=True)
+class Kept(Shifting):
+    """Held back so much that a quarter moves only where the loss is steep."""
+
+    def penalty(self, chosen):
+        return 0.8 * chosen.abs().flatten(1).sum(dim=1)
+
+
+def test_a_penalty_holds_back_numbers_alike_however_confident_the_model():
+    model, batch, labels = task()
+    sure = linear((1, 8, 8), 2)
+    sure[1].weight.mul_(4)
+    free, kept, kept_too = (
+        attack.perturb(network, batch, labels, "examples", dealt(labels, 0))
+        for attack, network in ((Shifting(), model), (Kept(), model), (Kept(), sure))
+    )
+    assert torch.allclose(kept, kept_too, atol=1e-5)
+    assert (kept - batch).abs().mean() < 0.9 * (free - batch).abs().mean()
