@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 from attacks import ATTACKS
-from attacks.unavailable import ABSENT
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, number
 from benchmark.core.types import Attack, Shape
@@ -104,8 +103,6 @@ def _read(tables: Mapping[str, Any]) -> Strengths:
 def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
     """The attack a spec describes, with the options nobody gave taken from `strengths`."""
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
-    if spec.name in ABSENT:
-        return ABSENT[spec.name]
     component = ATTACKS.get(spec.name)
     tables = {key: strengths.get(key, {}) for key in (component.norm, component.name)}
     defaults = {key: value for table in tables.values() for key, value in table.items()}

@@ -138,7 +138,7 @@ class FastMinimumNormL0(FastMinimumNorm):
     def propose(
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: torch.Generator
     ) -> Tensor:
-        """With a standing image beside: the library fails when no image of a batch needs a pixel."""
+        """With a standing image beside: the library fails if no image of a batch needs any."""
         images, labels = torch.cat([images, images[:1]]), torch.cat([labels, labels.new_zeros(1)])
         return super().propose(LastStands(model), images, labels, rng)[:-1]
 
@@ -169,7 +169,7 @@ class AugmentedLagrangian(AdvLib):
 
 @dataclass(frozen=True)
 class PrimalDual(AdvLib):
-    """PDGD in l2: descent on the image, ascent on multipliers (Matyasko & Chau 2021, 2106.01538)."""
+    """PDGD in l2: descent on the image, ascent on multipliers (Matyasko 2021, arXiv 2106.01538)."""
 
     name: ClassVar[str] = "al_pdgd"
     family: ClassVar[Family] = "l2-gradient"
@@ -186,7 +186,7 @@ class PrimalDual(AdvLib):
 
 @dataclass(frozen=True)
 class PrimalDualProximal(PrimalDual):
-    """PDPGD in linf: as PDGD, with proximal steps for the norm (Matyasko & Chau 2021)."""
+    """PDPGD in linf: as PDGD, with proximal steps for the norm (Matyasko 2021)."""
 
     name: ClassVar[str] = "al_pdpgd"
     family: ClassVar[Family] = "linf-gradient"
@@ -197,7 +197,7 @@ class PrimalDualProximal(PrimalDual):
 
 @dataclass(frozen=True)
 class PrimalDualProximalL1(PrimalDualProximal):
-    """PDPGD in l1 (Matyasko & Chau 2021)."""
+    """PDPGD in l1 (Matyasko 2021)."""
 
     name: ClassVar[str] = "al_pdpgd_l1"
     family: ClassVar[Family] = "l1-gradient"

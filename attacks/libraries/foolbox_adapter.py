@@ -1,6 +1,8 @@
-"""Foolbox (Rauber et al. 2017, arXiv 1707.04131): gradients and decisions, as its authors run them.
+"""Foolbox (Rauber et al. 2017, arXiv 1707.04131): attacks by gradients and by decisions.
 
     pip install foolbox
+
+References for our own attacks; of two that begin far away, the start is looked for here.
 """
 
 from __future__ import annotations
