@@ -16,8 +16,8 @@ from benchmark.core.streams import Streams
 OURS = {
     "fb_fgsm": "fgsm", "fb_pgd": "pgd_linf", "fb_pgd_l2": "pgd_l2", "fb_deepfool": "deepfool",
     "fb_deepfool_linf": "pgd_linf", "fb_cw[steps=50,searches=4]": "pgd_l2",
-    "fb_ead[steps=50,searches=4]": "eadl1", "fb_boundary[steps=1000]": "",
-    "fb_hop_skip_jump[steps=5]": "",
+    "fb_ead[steps=50,searches=6]": "", "fb_boundary[steps=500,eps=2]": "",
+    "fb_hop_skip_jump[steps=5,eps=2]": "",
 }  # fmt: skip
 MINIMUM = ["fb_deepfool", "fb_cw", "fb_ead", "fb_boundary", "fb_hop_skip_jump"]
 
