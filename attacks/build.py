@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Any
 
 from attacks import ATTACKS
-from attacks.unavailable import ABSENT
 from benchmark.core.errors import UsageError, unknown
 from benchmark.core.specs import Spec, number
 from benchmark.core.types import Attack, Shape
@@ -149,8 +148,6 @@ def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
     `strength=low` or `strength=high` beside them is relative to what it is then (medium).
     """
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
-    if spec.name in ABSENT:
-        return ABSENT[spec.name]
     component = ATTACKS.get(spec.name)
     if STRENGTH in dict(spec.options):
         plain = Spec(spec.name, tuple(one for one in spec.options if one[0] != STRENGTH))

@@ -6,6 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,14 @@ from attacks.libraries.model_proxy import Ended, ModelProxy, WatchedProxy
 from benchmark.core.seeding import global_state
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch, Goal
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package, by its name on PyPI; empty where it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 @contextmanager
@@ -95,6 +104,11 @@ class ThirdParty(BallAttack):
             model, batch, self.threat, positive=self.positive, saves=verdict and self.apart,
             ends=verdict or self.stops,
         )  # fmt: skip
+
+
+def madry_step(eps: float, steps: int) -> float:
+    """2.5 * eps / steps (Madry et al. 2018), and never more than eps."""
+    return min(eps, 2.5 * eps / steps)
 
 
 def count_classes(model: nn.Module, images: Tensor) -> int:

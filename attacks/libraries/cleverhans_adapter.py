@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
-from attacks.libraries.adapter import ThirdParty, count_classes
+from attacks.libraries.adapter import ThirdParty, count_classes, madry_step
 from benchmark.core.types import Family
 
 INSTALLED = find_spec("cleverhans") is not None
@@ -87,7 +87,7 @@ class ProjectedGradient(CleverHans):
     def arguments(self, model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
         """See `CleverHans`; its sanity checks take eps for a size in the box."""
         return {
-            "eps": self.eps, "eps_iter": min(self.eps, 2.5 * self.eps / self.steps),
+            "eps": self.eps, "eps_iter": madry_step(self.eps, self.steps),
             "nb_iter": self.steps, "norm": self.order, "y": labels, "rand_minmax": self.eps,
             "sanity_checks": False, **BOX,
         }  # fmt: skip

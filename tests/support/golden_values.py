@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 SHAPES = ((1, 8, 8), (3, 8, 8), (3, 32, 32))
 """Of toy images: the first that an attack takes."""
 CLASSES = 10
-OPTIONAL = {"cleverhans"}
+OPTIONAL = {"cleverhans", "foolbox", "adv_lib", "art"}
 """Packages that need not be here."""
 
 
