@@ -18,6 +18,7 @@ Examples:
   python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
   python -m benchmark leaderboard --results mine --with-reference --out board
   python -m benchmark leaderboard --results theirs --submission theirs.json --out board
+  python -m benchmark leaderboard --results mine --distinct mine/duplicates/clusters.csv
 """
 
 COMPARE_EXAMPLES = """\b
@@ -30,6 +31,12 @@ Examples:
 Exit code: 0 compared, 2 no two cells pair, or wrong use.
 """
 
+Distinct = Annotated[
+    Path | None,
+    typer.Option(
+        help="clusters.csv of `duplicates`: near-duplicates count once. [every attack counts]"
+    ),
+]
 ResultsFolders = Annotated[
     list[Path],
     typer.Option("--results", help="Results folder, or a file made by `reference`; repeatable."),
@@ -47,11 +54,12 @@ def report(
         str | None,
         typer.Option(help="Defenses that differ in these options only are one row: attacks."),
     ] = None,
+    distinct: Distinct = None,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
     from reports.summary.write import write_report
 
-    files = write_report(results, out, equal_training, join)
+    files = write_report(results, out, equal_training, join, distinct)
     for problem in files.problems:
         typer.echo(problem, err=True)
     for path in (files.csv, files.parquet, files.markdown, *files.further, *files.plots):
@@ -72,12 +80,13 @@ def leaderboard(
         list[Path],
         typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
     ] = [],  # noqa: B006
+    distinct: Distinct = None,
 ) -> None:
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
     from reports.leaderboard.write import write_leaderboard
 
     labels = partial(_labels, data_dir) if per_class else None
-    for path in write_leaderboard(results, out, with_reference, submission, labels):
+    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct):
         typer.echo(str(path))
 
 
