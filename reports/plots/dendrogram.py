@@ -45,7 +45,8 @@ def dendrogram_figure(
         leaf = order[round(min(down) / LEAF - 0.5)]
         inside = across[1] <= 1 - threshold + 1e-9
         colour = colours.get(labels[leaf], FAINT) if inside else FAINT
-        axes.plot(1 - np.array(across), down, color=colour, lw=1.1 if inside else 0.8, zorder=2)
+        axes.plot(1 - np.array(across), down, color=colour, lw=1.1 if inside else 0.8, zorder=2,
+                  clip_on=False)  # fmt: skip
     axes.axvline(threshold, color=INK, lw=0.7, ls="--", zorder=1)
     _frame(axes, order, names, labels, colours)
     figure.suptitle("\n".join(map(drawable, about.split("; "))), x=0.01, ha="left", fontsize=7.5)
