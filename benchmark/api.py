@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from reports.summary.curve import Curve
+
 
 class Evaluation:
     """What `evaluate` gives: the tidy table, a row for each attack and budget."""
@@ -52,6 +54,18 @@ class Evaluation:
 
         with styled():
             return attacks_figure(self.frame)
+
+    def curve(self, option: str, classes: int | None = None, ordered: bool = True) -> Curve:
+        """Accuracy against an option of the attacks, e.g. `eps` of `pgd_linf[eps=0.1]` and others.
+
+        `.table`, `.remarks` (where it is not monotone) and `.plot()`: `reports.summary.curve`.
+
+        Raises:
+            UsageError: no attack here has the option.
+        """
+        from reports.summary.curve import curve
+
+        return curve(self.frame, option, classes, ordered)
 
     def compare(self, other: Evaluation) -> pd.DataFrame:
         """Cell by cell, `other` minus this one: points, intervals, exact paired tests (Holm).

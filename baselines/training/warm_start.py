@@ -54,6 +54,20 @@ def families(defense: Defense, strengths: Mapping[str, Any]) -> frozenset[str] |
     return known
 
 
+def attack_names(defense: Defense, strengths: Mapping[str, Any]) -> frozenset[str] | None:
+    """Names of the attacks training uses from initial weights on; None when unknown.
+
+    They are known where the attacks that a defense names are of all the families that it declares.
+    """
+    known: frozenset[str] = frozenset()
+    for one in (defense, *starts(defense).values()):
+        of_this, used = one.families(strengths), one.training_attacks(strengths) or ()
+        if of_this is None or of_this != {attack.family for attack in used}:
+            return None
+        known |= {attack.name for attack in used}
+    return known
+
+
 def fit_from(start: Trained | None, network: nn.Module, fit: Fit) -> Trained:
     """`fit` the network, from the weights and buffers of `start` if there is one.
 

@@ -16,7 +16,7 @@ from attacks.build import strengths_of
 from baselines.networks.outside import code_of
 from baselines.networks.zoo import build_network
 from baselines.training.resumable_progress import ResumableProgress, Unusable
-from baselines.training.warm_start import fit_from, start_of
+from baselines.training.warm_start import attack_names, fit_from, start_of
 from benchmark.adaptation import step_sizes
 from benchmark.artifacts.first_look import first_look
 from benchmark.artifacts.locks import exclusive
@@ -65,6 +65,8 @@ class Model(NamedTuple):
     """On the probe images; None where it answers otherwise every time."""
     gradient: bool = True
     """Whether its logits depend differentiably on the images."""
+    attacks: frozenset[str] | None = None
+    """Names of those that training used; None: not known."""
 
 
 def trained_model(
@@ -102,9 +104,11 @@ def _looked_at(
     searched = in_precision(model, settings.precision)
     flags = [*probed.flags, *difference(searched, few)]
     training = training_hash(cell, defense, dataset, settings)
+    strengths = strengths_of(dataset.name, dataset.shape, settings.strengths)
     return Model(
         model, searched, trained.trained_on, verdicts.state_hash(model), training, flags,
         trained.cost, _finite(trained.probes), answers, probed.gradient,
+        attack_names(defense, strengths),
     )  # fmt: skip
 
 

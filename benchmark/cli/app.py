@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark.cli.commands import cache, check, model, report, run, tune
+from benchmark.cli.commands import cache, check, curve, duplicates, model, report, run, tune
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
 
@@ -24,6 +24,8 @@ app = App(
 
 app.add_typer(cache.app, name="cache")
 app.command(epilog=run.EXAMPLES)(run.run)
+app.command(epilog=curve.EXAMPLES)(curve.curve)
+app.command(epilog=duplicates.EXAMPLES)(duplicates.duplicates)
 app.command()(report.report)
 app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
 app.command()(report.reference)

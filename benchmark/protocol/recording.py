@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.artifacts.models import NEEDED
+from benchmark.artifacts.models import NEEDED, Model
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import UsageError, describe, trace
 from benchmark.core.schema import Cost, short_hash
@@ -112,6 +112,7 @@ def record(
         "status": status,
         "reason": reason,
         "unseen": None if known is None else attack.family not in known,
+        "unseen_by_name": unseen_by_name(attack, model),
         "trained_on": None if known is None else sorted(known),
         "query": inputs.data.test.hash,
         "training": model.cost if inputs.defense.trains else None,
@@ -124,6 +125,16 @@ def record(
     }
     blank = _blank(cell, inputs.settings, inputs.attacks, inputs.defense, meter)
     return Record(**(vars(blank) | found))  # checked as a whole
+
+
+def unseen_by_name(attack: Attack, model: Model) -> bool | None:
+    """Whether training did not use this very attack; None: nobody knows.
+
+    What is of a family that training did not use at all is unseen by name too.
+    """
+    if model.trained_on is not None and attack.family not in model.trained_on:
+        return True
+    return None if model.attacks is None else attack.name not in model.attacks
 
 
 def _two_classes(inputs: Inputs, cell: Cell) -> dict[str, object]:

@@ -84,6 +84,9 @@ class Record(Frozen):
     norm: str
     origin: str
     unseen: bool | None = None
+    """Whether training used no attack of its family; None: nobody knows."""
+    unseen_by_name: bool | None = None
+    """Whether training did not use this attack, whatever else of its family; None: nobody knows."""
     trained_on: list[str] | None = None
     query: str = ""
     """Hash of the test images; the first n are scored. Where it is equal, verdicts pair."""

@@ -110,8 +110,8 @@ def shareable(records: Sequence[Record], here: bool = False) -> list[Record]:
 
 
 _KEPT = {
-    "schema_version", "content", "cell", "provenance", "status", "query", "unseen", "outcome",
-    "answers", "cost", "training", "fingerprint",
+    "schema_version", "content", "cell", "provenance", "status", "query", "unseen",
+    "unseen_by_name", "outcome", "answers", "cost", "training", "fingerprint",
 }  # fmt: skip
 """What says nothing of places, or is looked at by itself."""
 

@@ -14,6 +14,7 @@ from reports.leaderboard.per_class import Labels, by_class
 from reports.leaderboard.submission import check_submission
 from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
+from reports.tidy.distinct import Distinct, distinct
 from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
 from reports.tidy.sources import gather
@@ -25,6 +26,7 @@ def write_leaderboard(
     with_reference: bool = False,
     submissions: Sequence[Path] = (),
     labels: Callable[[str], Labels] | None = None,
+    clusters: Path | None = None,
 ) -> list[Path]:
     """Write leaderboard.html, .md, .csv, .tex and .json; returns their paths.
 
@@ -35,6 +37,7 @@ def write_leaderboard(
         out: a folder, made if need be.
         with_reference: whether the project's own records of other defenses are put beside them.
         labels: by the name of a data set its `classes.Labels`, so that rows open to their classes.
+        clusters: file of `duplicates`: near-duplicates count once, and `note` says which.
         submissions: files of scores that must be those of the records.
 
     Raises:
@@ -45,9 +48,12 @@ def write_leaderboard(
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
     frame = from_records([one.record for one in sources])
+    frame, counted = distinct(frame, clusters) if clusters else Distinct(frame, [])
     ours = {one.trained for one in sources if one.reference}
     table, attacks = board(frame, ours), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
+    notes = [[one, *counted] if one else counted for one in table["note"]]
+    table = table.assign(note=["; ".join(said) for said in notes])
     for path in submissions:
         check_submission(path, table)
     known = {

@@ -31,8 +31,12 @@ of the shown examples. K counts shown examples per class.
 - **mean over families**: the worst attack of each family per image, then the mean over families.
   **worst case**: per image, over all attacks. Both use the images and episodes all attacks share.
   For K > 0 each attack meets the model that adapted to it.
+- **unseen** goes by family: training used no attack of it. **unseen by name**: training did not use
+  that very attack. Both are yes, no or unknown (nobody declared what training used).
 - **collateral**, where other attacks were scored after showing one: the mean and the worst change
   of robust@K - robust@0 over all pairs of an attack shown and another one scored.
+- Every attack counts, near-duplicates too, unless it is said below which count once
+  (`report --distinct`).
 - A line with a hole is *incomplete*: it has no numbers and no rank. One that does not compare with
   the others (other images, other options of an attack, fewer images, episodes or training seeds
   than the middle line) is *not ranked*; why stands under the reasons for doubt.
@@ -152,7 +156,7 @@ def _attacks(part: pd.DataFrame) -> Iterator[str]:
 def _by_shots(part: pd.DataFrame) -> str:
     shots = sorted({*part["shots"]} - {0})
     cells = {(row.attack, row.shots): row for row in rows(part)}
-    head = ["family", "attack", "threat", "n", "robust@0"]
+    head = ["family", "attack", "threat", "unseen by name", "n", "robust@0"]
     head += [f"{name}@{k}" for k in shots for name in ("static", "robust")]
     body = []
     for attack in dict.fromkeys(part["attack"]):
@@ -161,8 +165,13 @@ def _by_shots(part: pd.DataFrame) -> str:
         names = [markdown(value) for value in (any_row.family, attack, any_row.threat)]
         sizes = sorted({str(row.n) for row in found.values() if not pd.isna(row.n)}, key=int)
         values = [_before(found)] + [text for k in shots for text in _after(found.get(k))]
-        body.append((*names, ", ".join(sizes), *values))
-    return markdown_table(head, body, left=3)
+        body.append((*names, _by_name(any_row), ", ".join(sizes), *values))
+    return markdown_table(head, body, left=4)
+
+
+def _by_name(row: Any) -> str:
+    value = row.unseen_by_name
+    return "unknown" if pd.isna(value) else "yes" if value else "no"
 
 
 def _before(found: dict[int, Any]) -> str:

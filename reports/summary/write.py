@@ -13,6 +13,7 @@ from reports.leaderboard.table import costed
 from reports.plots.write import write_plots
 from reports.summary.files import as_csv, write_tables
 from reports.tidy.aggregate import views
+from reports.tidy.distinct import distinct
 from reports.tidy.frame import from_records, read
 from reports.tidy.leave_one_out import joined
 from reports.tidy.training_cost import Equal, equal_training
@@ -30,18 +31,20 @@ class ReportFiles(NamedTuple):
 
 
 def write_report(
-    directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None
-) -> ReportFiles:
+    directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None,
+    clusters: Path | None = None,
+) -> ReportFiles:  # fmt: skip
     """Read the records below `directory`; write tables, summary and plots into `out`.
 
     Each file replaces its predecessor at once or not at all. A further kind of page is one more
     function of the frame, called here. `equal` names a defense: only those whose training took as
     many passes are shown (`costs.equal_training`). `join` names options, comma-separated:
-    defenses that differ in these only are one row (`joined`).
+    defenses that differ in these only are one row (`joined`). `clusters` is a file of `duplicates`:
+    near-duplicates count once (`distinct`).
 
     Raises:
-        UsageError: there are no readable records, `out` cannot be written, `equal` is unknown, or
-            `join` is nothing to join by.
+        UsageError: there are no readable records, `out` cannot be written, `equal` is unknown,
+            `join` is nothing to join by, or `clusters` cannot be read.
     """
     loaded, out = read(directory), Path(out)
     _check_folder(out)
@@ -50,6 +53,9 @@ def write_report(
         frame, left_out = equal_training(frame, equal)
     for option in split(join or ""):
         frame = joined(frame, option)
+    if clusters is not None:
+        frame, counted = distinct(frame, clusters)
+        left_out = [*left_out, *counted]
     return _write(frame, out, left_out, loaded.problems)
 
 

@@ -77,7 +77,7 @@ def _compared(group: Sequence[ResultRow], over: Over) -> list[float | None]:
 def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     """A line per row and attack, over the training seeds; `scope` says unseen, seen or unknown.
 
-    Columns: COLUMNS, then attack, family and threat.
+    Columns: COLUMNS, then attack, family, threat and, from the records, `unseen_by_name`.
     """
     single = [
         (attack, part)
@@ -87,10 +87,15 @@ def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     places = zip(frame["dataset"], frame["attack"], strict=True)
     threats = dict(zip(places, frame["threat"], strict=True))
+    trained = zip(frame["dataset"], frame["network"], frame["defense"], strict=True)
+    names = dict(
+        zip(zip(trained, frame["attack"], strict=True), frame["unseen_by_name"], strict=True)
+    )
     return _table([(part, "union") for _, part in single]).assign(
         attack=[attack for attack, _ in single],
         family=[part.families[attack] for attack, part in single],
         threat=[threats[part.key.dataset, attack] for attack, part in single],
+        unseen_by_name=[names.get((part.key[:3], attack), pd.NA) for attack, part in single],
     )
 
 

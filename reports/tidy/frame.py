@@ -37,13 +37,13 @@ FURTHER = (
     "gain_interval", "norm", "query", "lr", "adapts", "forwards", "backwards", "flags",
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
-    "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
+    "unseen_by_name", "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
 `positives`: of two classes, which images are of the class `positive`. What adaptation took is the
 mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
 
-_NULLABLE = {"n": "Int64", "unseen": "boolean"}
+_NULLABLE = {"n": "Int64", "unseen": "boolean", "unseen_by_name": "boolean"}
 
 
 def load(directory: Path | str) -> pd.DataFrame:
@@ -111,7 +111,10 @@ def _facts(record: Record) -> dict[str, Any]:
         **{name: getattr(cell, name) for name in ("attack", "episodes")},
         **{name: getattr(record, name) for name in ("family", "threat", "origin", "unseen")},
         **{name: getattr(record, name) for name in ("status", "reason", "norm", "query")},
-        **{name: getattr(record, name) for name in ("trained_on", "families_shown")},
+        **{
+            name: getattr(record, name)
+            for name in ("trained_on", "families_shown", "unseen_by_name")
+        },
         "options": options(record),
         "weights": record.fingerprint.get("weights", ""),
         "flags": [*record.all_flags, *doubts(record)],

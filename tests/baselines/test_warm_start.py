@@ -10,12 +10,12 @@ import torch
 from tiny_runs import prepare, run, tiny_plan
 
 from attacks.build import build_attack, strengths_of
-from baselines.build import build_defense
+from baselines.build import GivenModel, build_defense
 from baselines.training import warm_start
 from baselines.training.ledger import Ledger
 from baselines.training.loop import classification_loss, train
 from baselines.training.schedule import Schedule
-from baselines.training.warm_start import families, start_of, starts
+from baselines.training.warm_start import attack_names, families, start_of, starts
 from benchmark.adaptation.step_sizes import step_sizes
 from benchmark.artifacts.settings import RunSettings
 from benchmark.core.errors import UsageError
@@ -194,3 +194,32 @@ def test_unknown_families_stay_unknown():
     known, unknown = (Trained(torch.nn.Identity(), what) for what in (frozenset({"noise"}), None))
     assert known.after(known).trained_on == {"noise"}
     assert known.after(unknown).trained_on is unknown.after(known).trained_on is None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("standard", set()), ("pgd_at", {"pgd_linf"}), ("trades", {"trades"}),
+        ("multi_at[attacks=pgd_l2+pgd_l1]", {"pgd_l2", "pgd_l1"}),
+        ("multi_at[attacks=pgd_l2,start=pgd_at]", {"pgd_l2", "pgd_linf"}),
+    ],
+)  # fmt: skip
+def test_the_names_of_what_training_used(text, names):
+    assert attack_names(build_defense(text)[1], strengths_of("digits")) == names
+
+
+def test_names_are_unknown_where_families_are_declared_alone():
+    known = {
+        text: attack_names(GivenModel("m", torch.nn.Identity, declared), strengths_of("digits"))
+        for text, declared in (
+            ("unknown", None), ("linf", frozenset({"linf-gradient"})), ("nothing", frozenset()),
+        )
+    }  # fmt: skip
+    assert known == {"unknown": None, "linf": None, "nothing": frozenset()}
+
+
+def test_records_say_what_was_unseen_by_family_and_by_name(tmp_path):
+    plan = tiny_plan("fgsm,pgd_linf,pgd_l2", FIRST, shots=[0])
+    found = run(plan, tmp_path).records
+    told = [(one.cell.attack, one.unseen, one.unseen_by_name) for one in found]
+    assert told == [("fgsm", False, True), ("pgd_linf", False, False), ("pgd_l2", True, True)]

@@ -18,6 +18,7 @@ Examples:
   python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
   python -m benchmark leaderboard --results mine --with-reference --out board
   python -m benchmark leaderboard --results theirs --submission theirs.json --out board
+  python -m benchmark leaderboard --results mine --distinct mine/duplicates/clusters.csv
 """
 
 COMPARE_EXAMPLES = """\b
@@ -30,6 +31,12 @@ Examples:
 Exit code: 0 compared, 2 no two cells pair, or wrong use.
 """
 
+Distinct = Annotated[
+    Path | None,
+    typer.Option(
+        help="clusters.csv of `duplicates`: near-duplicates count once. [every attack counts]"
+    ),
+]
 ResultsFolders = Annotated[
     list[Path],
     typer.Option("--results", help="Results folder, or a file made by `reference`; repeatable."),
@@ -53,13 +60,14 @@ def report(
             "--sheet", help="Also what every attack does to the first images, as pictures."
         ),
     ] = False,
+    distinct: Distinct = None,
 ) -> None:
     """Write the tidy table (CSV, Parquet), a Markdown summary and the plots (PNG, SVG)."""
     from reports.plots.write import write_sheets
     from reports.summary.write import write_report
     from reports.tidy.sources import gather
 
-    files = write_report(results, out, equal_training, join)
+    files = write_report(results, out, equal_training, join, distinct)
     for problem in files.problems:
         typer.echo(problem, err=True)
     pictures = write_sheets(gather([results]), out) if sheet else []
@@ -81,12 +89,13 @@ def leaderboard(
         list[Path],
         typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
     ] = [],  # noqa: B006
+    distinct: Distinct = None,
 ) -> None:
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
     from reports.leaderboard.write import write_leaderboard
 
     labels = partial(_labels, data_dir) if per_class else None
-    for path in write_leaderboard(results, out, with_reference, submission, labels):
+    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct):
         typer.echo(str(path))
 
 
