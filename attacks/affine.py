@@ -17,7 +17,7 @@ from attacks import ATTACKS
 from attacks.engine.exhaustive import check_most
 from attacks.engine.rendered import Rendered, Rendering
 from attacks.engine.resampling import own_places, seen_at
-from benchmark.core.types import Family, Shape
+from benchmark.core.types import Family, Scales, Shape
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ class PGDAffine(Rendered):
     name: ClassVar[str] = "pgd_affine"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {
+        "degrees": (0.5, 1.5), "shift": (0.5, 1.5), "scale": (0.5, 1.5), "shear": (0.5, 1.5),
+    }  # fmt: skip
     degrees: float = field(kw_only=True)
     shift: float = field(kw_only=True)
     """In pixels, and not whole ones alone."""

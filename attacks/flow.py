@@ -14,7 +14,7 @@ from torch import Tensor
 from attacks import ATTACKS
 from attacks.engine.rendered import Rendered, Rendering, total_variation
 from attacks.engine.resampling import LATTICE, bicubic_field, own_places, seen_at
-from benchmark.core.types import Family, Shape
+from benchmark.core.types import Family, Scales, Shape
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class StAdv(Rendered):
     name: ClassVar[str] = "stadv"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"flow": (0.5, 1.5)}
     start: ClassVar[float] = 0.01
     flow: float = field(kw_only=True)
     """In pixels, for right and down each."""
@@ -97,6 +98,7 @@ class PGDElastic(Rendered):
     name: ClassVar[str] = "pgd_elastic"
     family: ClassVar[Family] = "spatial"
     norm: ClassVar[str] = "spatial"
+    low_and_high: ClassVar[Scales] = {"bend": (0.5, 1.5)}
     bend: float = field(kw_only=True)
     """How far the farthest point is moved, in sides of the image."""
     steps: int = 10

@@ -15,7 +15,7 @@ from torch.nn.functional import grid_sample, pad
 
 from attacks import ATTACKS
 from attacks.engine.rendered import Rendered, Rendering, total_variation
-from benchmark.core.types import Family, NormBall, Shape
+from benchmark.core.types import Family, NormBall, Scales, Shape
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Recolour(Rendered):
     name: ClassVar[str] = "recolour"
     family: ClassVar[Family] = "colour"
     norm: ClassVar[str] = "colour"
+    low_and_high: ClassVar[Scales] = {"eps": (0.5, 1.5)}
     start: ClassVar[float] = 0.01
     eps: float = field(kw_only=True)
     points: int = 8
