@@ -2,7 +2,8 @@
 
 Every proposal either paints a smaller square of the patch in one colour or moves the patch; it is
 kept if it lowers the margin. Colours have every channel at 0 or 1. As the queries go by, the
-smaller squares shrink as those of Square do, and the moves get shorter.
+smaller squares shrink as those of Square do, and the moves get shorter. Published patches start as
+squares of random sizes, one over the other; these as blocks of one size.
 """
 
 from __future__ import annotations
