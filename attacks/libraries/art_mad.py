@@ -187,12 +187,12 @@ def limited(asked: Any, most: int) -> Any:
     """The function that answers for a batch, until it was asked about so many images: Ended."""
     left = most
 
-    def predict(x: Any, *rest: Any, **options: Any) -> Any:
+    def predict(x: Any, batch_size: int = 128, *rest: Any) -> Any:
         nonlocal left
         left -= len(x)
         if left < 0:
             raise Ended
-        return asked(x, *rest, **options)
+        return asked(x, batch_size, *rest)
 
     return predict
 

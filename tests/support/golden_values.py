@@ -57,6 +57,7 @@ def attack(name: str) -> tuple[int, dict]:
     shape = next(shape for shape in SHAPES if made.cannot_run(shape, CLASSES) is None)
     model = conv_net(shape, CLASSES)
     batch = some_images(model, shape, 8)
+    made = attack_probe.informed(made, model, batch)
     rng = Streams.named(8, "golden", name)
     robust, attacked = survives(made, model, batch, Meter(), rng)
     moved = (attacked.images - batch.images).abs().flatten(1).mean(dim=1)
