@@ -19,20 +19,22 @@ from attacks.engine.search import Search
 from benchmark.contracts.toys import conv_net, some_images
 from benchmark.core.model_batch import ModelBatch
 from benchmark.core.seeding import stream
+from benchmark.core.specs import options_of
 from benchmark.core.types import Batch
 from benchmark.evaluation.precision import LowPrecision
 from benchmark.evaluation.verdicts import Meter, correct, run_attack
 
 CUT = {"iterations": 5, "targets": 3, "queries": 120}
 ENSEMBLES = {"linf": AutoAttackLinf, "l2": AutoAttackL2}
-EPS = {"linf": 0.02, "l2": 0.12}
+EPS = {"linf": 0.02, "l2": 0.12, "l1": 0.6}
 NAMES = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name), Stage)]
 
 
 def cut(name):
     """An attack of the ensemble with as few steps as a test needs."""
     attack = build_attack(name, {norm: {"eps": eps} for norm, eps in EPS.items()})
-    return replace(attack, **{k: v for k, v in CUT.items() if hasattr(attack, k)})
+    shorter = CUT | {"steps": CUT["iterations"]}
+    return replace(attack, **{k: v for k, v in shorter.items() if k in options_of(type(attack))})
 
 
 def task(n=60, wrong=0):

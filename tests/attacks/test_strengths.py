@@ -19,6 +19,8 @@ def test_every_attack_has_both_wherever_it_can_run(dataset, strength):
     strengths = strengths_of(dataset, shape)
     for name in ATTACKS.names():
         medium = build_attack(name, strengths)
+        if str(medium.threat).endswith("unbounded"):
+            continue  # of ART: no option says how far they go
         other = build_attack(f"{name}[strength={strength}]", strengths)
         assert medium.cannot_run(shape, 10) == other.cannot_run(shape, 10), name
         counted = [getattr(medium, option, 0) for option in medium.low_and_high]

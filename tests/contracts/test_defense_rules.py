@@ -114,7 +114,7 @@ def test_a_given_model_skips_what_is_about_training():
     skipped = {check.name: check.message for check in checks if check.status == "skipped"}
     assert skipped.keys() == {
         "same stream same model", "reports progress from 0 to 1", "survives saving and loading",
-        "says what it was trained on",
+        "says what it was trained on", "its own attacks keep the rules",
     }  # fmt: skip
     assert "declare `trained_on`" in skipped["says what it was trained on"]
 
