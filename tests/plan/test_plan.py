@@ -185,7 +185,7 @@ def test_every_suite_can_be_planned(name):
 
 def test_the_quick_suite_runs_every_attack():
     wanted = {name for name in ATTACKS.names() if not OPTIONAL & {*ATTACKS.get(name).modules}}
-    assert {split_name(text) for text in names(read_suite("quick").attacks)} == wanted
+    assert {split_name(text) for text in names(read_suite("quick").attacks)} >= wanted
 
 
 def split_name(text):
