@@ -20,7 +20,7 @@ from attacks.engine.search import Search, own_loss
 from benchmark.core.streams import Streams
 from benchmark.core.types import Family, Goal, Surrogate
 
-SAME, OTHER = Surrogate("standard"), Surrogate("standard", other=True)
+SAME, OTHER = Surrogate(), Surrogate(other=True)
 
 
 class Ensemble(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from baselines.build import build_defense
@@ -14,9 +15,11 @@ from benchmark.results.records import Cell
 
 APART = 10_000
 """Added to the training seed of a surrogate: nobody hands the attacker the very model."""
-OTHERS = {"small_cnn": "medium_cnn"}
-OTHER = "small_cnn"
-"""The other architecture than a network's."""
+SMALL = "small_cnn"
+OTHERS = {SMALL: "medium_cnn"}
+"""The other architecture than a network's; SMALL where nothing is said."""
+PASSES, FEWEST, MOST = 400_000, 4, 40
+"""Passes that a surrogate trains for, there and back; epochs at least, and at most."""
 
 
 class Attacker:
@@ -32,6 +35,15 @@ class Attacker:
         """
         self.cell, self.data, self.settings, self.listener = cell, data, settings, listener
         self.kept = kept
+
+    def lacks(self, attack: Attack) -> str | None:
+        """Why an attack that learns from training images cannot run; None if it can."""
+        if not (attack.own_images or attack.surrogates):
+            return None
+        known = torch.isin(self.data.test.ids, self.data.train.ids).any()
+        if len(self.data.train) and not known:
+            return None
+        return "the attacker has no training images apart from those that are scored"
 
     def informed(self, attack: Attack) -> Attack:
         """The attack, knowing what it asks for; what it needs is trained.
@@ -64,8 +76,9 @@ class Attacker:
 
     def _trained(self, surrogate: Surrogate) -> tuple[Cell, Defense]:
         """A cell that stands for a surrogate, and its defense."""
-        name, defense = build_defense(surrogate.defense)
+        epochs = min(MOST, max(FEWEST, PASSES // (2 * len(self.data.train))))
+        name, defense = build_defense(f"standard[epochs={epochs}]")
         own = self.cell.network
-        network = OTHERS.get(own, OTHER) if surrogate.other else own
+        network = OTHERS.get(own, SMALL) if surrogate.other else own
         about = {"defense": name, "network": network, "seed": self.cell.seed + APART}
         return self.cell.model_copy(update=about), defense

@@ -52,12 +52,10 @@ Scales = Mapping[str, tuple[float, float]]
 
 
 class Surrogate(NamedTuple):
-    """A model that an attacker trains, since the one that is attacked gives it too little."""
+    """A model that an attacker trains, on clean images, to attack it in place of the target."""
 
-    defense: str
-    """As `--defense` takes it."""
     other: bool = False
-    """Of another architecture than the model that is attacked."""
+    """Whether it is of another architecture than the model that is attacked."""
 
 
 class AttackerKnowledge(NamedTuple):

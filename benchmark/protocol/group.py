@@ -136,6 +136,7 @@ def cannot_run(cell: Cell, inputs: Inputs) -> str | None:
     for name in dict.fromkeys((*cell.shown, cell.attack)):
         attack = inputs.attacks[name]
         reason = attack.cannot_run(data.shape, data.classes)
+        reason = reason or inputs.attacker.lacks(attack)
         if reason is None and attack.needs_gradient and not model.gradient:
             reason = "the model gives no gradient"
         if reason is not None:

@@ -8,6 +8,7 @@ from tiny_runs import run, tiny_plan
 
 from attacks.transfer import TransferMomentum, TransferPGD, TransferPGDL2, TransferPGDOther
 from attacks.universal import Universal
+from benchmark import evaluate
 from benchmark.core.errors import UsageError
 from benchmark.core.types import AttackerKnowledge, Batch
 
@@ -116,7 +117,7 @@ def test_a_run_trains_the_surrogates_itself_with_another_seed(finished):
     models = finished.prepared.settings.results / "models"
     names = sorted(path.name for path in models.glob("*.safetensors"))
     assert sum("-s10000-" in name for name in names) == 2
-    assert any(name.startswith("digits-medium_cnn-standard-s10000") for name in names)
+    assert any(name.startswith("digits-medium_cnn-standard-epochs-40") for name in names)
 
 
 def test_what_the_attacker_knows_is_part_of_a_record(finished):
@@ -129,3 +130,15 @@ def test_what_the_attacker_knows_is_part_of_a_record(finished):
 def test_surrogates_are_found_again(finished):
     again = finished.prepared.run()
     assert again["cached"] == len(finished.records)
+
+
+def test_scored_images_are_never_the_attackers_own():
+    """Tensors alone have no training part: what would learn from it is skipped with the reason."""
+    model, batch, labels = task(12)
+    attacks = "transfer_pgd,universal,fgsm"
+    frame = evaluate(model, images=batch, labels=labels, attacks=attacks).frame
+    found = frame.set_index("attack")
+    assert found.loc["fgsm", "status"] == "done"
+    for name in ("transfer_pgd", "universal"):
+        assert found.loc[name, "status"] == "skipped"
+        assert "no training images" in found.loc[name, "reason"]
