@@ -40,14 +40,20 @@ def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
     """One attack by its name, or those of ours of a family that are cheap enough to train on."""
     family = part.removeprefix("family:")
     if family == part:
-        return [build_attack(_shortened(part, {"steps": str(steps)}), strengths)]
+        attack = build_attack(_shortened(part, {"steps": str(steps)}), strengths)
+        if not _trains(type(attack)):
+            raise UsageError(f"{part} needs models or images of its own: nobody can train on it")
+        return [attack]
     check_family(family)
     own = [ATTACKS.get(name) for name in ATTACKS.names()]
     options = {"steps": str(steps), **CHEAP}
     found = [
         build_attack(_shortened(one.name, options), strengths)
         for one in own
-        if one.family == family and one.origin == "reattack" and not one.only_by_name
+        if one.family == family
+        and one.origin == "reattack"
+        and _trains(one)
+        and not one.only_by_name
     ]
     cheap = [attack for attack in found if attack.passes <= MOST_PASSES]
     if not cheap:
@@ -56,6 +62,11 @@ def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
             f"{', '.join(attack.name for attack in found) or 'none'}; name those to train on"
         )
     return cheap
+
+
+def _trains(attack: type[Attack]) -> bool:
+    """Whether it needs nothing but the model and the images."""
+    return not (attack.own_images or attack.surrogates)
 
 
 def _shortened(name: str, options: Mapping[str, str]) -> Spec:

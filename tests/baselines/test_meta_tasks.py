@@ -81,7 +81,11 @@ def test_a_scaled_spatial_attack_turns_and_shifts_less():
     [
         ("attacks=pgd", "unknown attack 'pgd'"),
         ("attacks=family:linf", "unknown family of attacks 'linf'"),
-        ("attacks=family:sparse", "attacks of ours of at most 100 passes an image, got none"),
+        (
+            "attacks=family:score-based",
+            "attacks of ours of at most 100 passes an image, got none",
+        ),
+        ("attacks=universal", "nobody can train on it"),
         ("held_out=l2", "unknown family of attacks 'l2'"),
         ("held_out=spatial+l2-gradient", "pgd_l2 is of the family l2-gradient, which is held_out"),
         ("attacks=family:noise,held_out=noise", "is of the family noise, which is held_out"),

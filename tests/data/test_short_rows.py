@@ -7,7 +7,6 @@ from report_records import ATTACKS, folder, matrix, one, outcome, random_outcome
 
 from reports.leaderboard.table import RANKS, board
 from reports.leaderboard.write import write_leaderboard
-from reports.statistics.scores import Tables
 from reports.tidy.aggregate import headline
 from reports.tidy.frame import from_records
 from reports.tidy.warnings import warnings
@@ -171,7 +170,7 @@ def test_a_line_is_counted_on_what_all_its_cells_have_and_says_so(usual, change,
     assert {(f.kind, f.message) for f in warnings(frame) if f.kind == "cut"} == {("cut", row.note)}
     mine = frame[(frame["defense"] == "meta_adv") & (frame["shots"] == 5)]
     n, episodes = change.get("n"), change.get("episodes")
-    tables = [Tables(*(t[:episodes, :n] for t in each)) for each in mine["verdicts"]]
+    tables = [each.each(lambda table: table[:episodes, :n]) for each in mine["verdicts"]]
     families: dict[str, list[np.ndarray]] = {}
     for family, each in zip(mine["family"], tables, strict=True):
         families.setdefault(family, []).append(each.robust)
