@@ -18,7 +18,8 @@ Strengths = Mapping[str, Mapping[str, Any]]
 """By norm or name of an attack, which wins over its norm: values for options nobody gave."""
 RULE = "by rule"
 """The table of strengths that the rule gave, not a person: kept beside them under this name."""
-STRENGTH, STRENGTHS = "strength", ("low", "medium", "high")
+STRENGTH, MEDIUM = "strength", "medium"
+STRENGTHS = "low", MEDIUM, "high"
 """The option that every attack has besides its own, and what it may be."""
 CIFAR = 3 * 32 * 32
 """Numbers in an image of CIFAR-10, whose usual budgets the rule scales."""
@@ -98,6 +99,8 @@ def at_strength(attack: Attack, strength: str) -> Attack:
         raise UsageError(
             f"{attack.name}[{STRENGTH}={strength}]: expected one of {', '.join(STRENGTHS)}"
         )
+    if strength == MEDIUM:
+        return attack
     place = STRENGTHS.index(strength)
     scaled = {
         option: _times(getattr(attack, option), (low, 1.0, high)[place])
