@@ -41,7 +41,7 @@ def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
     family = part.removeprefix("family:")
     if family == part:
         attack = build_attack(_shortened(part, {"steps": str(steps)}), strengths)
-        if not _trains(type(attack)):
+        if attack.needs_knowledge:
             raise UsageError(f"{part} needs models or images of its own: nobody can train on it")
         return [attack]
     check_family(family)
@@ -50,11 +50,9 @@ def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
     found = [
         build_attack(_shortened(one.name, options), strengths)
         for one in own
-        if one.family == family
-        and one.origin == "reattack"
-        and _trains(one)
-        and not one.only_by_name
+        if one.family == family and one.origin == "reattack" and not one.only_by_name
     ]
+    found = [attack for attack in found if not attack.needs_knowledge]
     cheap = [attack for attack in found if attack.passes <= MOST_PASSES]
     if not cheap:
         raise UsageError(
@@ -62,11 +60,6 @@ def _named(part: str, steps: int, strengths: Mapping[str, Any]) -> list[Attack]:
             f"{', '.join(attack.name for attack in found) or 'none'}; name those to train on"
         )
     return cheap
-
-
-def _trains(attack: type[Attack]) -> bool:
-    """Whether it needs nothing but the model and the images."""
-    return not (attack.own_images or attack.surrogates)
 
 
 def _shortened(name: str, options: Mapping[str, str]) -> Spec:

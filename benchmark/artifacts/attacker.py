@@ -38,7 +38,7 @@ class Attacker:
 
     def lacks(self, attack: Attack) -> str | None:
         """Why an attack that learns from training images cannot run; None if it can."""
-        if not (attack.own_images or attack.surrogates):
+        if not attack.needs_knowledge:
             return None
         known = torch.isin(self.data.test.ids, self.data.train.ids).any()
         if len(self.data.train) and not known:
@@ -51,7 +51,7 @@ class Attacker:
         Raises:
             Exception: whatever the training of a surrogate raised.
         """
-        if not (attack.own_images or attack.surrogates):
+        if not attack.needs_knowledge:
             return attack
         images = self.data.train.first(attack.own_images).batch().to(self.settings.device)
         models = tuple(map(self._model, attack.surrogates))
@@ -59,7 +59,7 @@ class Attacker:
 
     def depends_on(self, attack: Attack) -> str:
         """Changes with whatever its knowledge depends on; empty where it needs none."""
-        if not (attack.own_images or attack.surrogates):
+        if not attack.needs_knowledge:
             return ""
         surrogates = [
             training_hash(*self._trained(one), self.data, self.settings)

@@ -155,6 +155,11 @@ class Attack(ABC):
         return made
 
     @property
+    def needs_knowledge(self) -> bool:
+        """Whether it can do nothing with the model alone."""
+        return bool(self.own_images or self.surrogates)
+
+    @property
     def needs_gradient(self) -> bool:
         """Whether it can do nothing to a model that gives none."""
         return self.white_box or self.family.endswith("-gradient")

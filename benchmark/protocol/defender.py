@@ -139,7 +139,7 @@ def support_view(
     model = inputs.trained.network if start is None else start
     clean, rng = (
         clean_images(cell, index, inputs, stage),
-        _streams("simulated", cell, index, support, stage),
+        streams("simulated", cell, index, support, stage),
     )
     fixed = support.images if cell.budget.knowledge == "clean" else captured
 
@@ -147,7 +147,7 @@ def support_view(
         shown = fixed
         if shown is None:
             target = frozen(with_parameters(model, parameters))
-            shown = _craft(target, cell, support, inputs, meter, rng)
+            shown = craft(target, cell, support, inputs, meter, rng)
         rehearsed = clean()
         return Batch(
             torch.cat([shown, rehearsed.images]), torch.cat([support.labels, rehearsed.labels])
@@ -163,22 +163,24 @@ def view_of_adapted(
     captured = None
     if cell.budget.knowledge == "captured":
         support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)
-        rng = _streams("shown", cell, index, support, stage)
-        captured = _craft(frozen(start), cell, support, inputs, meter, rng)
+        rng = streams("shown", cell, index, support, stage)
+        captured = craft(frozen(start), cell, support, inputs, meter, rng)
     return support_view(cell, index, inputs, meter, captured, stage, start)
 
 
-def _streams(kind: str, cell: Cell, index: int, support: Batch, stage: int) -> Streams:
+def streams(kind: str, cell: Cell, index: int, images: Batch, stage: int = 0) -> Streams:
+    """One for each image, by why it is attacked (`kind`), attack, training seed and episode."""
     names = ("attack", kind, cell.attack, cell.seed, index, *at_stage(stage))
-    return Streams.named(len(support.labels), *names)
+    return Streams.named(len(images.labels), *names)
 
 
-def _craft(
-    target: nn.Module, cell: Cell, support: Batch, inputs: Inputs, meter: Meter, rng: Streams
+def craft(
+    target: nn.Module, cell: Cell, images: Batch, inputs: Inputs, meter: Meter, rng: Streams
 ) -> Tensor:
+    """Images under the attack of a cell, at full strength, against any model."""
     attack, searched = inputs.attack(cell.attack), inputs.searched(target)
     with torch.enable_grad():
-        return run_attack(attack, searched, support, "examples", meter, rng).images
+        return run_attack(attack, searched, images, "examples", meter, rng).images
 
 
 def clean_images(cell: Cell, index: int, inputs: Inputs, stage: int = 0) -> Callable[[], Batch]:

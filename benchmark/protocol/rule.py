@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from benchmark.adaptation.adapt import Adapted, as_one
-from benchmark.core.streams import Streams
+from benchmark.adaptation.adapt import Adapted
 from benchmark.core.types import Batch
-from benchmark.evaluation.verdicts import Meter, correct, run_attack
+from benchmark.evaluation.verdicts import Meter, correct
+from benchmark.protocol.defender import craft, streams
 from benchmark.protocol.inputs import Inputs
 from benchmark.results.records import Cell
 
@@ -43,19 +42,13 @@ def attack_other_draws(
 
 def _held(cell: Cell, adapted: Sequence[Adapted], inputs: Inputs, meter: Meter) -> list[Tensor]:
     query = inputs.query(cell.limit)
-    crafted = [_crafted(cell, index, one, inputs, meter) for index, one in enumerate(adapted)]
+    crafted = [
+        craft(one.model, cell, query, inputs, meter, streams("rule", cell, index, query))
+        for index, one in enumerate(adapted)
+    ]
     held = [correct(one.model, query) for one in adapted]
     for index, one in enumerate(adapted):
         for other, images in enumerate(crafted):
             if other != index:
                 held[index] &= correct(one.model, Batch(images, query.labels))
     return held
-
-
-def _crafted(cell: Cell, index: int, one: Adapted, inputs: Inputs, meter: Meter) -> Tensor:
-    attack, query = inputs.attack(cell.attack), inputs.query(cell.limit)
-    names = ("attack", "rule", cell.attack, cell.seed, index)
-    rng = Streams.named(len(query.labels), *names)
-    with torch.enable_grad():
-        searched = inputs.searched(as_one([one], len(query.labels)))
-        return run_attack(attack, searched, query, "examples", meter, rng).images
