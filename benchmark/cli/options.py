@@ -22,6 +22,12 @@ LIMIT = "2GB"
 TIMES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 Results = Annotated[Path, typer.Option("--results", help="Folder of records and trained models.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Network = Annotated[str | None, typer.Option("--network", help="As in `run`.")]
+Strengths = Annotated[Path | None, typer.Option("--strengths", help="As in `run`.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where data sets are.")]
+Download = Annotated[bool, typer.Option("--download", help="As in `run`.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")]
 
 
 class Once(TyperCommand):

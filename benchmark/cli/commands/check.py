@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli.options import DataDir
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def check(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     dataset: Annotated[str | None, typer.Option(help="Of that run.")] = None,
     network: Annotated[str | None, typer.Option(help="Of that run.")] = None,
     limit: Annotated[int | None, typer.Option(help="Images that run scores.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
+    data_dir: DataDir = None,
     perf: Annotated[
         Path | None, typer.Option(help="JSON of pytest-benchmark with ratios in extra_info.")
     ] = None,

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Json, Results, importing, numbers, text_of, words
+from benchmark.cli.options import (
+    DataDir,
+    Device,
+    Download,
+    DryRun,
+    Json,
+    Network,
+    Results,
+    Strengths,
+    importing,
+    numbers,
+    text_of,
+    words,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -41,7 +54,7 @@ def curve(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         bool, typer.Option("--unordered", help="More of it need not be worse: check nothing.")
     ] = False,
     dataset: Annotated[str | None, typer.Option(help="As in `run`. [digits]")] = None,
-    network: Annotated[str | None, typer.Option(help="As in `run`.")] = None,
+    network: Network = None,
     shots: Annotated[
         str | None, typer.Option(help="Shown images per class; K = 0 is beside them always.")
     ] = None,
@@ -50,20 +63,18 @@ def curve(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     knowledge: Annotated[str | None, typer.Option(help="As in `run`. [captured]")] = None,
     seed: Annotated[int, typer.Option(help="Of training and of every draw.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Score so many test images only.")] = None,
-    strengths: Annotated[Path | None, typer.Option(help="As in `run`.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="As in `run`.")] = False,
+    strengths: Strengths = None,
+    data_dir: DataDir = None,
+    download: Download = False,
     results: Results = Path("results"),
     out: Annotated[
         Path | None, typer.Option(help="Folder for CSV, PNG and SVG. [`curves` in the results]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[int | None, typer.Option(help="Processes, as in `run`.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
     json: Json = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Accuracy against eps, steps, restarts or queries, checked for what cannot be."""
     with importing():

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Json, Results, importing, text_of
+from benchmark.cli.options import (
+    DataDir,
+    Device,
+    Download,
+    DryRun,
+    Json,
+    Network,
+    Results,
+    Strengths,
+    importing,
+    text_of,
+)
 from benchmark.core.errors import UsageError
 
 EXAMPLES = """\b
@@ -40,23 +51,21 @@ def duplicates(  # noqa: PLR0913, PLR0917 (one argument for each flag of the com
         float, typer.Option(help="Similarity, 0 to 1, from which two are duplicates.")
     ] = 0.8,
     dataset: Annotated[str | None, typer.Option(help="As in `run`. [digits]")] = None,
-    network: Annotated[str | None, typer.Option(help="As in `run`.")] = None,
+    network: Network = None,
     seed: Annotated[int, typer.Option(help="Of training and of every draw.")] = 0,
     limit: Annotated[int, typer.Option(help="Compare on so many test images.")] = 100,
-    strengths: Annotated[Path | None, typer.Option(help="As in `run`.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="As in `run`.")] = False,
+    strengths: Strengths = None,
+    data_dir: DataDir = None,
+    download: Download = False,
     results: Results = Path("results"),
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into. [`duplicates` in the results]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[int | None, typer.Option(help="Processes, as in `run`.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
     json: Json = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Find attacks that are one attack under several names: pairs, clusters, a dendrogram."""
     with importing():

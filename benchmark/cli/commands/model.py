@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Json, Results, importing, numbers, text_of
+from benchmark.cli.options import (
+    DataDir,
+    Device,
+    Download,
+    Json,
+    Network,
+    Results,
+    Strengths,
+    importing,
+    numbers,
+    text_of,
+)
 
 TRAIN_EXAMPLES = """\b
 Examples:
@@ -34,11 +45,6 @@ first. Exit code: 0 written, 1 its training failed or was interrupted, 2 wrong u
 """
 Defenses = Annotated[str, typer.Option("--defense", help="As in `run`.")]
 Data = Annotated[str, typer.Option("--dataset", help="As in `run`.")]
-Network = Annotated[str | None, typer.Option("--network", help="As in `run`.")]
-Strengths = Annotated[Path | None, typer.Option("--strengths", help="As in `run`.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where data sets are.")]
-Download = Annotated[bool, typer.Option("--download", help="As in `run`.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Of torch. [for the image size]")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 

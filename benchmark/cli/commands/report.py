@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Json, Results
+from benchmark.cli.options import DataDir, Json, Results
 
 LEADERBOARD_EXAMPLES = """\b
 Examples:
@@ -84,7 +84,7 @@ def leaderboard(
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Read labels, so that rows open to their classes.")
     ] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
+    data_dir: DataDir = None,
     submission: Annotated[
         list[Path],
         typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),

@@ -9,6 +9,8 @@ import typer
 
 from benchmark.cli.options import (
     LIMIT,
+    Device,
+    DryRun,
     Json,
     Results,
     importing,
@@ -116,7 +118,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     cache_limit: Annotated[
         str, typer.Option(help="Least recently used examples go beyond that.")
     ] = LIMIT,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[
         str,
         typer.Option(help="Of the passes attacks make: float32, or bfloat16 with float32 proof."),
@@ -169,9 +171,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         bool, typer.Option("--quiet", help="No progress, no table; only what went wrong.")
     ] = False,
     json: Json = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train defenses, attack them, adapt to a few attacked images, and attack again."""
     with importing():

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Json, Results, grid, importing, numbers, words
+from benchmark.cli.options import (
+    DataDir,
+    Device,
+    Download,
+    DryRun,
+    Json,
+    Network,
+    Results,
+    grid,
+    importing,
+    numbers,
+    words,
+)
 from benchmark.core.errors import UsageError
 
 EXAMPLES = """\b
@@ -40,21 +52,19 @@ def tune(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     knowledge: Annotated[str, typer.Option(help="As in `run`.")] = "captured",
     suite: Annotated[str, typer.Option(help="Whose data set and validation attacks.")] = "main",
     dataset: Annotated[str | None, typer.Option(help="As in `run`.")] = None,
-    network: Annotated[str | None, typer.Option(help="As in `run`.")] = None,
+    network: Network = None,
     limit: Annotated[int | None, typer.Option(help="Score so many validation images only.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write. [RESULTS/tuned/DATASET-NETWORK.json]")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="As in `run`.")] = False,
+    data_dir: DataDir = None,
+    download: Download = False,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[int | None, typer.Option(help="Processes, as in `run`.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     json: Json = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and what they would cost.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Choose method, steps and learning rate of adaptation by robust@K, attacked again."""
     with importing():
