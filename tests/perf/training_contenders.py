@@ -37,12 +37,14 @@ def clean_accuracy(model: nn.Module) -> float:
 
 def reattack(name: str, n: str, precision: str = "float32") -> Work:
     """One epoch of `pgd_at`; of an attack the strongest iterate, which is a forward pass more."""
+    from attacks.build import build_attack
     from baselines.build import build_defense
     from benchmark.execution.allocator import keep_memory
 
     keep_memory()
     network, train = task(name, n)
     torch.optim.Adam(network.parameters())  # the first one imports a second's worth of torch
+    build_attack("pgd_linf", {"linf": {"eps": EPS}})  # and the first of these all attacks
     options = (
         f"epochs=1,batch_size={BATCH},lr={LR},attack_steps={STEPS},ramp=0,precision={precision}"
     )
