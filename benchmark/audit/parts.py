@@ -1,0 +1,14 @@
+"""The parts of a full audit, in the order in which they run: the cheap ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmark.audit.subject import Subject
+from benchmark.results.audits import Checked
+
+Part = Callable[[Subject], Checked]
+"""Looks at one side of a model; what it attacks with is in its docstring."""
+
+PARTS: dict[str, Part] = {}
+"""By name: what a record calls them."""

@@ -1,0 +1,64 @@
+"""What a part of an audit is handed: a trained model, images, and a way to attack it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from attacks.build import build_attack
+from benchmark.artifacts.attacker import Attacker
+from benchmark.artifacts.models import Model
+from benchmark.core.streams import Streams
+from benchmark.core.types import Attack, Batch, Goal
+from benchmark.evaluation.verdicts import Meter, correct, run_attack
+from benchmark.results.cells import Cell
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model under audit."""
+
+    cell: Cell
+    """Which it is: data set, network, defense, seed."""
+    trained: Model
+    batch: Batch
+    """Validation images and labels, on the device."""
+    classes: int
+    strengths: Mapping[str, Any]
+    """Sizes of attacks on this data, as `build_attack` takes them."""
+    attacker: Attacker
+    """What attacks know beside the model."""
+    meter: Meter = field(default_factory=Meter)
+    _crafted: dict[tuple[str, Goal], Tensor] = field(default_factory=dict)
+
+    @property
+    def model(self) -> nn.Module:
+        """Frozen, float32: images in [0, 1] in, logits out."""
+        return self.trained.network
+
+    def attack(self, text: str) -> Attack:
+        """An attack at this data's strength, which knows what it needs to."""
+        return self.attacker.informed(build_attack(text, self.strengths))
+
+    def streams(self, *names: object) -> Streams:
+        """A stream of random numbers for each image."""
+        return Streams.named(len(self.batch.labels), "audit", self.cell.seed, *names)
+
+    def crafted(self, text: str, goal: Goal = "verdict") -> Tensor:
+        """The images under an attack, audited, in [0, 1]; asked for twice, made once."""
+        if (text, goal) not in self._crafted:
+            attack, rng = self.attack(text), self.streams(text)
+            made = run_attack(attack, self.model, self.batch, goal, self.meter, rng)
+            self._crafted[text, goal] = made.images
+        return self._crafted[text, goal]
+
+    def stands(self, text: str) -> Tensor:
+        """Which images are right with and without an attack: bool (n,)."""
+        return self.right() & correct(self.model, Batch(self.crafted(text), self.batch.labels))
+
+    def right(self) -> Tensor:
+        """Which images are right without an attack: bool (n,)."""
+        return correct(self.model, self.batch)

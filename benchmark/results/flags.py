@@ -1,0 +1,131 @@
+"""What makes a robust accuracy doubtful: a flag, and what each kind of it means.
+
+A record holds flags as text, `code: what was seen`; an audit holds them whole.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from benchmark.core.schema import Frozen
+
+
+class Kind(NamedTuple):
+    """What a flag of one code says to whoever reads it."""
+
+    broken: bool
+    """Whether the score is an artefact of the attack's failure for all anybody knows; else it is
+    only less certain than it looks."""
+    meaning: str
+    advice: str
+    attacks: tuple[str, ...]
+    """What to attack with in spite of it, as `--attacks` takes them: `--follow-advice`."""
+    paper: str
+    """Where it is explained: authors, year and address."""
+
+
+ATHALYE = "Athalye et al. 2018, https://arxiv.org/abs/1802.00420"
+AUTOATTACK = "Croce & Hein 2020, https://arxiv.org/abs/2003.01690"
+CARLINI = "Carlini et al. 2019, https://arxiv.org/abs/1902.06705"
+IOAF = "Pintor et al. 2022, https://arxiv.org/abs/2106.09947"
+ADAPTIVE = "Croce et al. 2022, https://arxiv.org/abs/2202.13711"
+BINARY = "Zimmermann et al. 2022, https://arxiv.org/abs/2206.13991"
+CHEN = "Chen et al. 2022, https://arxiv.org/abs/2110.14735"
+QUERIES = ("square", "rays", "transfer_pgd")
+"""Attacks that need no gradient."""
+STRONG = ("aa_linf",)
+"""The strongest of a norm ball."""
+
+OF_MODELS: dict[str, Kind] = {
+    "randomised": Kind(
+        False,
+        "the model answers otherwise every time, so attacks aim at another model than the "
+        "one that is scored",
+        "attack the expectation over its randomness",
+        ("eotpgd",),
+        ATHALYE,
+    ),
+    "batch": Kind(
+        True,
+        "an image's answer depends on the images beside it, so that no verdict is its own",
+        "evaluate with running statistics: eval()",
+        (),
+        AUTOATTACK,
+    ),
+    "probabilities": Kind(
+        True,
+        "outputs are probabilities: the loss saturates and its gradients vanish",
+        "return logits",
+        QUERIES,
+        AUTOATTACK,
+    ),
+    "bounded": Kind(
+        True,
+        "outputs flatten out towards an end, where gradients vanish",
+        "return what comes before the last function",
+        QUERIES,
+        AUTOATTACK,
+    ),
+    "gradient mode": Kind(
+        True,
+        "attacks and verdicts see two models",
+        "answer alike with and without gradients",
+        QUERIES,
+        ATHALYE,
+    ),
+    "no gradient": Kind(
+        True,
+        "gradient attacks cannot run",
+        "attack with a differentiable stand-in on the way back (BPDA)",
+        QUERIES,
+        ATHALYE,
+    ),
+    "gradients not finite": Kind(
+        True,
+        "gradient attacks are blind on these images",
+        "find the step that divides by 0 or takes the root of 0",
+        QUERIES,
+        ATHALYE,
+    ),
+    "zero gradients": Kind(
+        True,
+        "gradient attacks are blind on these images",
+        "attack with a loss that does not saturate, or without gradients",
+        QUERIES,
+        IOAF,
+    ),
+    "missing gradients": Kind(
+        True,
+        "gradient attacks leave values alone that matter",
+        "let gradients through, or attack without them",
+        QUERIES,
+        ATHALYE,
+    ),
+}
+"""What is seen by asking a model."""
+OF_ATTACKS: dict[str, Kind] = {}
+"""What is seen by attacking a model without adaptation."""
+OF_ADAPTATION: dict[str, Kind] = {}
+"""What is seen of adapted models, of randomness, and of verdicts asked for twice."""
+KINDS = {**OF_MODELS, **OF_ATTACKS, **OF_ADAPTATION}
+"""By code."""
+
+
+class Flag(Frozen):
+    """One finding about one model."""
+
+    code: str
+    message: str
+    """What was seen, in one line."""
+    value: float | None = None
+    """The measured number, where there is one, and beyond which it is a finding."""
+    threshold: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What flags of this code mean."""
+        return KINDS[self.code]
+
+    def __str__(self) -> str:
+        """As records hold it."""
+        return f"{self.code}: {self.message}"
