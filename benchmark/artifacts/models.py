@@ -102,7 +102,7 @@ def _looked_at(
     probed = probe(model, few, dataset.classes)
     answers = answers_of(model, dataset, settings.device)
     searched = in_precision(model, settings.precision)
-    flags = [*probed.flags, *difference(searched, few)]
+    flags = [*map(str, probed.flags), *difference(searched, few)]
     training = training_hash(cell, defense, dataset, settings)
     strengths = strengths_of(dataset.name, dataset.shape, settings.strengths)
     return Model(

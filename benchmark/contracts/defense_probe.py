@@ -123,7 +123,7 @@ class DefenseUnderTest:
     @cached_property
     def flags(self) -> list[str]:
         """What makes its robust accuracy doubtful."""
-        return probe(self.model, self.batch, self.logits().shape[1]).flags
+        return [*map(str, probe(self.model, self.batch, self.logits().shape[1]).flags)]
 
 
 def cheaper(defense: Defense, given: Mapping[str, str]) -> Defense:

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from benchmark.core.errors import AuditError, ModelError
 
+OTHER_SIZE = 0.02
+"""Share of the largest logit by which those of a network that computes in half precision may be
+apart in batches of another size."""
+
 
 def check_device(model: nn.Module, device: str) -> None:
     """Refuse a model that cannot come to the device it is to run on; names the tensor.
@@ -47,6 +51,16 @@ def expect_logits(answer: Any, images: int) -> Tensor:
     if not answer.is_floating_point():
         raise ModelError(f"{wanted}, got {answer.dtype}")
     return answer
+
+
+def near(one: Tensor, other: Tensor, share: float) -> bool:
+    """Whether logits are apart by no more than a share of the largest."""
+    return bool((one - other).abs().max() <= share * one.abs().max())
+
+
+def named(error: Exception) -> str:
+    """An error of somebody else's code in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _described(answer: Any) -> str:

@@ -101,6 +101,55 @@ OF_MODELS: dict[str, Kind] = {
         QUERIES,
         ATHALYE,
     ),
+    "order": Kind(
+        True,
+        "an image's answer depends on its place in the batch, so that no verdict is its own",
+        "answer each image by itself",
+        (),
+        AUTOATTACK,
+    ),
+    "state": Kind(
+        True,
+        "the model that is scored is not the one that was attacked",
+        "let nothing that is asked change the model",
+        QUERIES,
+        CARLINI,
+    ),
+    "inner optimisation": Kind(
+        True,
+        "the answer is found by an optimiser within the pass: attacks see its end, if that",
+        "attack through all of its steps, and the model without them",
+        (*QUERIES, "eotpgd"),
+        ADAPTIVE,
+    ),
+    "quantised": Kind(
+        True,
+        "a first step rounds images: its true slope is 0, and any other one is made up",
+        "attack what comes after it, or without gradients",
+        QUERIES,
+        ATHALYE,
+    ),
+    "abstains": Kind(
+        True,
+        "unusual images get one constant answer, without a slope: attacks end there",
+        "score detection as such, and attack detector and classifier together",
+        QUERIES,
+        CARLINI,
+    ),
+    "saturated": Kind(
+        True,
+        "logits are so far apart that cross-entropy has no slope in float32",
+        "divide logits by a constant, or attack with a loss without scale (DLR)",
+        ("pgd_linf[loss=dlr]", *QUERIES),
+        AUTOATTACK,
+    ),
+    "wrong gradients": Kind(
+        True,
+        "gradients are not the slopes of the loss: attacks follow something made up",
+        "attack with the true slopes, or without gradients",
+        QUERIES,
+        ATHALYE,
+    ),
 }
 """What is seen by asking a model."""
 OF_ATTACKS: dict[str, Kind] = {}
