@@ -266,8 +266,8 @@ def flags_of(change):
         (lambda f, x: f(x), []),
         (lambda f, x: f(x).softmax(1), ["probabilities"]),
         (lambda f, x: f(x + 0.1 * torch.rand(x.shape)), ["randomised"]),
-        (lambda f, x: f((x * 8).round() / 8), ["zero gradients"]),
-        (lambda f, x: f(x) * 1e4, ["zero gradients"]),
+        (lambda f, x: f((x * 8).round() / 8), ["quantised", "zero gradients"]),
+        (lambda f, x: f(x) * 1e4, ["saturated", "zero gradients"]),
         (lambda f, x: f(x).detach(), ["no gradient"]),
         (
             lambda f, x: f((x + 0.1 * torch.rand(x.shape)).round()).softmax(1),
@@ -276,7 +276,7 @@ def flags_of(change):
     ],
 )
 def test_what_is_suspicious(change, flags):
-    assert [flag.partition(":")[0] for flag in flags_of(change)] == flags
+    assert [flag.code for flag in flags_of(change)] == flags
 
 
 def test_the_fast_layout_changes_no_value():

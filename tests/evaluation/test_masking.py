@@ -66,7 +66,7 @@ class Masked(Defense):
 def test_a_model_that_masks_gradients_is_flagged_in_its_records(tmp_path, wrapper, flag):
     done = run(tiny_plan(defenses={"standard": Masked(wrapper)}), tmp_path)
     assert done.records[0].status == "done"
-    assert done.records[0].flags[0].startswith(flag)
+    assert any(found.startswith(flag) for found in done.records[0].flags)
     contract = check_defense(Masked(wrapper), "digits")
     assert any(check.status == "failed" for check in contract), "the contract sees it too"
 
