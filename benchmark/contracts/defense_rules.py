@@ -64,17 +64,17 @@ def gives_finite_logits(subject: DefenseUnderTest) -> None:
 
 def gives_logits_not_probabilities(subject: DefenseUnderTest) -> None:
     """A softmax or sigmoid inside, or a clamp, hides the margin from attacks."""
-    _expect_no(("probabilities", "bounded"), subject, "logits")
+    _expect_no(("probabilities", "bounded", "saturated"), subject, "logits")
 
 
 def answers_the_same_twice(subject: DefenseUnderTest) -> None:
     """No dropout or random resize at inference: attacks would aim at another model each time."""
-    _expect_no(("randomised",), subject, "the same logits for the same images")
+    _expect_no(("randomised", "state"), subject, "the same logits for the same images")
 
 
 def judges_each_image_by_itself(subject: DefenseUnderTest) -> None:
     """What else is in the batch changes nothing."""
-    _expect_no(("batch",), subject, "the same logits alone and in a batch")
+    _expect_no(("batch", "order"), subject, "the same logits alone and in a batch")
 
 
 def gradient_reaches_the_images(subject: DefenseUnderTest) -> None:
@@ -82,6 +82,8 @@ def gradient_reaches_the_images(subject: DefenseUnderTest) -> None:
     _expect_no(("no gradient",), subject, "logits that depend differentiably on the images")
     blind = ("gradients not finite", "zero gradients", "missing gradients", "gradient mode")
     _expect_no(blind, subject, "a gradient for every part of every image")
+    hidden = ("quantised", "abstains", "inner optimisation")
+    _expect_no(hidden, subject, "slopes that say where the logits go")
 
 
 def same_stream_same_model(subject: DefenseUnderTest) -> None:
