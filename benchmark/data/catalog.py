@@ -31,6 +31,8 @@ class Facts:
     """Reads one part."""
     rarest: int = 0
     """Validation images of the rarest class; 0: all classes have equally many."""
+    drawn: str = ""
+    """Which parts came with nothing that says what belongs in them, and who chose."""
 
     @property
     def most_shots(self) -> int:

@@ -186,6 +186,32 @@ def test_strengths_of_ones_own(mine, run):
     assert bad.code == 2 and "--strengths: expected tables such as" in bad.err
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("lnif = { eps = 0.1 }", "in --strengths 'lnif'; did you mean linf"),
+     ("fgsn = { eps = 0.1 }", "in --strengths 'fgsn'; did you mean fgsm"),
+     ("linf = { epz = 0.1 }", "option of linf in --strengths 'epz'; did you mean eps")],
+)  # fmt: skip
+def test_strengths_of_nothing_are_refused(mine, run, text, told):
+    (mine / "strengths.toml").write_text(text)
+    bad = run("--dataset", f"npz:{mine / 'data.npz'}", "--strengths", mine / "strengths.toml")
+    assert bad.code == 2 and told in bad.err and bad.err.count("\n") == 1
+
+
+def test_strengths_of_an_attack_of_ones_own(mine, run):
+    (mine / "strengths.toml").write_text("brighter = { eps = 0.125 }")
+    words = "--dataset", f"npz:{mine / 'data.npz'}", "--strengths", mine / "strengths.toml"
+    ended = run(*words, "--json", attacks=f"{mine / 'mine.py'}:Brighter")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["cells"][0]["threat"] == "linf 0.125"
+
+
+def test_a_run_says_what_it_drew(mine, run):
+    told = "test is a fifth of it, drawn by us once for all seeds; validation is drawn by the seed"
+    assert told in run("--dataset", f"npz:{mine / 'data.npz'}").err
+    assert "drawn" not in run("--dataset", "digits").err
+
+
 def test_a_suite_of_ones_own(mine, command):
     (mine / "my.toml").write_text(
         'description = "mine"\nattacks = "fgsm"\nshots = [0]\nlimit = 20\n'
