@@ -144,8 +144,8 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load `weights` into `model`, all of them and nothing else.
 
     Weights that others trained know nothing of our normalisation, or that grey images are shown to
-    three channels: they go into the network behind it. Only the batch counters of old batch norm may be missing, and learned step sizes
-    come along.
+    three channels: they go into the network behind that. Only the batch counters of old batch norm
+    may be missing, and learned step sizes come along.
 
     Raises:
         UsageError: a name or a shape does not match; says which and how many.

@@ -45,6 +45,7 @@ _given: dict[str, Dataset] = {}
 def give(dataset: Dataset) -> str:
     """Make a data set that is in memory known in this process; the text that names it."""
     _given[dataset.name] = dataset
+    own_dataset.cache_clear()  # the same images may come again with others to be shown
     return dataset.name
 
 

@@ -68,6 +68,22 @@ def test_shown_images_come_from_the_support(model):
     assert found.frame["shots"].tolist() == [0, 1] and (found.frame["status"] == "done").all()
 
 
+def test_the_same_images_with_a_support_after_without(model):
+    images, labels = load.load("digits", None, False, 0).test.first(30).batch()
+    support = load.load("digits", None, False, 0).train.first(100).batch()
+    words = {"images": images, "labels": labels, "attacks": "fgsm", "quiet": True}
+    evaluate(model, **words)
+    found = evaluate(model, **words, support=support, shots=1)
+    assert (found.frame["status"] == "done").all(), found
+
+
+def test_why_a_row_has_no_number_is_in_what_is_printed(model):
+    two = nn.Sequential(model, nn.Linear(10, 2))
+    images, labels = torch.rand(20, *SHAPE), torch.arange(20) % 2
+    found = evaluate(two, images=images, labels=labels, attacks="aa_linf", quiet=True)
+    assert "skipped aa_linf: needs more than 3 classes" in repr(found)
+
+
 def test_two_models_of_a_class_are_two_and_nothing_runs_twice(model, tmp_path):
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     words = {"dataset": "digits", "attacks": "fgsm[eps=0.02]", "limit": 30, "results": tmp_path}
@@ -92,6 +108,11 @@ def test_two_models_of_a_class_are_two_and_nothing_runs_twice(model, tmp_path):
         ({"images": torch.rand(2, *SHAPE) * 255, "labels": torch.zeros(2).long()}, "in \\[0, 1\\]"),
         ({"images": torch.rand(2, *SHAPE), "labels": torch.zeros(2)}, "labels: expected int64"),
         ({"images": torch.rand(2, *SHAPE), "labels": torch.tensor([0, 11])}, "expected 0 to 9"),
+        ({"images": torch.zeros(2, *SHAPE).byte(), "labels": torch.zeros(2).long()}, "got uint8"),
+        ({"images": np.zeros((2, *SHAPE)), "labels": torch.zeros(2)}, "a torch.Tensor, got ndarra"),
+        ({"images": torch.zeros(0, *SHAPE), "labels": torch.zeros(0).long()}, "some, got none"),
+        ({"images": torch.rand(2, 8, 8), "labels": torch.zeros(2).long()}, "got float32 .2, 8, 8"),
+        ({"images": torch.rand(2, 3, 8, 8), "labels": torch.zeros(2).long()}, r"shape \(3, 8, 8"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(model, words, message):
@@ -199,9 +220,10 @@ def test_strengths_of_nothing_are_refused(mine, run, text, told):
 
 
 def test_strengths_of_an_attack_of_ones_own(mine, run):
+    (mine / "brighter.py").write_text(OWN)
     (mine / "strengths.toml").write_text("brighter = { eps = 0.125 }")
     words = "--dataset", f"npz:{mine / 'data.npz'}", "--strengths", mine / "strengths.toml"
-    ended = run(*words, "--json", attacks=f"{mine / 'mine.py'}:Brighter")
+    ended = run(*words, "--json", attacks=f"{mine / 'brighter.py'}:Brighter")
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["cells"][0]["threat"] == "linf 0.125"
 
