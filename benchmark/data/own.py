@@ -131,11 +131,24 @@ def own_dataset(text: str, seed: int) -> Dataset:
         told.append(f"validation drawn by seed {seed}")
     shown = _apart(splits["validation"], splits["test"], found.source)
     train = _apart(splits["train"], splits["test"], found.source)
+    for part, split in (("train", train), ("test", splits["test"])):
+        _check_classes(part, split, found, classes)
     positive = _positive(text, found.class_names, classes)
     return Dataset(
         name, classes, train, shown, splits["test"], ", ".join(told), seed, found.class_names,
         positive,
     )  # fmt: skip
+
+
+def _check_classes(part: str, split: Split, found: Parts, classes: int) -> None:
+    """UsageError for a class of which a part has nothing once the data is split."""
+    missing = (split.labels.bincount(minlength=classes) == 0).nonzero().flatten().tolist()
+    if missing:
+        known = f" ({found.class_names[missing[0]]})" if found.class_names else ""
+        raise UsageError(
+            f"{found.source}: class {missing[0]}{known} has too few images, or groups, to be split:"
+            f" none is left in {part}; expected at least 3 of each class, or parts that are split"
+        )
 
 
 def _positive(text: str, names: tuple[str, ...], classes: int) -> int:
