@@ -273,6 +273,12 @@ def test_a_folder_called_like_ours_is_named(tmp_path):
     assert done.returncode == 2
     assert f"`reports` here is {tmp_path / 'reports'}, which is not ours" in done.stderr
     assert "reattack" in done.stderr and len(done.stderr.splitlines()) == 1
+    python = subprocess.run(
+        [sys.executable, "-c", "from benchmark import evaluate"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (last,) = python.stderr.splitlines()[-1:]
+    assert f"UsageError: `reports` here is {tmp_path / 'reports'}, which is not ours" in last
 
 
 def test_the_version_is_shown(command):
