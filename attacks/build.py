@@ -155,7 +155,7 @@ def check_override(text: str, planned: Iterable[Attack]) -> None:
     if not tables:
         return
     options: dict[str, set[str]] = {}
-    for attack in (*map(ATTACKS.get, ATTACKS.names()), *map(type, planned)):
+    for attack in (*map(ATTACKS.get, ATTACKS.names()), *(type(one) for one in planned)):
         for key in (attack.norm, attack.name):
             options.setdefault(key, set()).update(options_of(attack))
     for key, table in tables.items():
