@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -11,13 +11,15 @@ from typing import Any
 
 from attacks import ATTACKS
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.specs import Spec, number
+from benchmark.core.specs import Spec, number, options_of
 from benchmark.core.types import Attack, Shape
 
 Strengths = Mapping[str, Mapping[str, Any]]
 """By norm or name of an attack, which wins over its norm: values for options nobody gave."""
 RULE = "by rule"
-"""The table of strengths that the rule gave, not a person: kept beside them under this name."""
+"""What the rule gave, not a person: kept beside the strengths under this name."""
+Ruled = Mapping[str, frozenset[str]]
+"""By norm, the options that are still as the rule says."""
 STRENGTH, MEDIUM = "strength", "medium"
 STRENGTHS = "low", MEDIUM, "high"
 """The option that every attack has besides its own, and what it may be."""
@@ -44,13 +46,17 @@ def strengths_of(dataset: str, shape: Shape | None = None, override: str = "") -
         found: dict[str, Mapping[str, Any]] = dict(_read(listed[dataset]))
     elif shape is not None:
         found = by_rule(shape)
-        found[RULE] = dict.fromkeys(found, True)
+        found[RULE] = {key: frozenset(table) for key, table in found.items()}
     else:
         raise unknown("data set in attacks/strengths.toml", dataset, listed)
     for key, table in _overriding(override).items():
         found[key] = {**found.get(key, {}), **table}
-        found[RULE] = {name: True for name in found.get(RULE, {}) if name != key}
+        found[RULE] = _without(found.get(RULE, {}), key, table)
     return found
+
+
+def _without(ruled: Ruled, key: str, given: Iterable[str]) -> Ruled:
+    return {name: some.difference(given if name == key else ()) for name, some in ruled.items()}
 
 
 def by_rule(shape: Shape) -> dict[str, Mapping[str, Any]]:
@@ -135,6 +141,30 @@ def _overriding(text: str) -> Strengths:
         ) from None
 
 
+def check_override(text: str, planned: Iterable[Attack]) -> None:
+    """Refuse what would do nothing: a table of no attack, or an option that none of its has.
+
+    Args:
+        text: TOML of the user's.
+        planned: attacks that may be in no list.
+
+    Raises:
+        UsageError: names it, and what there is.
+    """
+    tables = _overriding(text)
+    if not tables:
+        return
+    options: dict[str, set[str]] = {}
+    for attack in (*map(ATTACKS.get, ATTACKS.names()), *(type(one) for one in planned)):
+        for key in (attack.norm, attack.name):
+            options.setdefault(key, set()).update(options_of(attack))
+    for key, table in tables.items():
+        if key not in options:
+            raise unknown("norm or attack in --strengths", key, options)
+        for option in table.keys() - options[key]:
+            raise unknown(f"option of {key} in --strengths", option, options[key])
+
+
 def _read(tables: Mapping[str, Any]) -> Strengths:
     return {
         key: {
@@ -158,7 +188,7 @@ def build_attack(spec: Spec | str, strengths: Strengths) -> Attack:
     tables = {key: strengths.get(key, {}) for key in (component.norm, component.name)}
     defaults = {key: value for table in tables.values() for key, value in table.items()}
     attack: Attack = ATTACKS.build(spec, defaults)
-    ruled = {key for name in tables if name in strengths.get(RULE, {}) for key in tables[name]}
-    if ruled - dict(spec.options).keys():
+    ruled = strengths.get(RULE, {}).get(component.norm, frozenset()) & options_of(component).keys()
+    if ruled - strengths.get(component.name, {}).keys() - dict(spec.options).keys():
         object.__setattr__(attack, "by_rule", True)  # they are frozen, and have no such option
     return attack

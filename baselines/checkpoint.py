@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ class Checkpoint(Defense):
     def make_network(self) -> nn.Module:
         """See `Defense`; UsageError if the program cannot be loaded."""
         try:
-            model: nn.Module = torch.jit.load(str(self.file), "cpu")  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
+                model: nn.Module = torch.jit.load(str(self.file), "cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             raise UsageError(f"cannot read {self.path} ({describe(error)[:200]})") from None
         return model.eval()

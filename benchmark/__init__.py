@@ -23,5 +23,6 @@ OFFERED = ("Evaluation", "evaluate")
 def __getattr__(name: str) -> Any:
     """Imported when it is asked for, since it loads torch; by a name that no graph follows."""
     if name in OFFERED:
+        import_module(f"{__name__}.identity.our_packages").check_packages()
         return getattr(import_module(f"{__name__}.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,8 +44,13 @@ class Evaluation:
 
     def __repr__(self) -> str:
         columns = ["attack", "shots", "n", "clean", "robust", "robust_interval", "status"]
-        flags = "".join(f"\nflag: {flag}" for flag in self.flags)
-        return f"{self.frame[columns].to_string(index=False)}{flags}"
+        undone = self.frame[self.frame["status"] != "done"]
+        reasons = [
+            f"{status} {attack}: {reason}"
+            for attack, status, reason in undone[["attack", "status", "reason"]].to_numpy()
+        ]
+        flags = [f"flag: {flag}" for flag in self.flags]
+        return "\n".join([self.frame[columns].to_string(index=False), *reasons, *flags])
 
     def plot(self) -> Figure:
         """Robust accuracy under each attack, with its interval, beside clean accuracy."""

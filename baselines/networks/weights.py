@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.networks.outside import Colour
 from baselines.networks.zoo import Normalised
 from benchmark.adaptation.step_sizes import attach, missized, parted
 from benchmark.core.errors import UsageError
@@ -142,9 +143,9 @@ def _first_line(error: Exception) -> str:
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load `weights` into `model`, all of them and nothing else.
 
-    Weights that others trained know nothing of our normalisation: they go into the network
-    behind it. Only the batch counters of old batch norm may be missing, and learned step sizes
-    come along.
+    Weights that others trained know nothing of our normalisation, or that grey images are shown to
+    three channels: they go into the network behind that. Only the batch counters of old batch norm
+    may be missing, and learned step sizes come along.
 
     Raises:
         UsageError: a name or a shape does not match; says which and how many.
@@ -175,11 +176,13 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _aimed(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
-    """What the weights are for, the model or the network behind its normalisation; without prefix.
+    """What the weights are for, the model or the network inside what we put around; without prefix.
 
     Where neither has these names, whichever they look more like.
     """
-    targets = [model, model.network] if isinstance(model, Normalised) else [model]
+    targets = [model]
+    while isinstance(targets[-1], Normalised | Colour):
+        targets.append(targets[-1].network)
     for target in targets:
         expected = [
             name for name in parted(target.state_dict()).others if "num_batches_tracked" not in name

@@ -52,14 +52,17 @@ def first_look(model: nn.Module, dataset: Dataset, device: str) -> list[str]:
     n, accuracy = len(usual), float(usual.float().mean())
     if accuracy >= GOOD:
         return []
-    better = _best(usual, behind, lines)
+    counts = dataset.validation.labels.bincount(minlength=dataset.classes)
+    chance = float(counts.max() / counts.sum())  # of who always answers the commonest class
+    luck = chance + 2 * sqrt(chance * (1 - chance) / n)
+    better = _best(usual, behind, lines, luck)
     if better:
         return [better]
-    chance = 1 / dataset.classes
-    if n >= FEWEST and accuracy <= chance + 2 * sqrt(chance * (1 - chance) / n):
+    if n >= FEWEST and accuracy <= luck:
         return [
-            f"its accuracy is near chance: {accuracy:.0%} of {n} validation images, chance is "
-            f"{chance:.0%}; are classes numbered and images scaled as it was trained with?"
+            f"its accuracy is near chance: {accuracy:.0%} of {n} validation images, chance (always "
+            f"the commonest class) is {chance:.0%}; are classes numbered and images scaled as it "
+            "was trained with?"
         ]
     return []
 
@@ -104,15 +107,20 @@ def _right_if_taken(model: nn.Module, batch: Batch) -> Tensor:
         return torch.zeros_like(batch.labels, dtype=torch.bool)
 
 
-def _best(usual: Tensor, behind: dict[str, Tensor], lines: dict[str, str]) -> str:
-    """The best of what may be missing before the model, with the line that adds it; or nothing."""
+def _best(usual: Tensor, behind: dict[str, Tensor], lines: dict[str, str], luck: float) -> str:
+    """The best of what may be missing before the model, with the line that adds it; or nothing.
+
+    More has to be right behind it than `luck`: where a class is common, a model that knows nothing
+    gains much by answering that one.
+    """
     from scipy.stats import binomtest  # half a second that a sound model does not need
 
     found = []
     for name, right in behind.items():
         won, lost = int((right & ~usual).sum()), int((usual & ~right).sum())
         sure = won + lost and binomtest(won, won + lost, alternative="greater").pvalue < P
-        if sure and won - lost >= BETTER * len(usual):
+        clearly = won - lost >= BETTER * len(usual) and int(right.sum()) > luck * len(usual)
+        if sure and clearly:
             found.append((int(right.sum()), name))
     if not found:
         return ""

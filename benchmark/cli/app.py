@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +12,7 @@ import typer
 from benchmark.cli.commands import cache, check, curve, duplicates, model, report, run, tune
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
+from benchmark.identity.our_packages import check_packages
 
 app = App(
     name="reattack",
@@ -45,20 +45,6 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"reattack {version('reattack')}")
         raise typer.Exit
-
-
-def _check_packages() -> None:
-    """UsageError where a folder that happens to be called like one of ours comes first."""
-    ours = Path(__file__).resolve().parents[2]
-    for name in ("attacks", "baselines", "reports"):
-        found = find_spec(name)
-        places = [*(found.submodule_search_locations or [found.origin or "."])] if found else []
-        if not places or Path(places[0]).resolve() != ours / name:
-            raise UsageError(
-                f"`{name}` here is {places[0] if places else 'missing'}, which is not ours: Python "
-                "takes what lies in this folder first; run `reattack ...` in place of `python -m "
-                "benchmark ...`, or run it from another folder"
-            )
 
 
 @app.callback()
@@ -136,7 +122,7 @@ def main() -> NoReturn:
     try:
         for word in sys.argv:
             _check_text(word)
-        _check_packages()
+        check_packages()
         code = app(words or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _say(f"error: {error}", 2)

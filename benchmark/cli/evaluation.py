@@ -14,13 +14,13 @@ from baselines.build import GivenModel
 from benchmark.artifacts.probe_answers import answers_of
 from benchmark.artifacts.settings import RunSettings
 from benchmark.cli import launch
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, describe
 from benchmark.core.schema import short_hash
 from benchmark.core.types import Batch, Split
 from benchmark.data.load import load
 from benchmark.data.own import give
-from benchmark.data.splits import Dataset, check_batch
-from benchmark.evaluation.logits import check_device
+from benchmark.data.splits import Dataset, check_batch, check_images
+from benchmark.evaluation.logits import check_device, expect_logits
 from benchmark.evaluation.verdicts import frozen, state_hash
 from benchmark.execution.execute import execute
 from benchmark.execution.progress import ProgressBars, QuietProgress
@@ -100,14 +100,38 @@ def _of_tensors(
 ) -> Dataset:
     """A data set that is in memory alone: what is scored is test, what is shown is the rest."""
     shown = Batch(*support) if support is not None else None
-    with torch.no_grad():
-        classes = int(frozen(model)(scored.images[:2]).shape[-1])
-    for batch in (scored, shown):
-        if batch is not None:
-            check_batch(*batch, classes)
+    given = [scored] if shown is None else [scored, shown]
+    for batch in given:
+        _check_tensors(batch)
+    classes = _classes(model, scored.images[:2])
+    for batch in given:
+        check_batch(*batch, classes)
     test = _split(scored, 0)
     rest = _split(shown, len(scored.labels)) if shown is not None else test
     return Dataset(f"tensors:{test.hash[:8]}", classes, rest, rest, test, "tensors", seed)
+
+
+def _check_tensors(batch: Batch) -> None:
+    """Refuse what no model could be asked about; labels are checked once classes are known."""
+    for name, one in batch._asdict().items():
+        if not isinstance(one, Tensor):
+            raise UsageError(f"{name}: expected a torch.Tensor, got {type(one).__name__}")
+    check_images(batch.images)
+    if not len(batch.images):
+        raise UsageError("images: expected some, got none")
+
+
+@torch.no_grad()
+def _classes(model: nn.Module, images: Tensor) -> int:
+    """How many logits the model gives; UsageError if it gives none for such images."""
+    try:
+        answers = frozen(model).cpu()(images.detach().cpu())
+        return expect_logits(answers, len(images)).shape[1]
+    except Exception as error:
+        raise UsageError(
+            f"model: cannot be asked about images of shape {tuple(images.shape[1:])}: "
+            f"{describe(error)}"
+        ) from error
 
 
 def _split(batch: Batch, first: int) -> Split:

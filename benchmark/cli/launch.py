@@ -74,8 +74,9 @@ def run(
 
 
 def tell_before(plan: Plan, settings: RunSettings) -> None:
-    """What is to be known before a run begins: strengths nobody chose, and that it takes hours."""
-    for line in filter(None, (by_rule(plan), warning(plan, settings.device))):
+    """What is to be known before a run begins: what nobody chose, and that it takes hours."""
+    drawn = (f"{name}: {facts.drawn}" for name, facts in plan.facts.items() if facts.drawn)
+    for line in filter(None, (*drawn, by_rule(plan), warning(plan, settings.device))):
         print(line, file=sys.stderr)
 
 

@@ -29,13 +29,15 @@ class Facts:
     test: tuple[Files, ...] = ()
     parse: Callable[[Sequence[bytes], Path], Arrays] = parse_cifar
     """Reads one part."""
-    rarest: int = 0
-    """Validation images of the rarest class; 0: all classes have equally many."""
+    rarest: int | None = None
+    """Validation images of the rarest class; None: all classes have equally many."""
+    drawn: str = ""
+    """Which parts came with nothing that says what belongs in them, and who chose."""
 
     @property
     def most_shots(self) -> int:
         """Images of each class that can be shown."""
-        return self.rarest or self.sizes[1] // self.classes
+        return self.sizes[1] // self.classes if self.rarest is None else self.rarest
 
     @property
     def how_to_get(self) -> str:

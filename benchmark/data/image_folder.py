@@ -141,9 +141,10 @@ def _shape(files: Sequence[Path], side: int) -> tuple[int, int, int]:
             sizes = " and ".join(
                 f"{one.name} {'x'.join(map(str, size))}" for one, size in (first, (file, found))
             )
+            cut = ", or add [size=N], which cuts each to N x N" if found[0] == first[1][0] else ""
             raise UsageError(
                 f"{file.parent}: images differ (channels x height x width): {sizes}; expected one "
-                "size and kind: convert them, or add [size=N], which cuts each to N x N"
+                f"size and kind: convert them{cut}"
             )
     assert first is not None
     decode(first[0], side)

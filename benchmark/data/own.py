@@ -45,6 +45,7 @@ _given: dict[str, Dataset] = {}
 def give(dataset: Dataset) -> str:
     """Make a data set that is in memory known in this process; the text that names it."""
     _given[dataset.name] = dataset
+    own_dataset.cache_clear()  # the same images may come again with others to be shown
     return dataset.name
 
 
@@ -88,7 +89,20 @@ def own_facts(text: str) -> Facts:
     dataset = own_dataset(text, 0)
     sizes = Sizes(len(dataset.train), len(dataset.validation), len(dataset.test))
     rarest = int(dataset.validation.labels.bincount(minlength=dataset.classes).min())
-    return Facts(dataset.shape, dataset.classes, sizes, rarest=rarest)
+    drawn = "" if text in _given else _drawn_by_us(read_own(text)[0])
+    return Facts(dataset.shape, dataset.classes, sizes, rarest=rarest, drawn=drawn)
+
+
+def _drawn_by_us(found: Parts) -> str:
+    """Which parts of it are missing and hence drawn; empty where it came split.
+
+    >>> _drawn_by_us(Parts({}, (), ""))
+    'test is a fifth of it, drawn by us once for all seeds; validation is drawn by the seed'
+    """
+    test = "test is a fifth of it, drawn by us once for all seeds"
+    validation = "validation is drawn by the seed"
+    missing = {"test": test, "validation": validation}
+    return "; ".join(told for part, told in missing.items() if part not in found.parts)
 
 
 @lru_cache(maxsize=2)
@@ -117,11 +131,24 @@ def own_dataset(text: str, seed: int) -> Dataset:
         told.append(f"validation drawn by seed {seed}")
     shown = _apart(splits["validation"], splits["test"], found.source)
     train = _apart(splits["train"], splits["test"], found.source)
+    for part, split in (("train", train), ("test", splits["test"])):
+        _check_classes(part, split, found, classes)
     positive = _positive(text, found.class_names, classes)
     return Dataset(
         name, classes, train, shown, splits["test"], ", ".join(told), seed, found.class_names,
         positive,
     )  # fmt: skip
+
+
+def _check_classes(part: str, split: Split, found: Parts, classes: int) -> None:
+    """UsageError for a class of which a part has nothing once the data is split."""
+    missing = (split.labels.bincount(minlength=classes) == 0).nonzero().flatten().tolist()
+    if missing:
+        known = f" ({found.class_names[missing[0]]})" if found.class_names else ""
+        raise UsageError(
+            f"{found.source}: class {missing[0]}{known} has too few images, or groups, to be split:"
+            f" none is left in {part}; expected at least 3 of each class, or parts that are split"
+        )
 
 
 def _positive(text: str, names: tuple[str, ...], classes: int) -> int:

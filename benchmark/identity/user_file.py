@@ -141,7 +141,8 @@ def named_in(file: Path, name: str, flag: str) -> tuple[Any, Home]:
             "expected a file that can be imported"
         ) from error
     if not hasattr(module, name):
-        own = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
+        known = {key: value for key, value in vars(module).items() if not key.startswith("__")}
+        own = [key for key, value in known.items() if _is_own(value, module.__name__)]
         raise unknown(f"name in {file}", name, own)
     return getattr(module, name), home_of(module)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from attacks.build import build_attack, strengths_of
+from attacks.build import build_attack, check_override, strengths_of
 from baselines.build import build_defenses
 from baselines.networks.zoo import check_network, default_network
 from baselines.training.warm_start import families
@@ -79,6 +79,7 @@ def make_plan(
     known = build_defenses(defense_texts(request, suite)) if defenses is None else defenses
     plans = [_plan(request, part, known, strengths) for part in suite.parts()]
     attacks = {name: attack for plan in plans for name, attack in plan.attacks.items()}
+    check_override(strengths, attacks.values())
     return Plan(
         cells=list(dict.fromkeys(cell for plan in plans for cell in plan.cells)),
         attacks=attacks,

@@ -76,7 +76,7 @@ def section(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def print_two_classes(frame: pd.DataFrame, console: Console) -> None:
-    """The same after the table of a run."""
+    """The same after the table of a run, in 80 letters: intervals of robust numbers, below them."""
     table = two_classes(frame)
     if not len(table):
         return
@@ -84,9 +84,15 @@ def print_two_classes(frame: pd.DataFrame, console: Console) -> None:
     for name, head in COLUMNS.items():
         grid.add_column(head, justify="left" if name == "defense" else "right", no_wrap=True)
     for row in rows(table):
-        grid.add_row(Text(visible(row.defense, 24)), *_cells(row))
+        pairs = zip(list(COLUMNS)[1:], _cells(row), strict=True)
+        grid.add_row(Text(visible(row.defense, 24)), *(_narrow(*pair) for pair in pairs))
     console.print(grid)
     console.print(Text(_legend(table, visible), style="dim"))
+
+
+def _narrow(name: str, text: str) -> str:
+    number, _, interval = text.partition(" ")
+    return number if name.startswith("clean") else f"{number}\n{interval}".rstrip()
 
 
 def _cells(row: Any) -> list[str]:

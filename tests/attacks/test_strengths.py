@@ -66,3 +66,21 @@ def test_a_strength_by_rule_stays_one():
 def test_another_word_is_refused():
     with pytest.raises(UsageError, match="expected one of low, medium, high"):
         build_attack("fgsm[strength=5]", strengths_of("digits"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "by_rule"),
+    [
+        ("fgsm", "", True),
+        ("fgsm[eps=0.1]", "", False),
+        ("fgsm", "linf = { eps = 0.1 }", False),
+        ("fgsm", "fgsm = { eps = 0.1 }", False),
+        ("fgsm", "fgm_l2 = { eps = 0.1 }", True),
+        ("rotation_translation", "spatial = { degrees = 5 }", True),
+        ("rotation_translation", "spatial = { degrees = 5, shift = 1 }", False),
+        ("rotation_translation[degrees=5,shift=1]", "", False),
+        ("rotation_translation[degrees=5]", "rotation_translation = { shift = 1 }", False),
+    ],
+)
+def test_an_attack_is_by_rule_while_the_rule_says_one_of_its_options(spec, text, by_rule):
+    assert build_attack(spec, strengths_of("own", (3, 32, 32), text)).by_rule == by_rule

@@ -129,6 +129,23 @@ def test_a_network_of_torchvision_with_weights_one_has(tmp_path):
                            weights["network.network.conv1.weight"])  # fmt: skip
 
 
+def test_weights_of_the_library_fit_grey_images_too(tmp_path):
+    from torchvision.models import get_model
+
+    theirs = get_model("resnet18", weights=None, num_classes=10).eval()
+    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    model = fitted(f"torchvision:resnet18[weights={tmp_path / 'w.safetensors'}]")
+    images = torch.rand(2, 1, 8, 8)
+    shown = (images.expand(-1, 3, -1, -1) - 0.456) / 0.224
+    assert torch.allclose(model(images), theirs(shown), atol=1e-5)
+    other = get_model("resnet18", weights=None, num_classes=1000).state_dict()
+    save_file(other, tmp_path / "w.safetensors")
+    with pytest.raises(
+        UsageError, match=r"do not fit ResNet: 2 of another shape \(first: fc.bias is"
+    ):
+        fitted(f"torchvision:resnet18[weights={tmp_path / 'w.safetensors'}]")
+
+
 @pytest.mark.extra
 def test_a_folder_in_the_form_of_the_hub(tmp_path):
     timm = pytest.importorskip("timm", reason="needs the extra `hub`")

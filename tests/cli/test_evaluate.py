@@ -68,6 +68,22 @@ def test_shown_images_come_from_the_support(model):
     assert found.frame["shots"].tolist() == [0, 1] and (found.frame["status"] == "done").all()
 
 
+def test_the_same_images_with_a_support_after_without(model):
+    images, labels = load.load("digits", None, False, 0).test.first(30).batch()
+    support = load.load("digits", None, False, 0).train.first(100).batch()
+    words = {"images": images, "labels": labels, "attacks": "fgsm", "quiet": True}
+    evaluate(model, **words)
+    found = evaluate(model, **words, support=support, shots=1)
+    assert (found.frame["status"] == "done").all(), found
+
+
+def test_why_a_row_has_no_number_is_in_what_is_printed(model):
+    two = nn.Sequential(model, nn.Linear(10, 2))
+    images, labels = torch.rand(20, *SHAPE), torch.arange(20) % 2
+    found = evaluate(two, images=images, labels=labels, attacks="aa_linf", quiet=True)
+    assert "skipped aa_linf: needs more than 3 classes" in repr(found)
+
+
 def test_two_models_of_a_class_are_two_and_nothing_runs_twice(model, tmp_path):
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     words = {"dataset": "digits", "attacks": "fgsm[eps=0.02]", "limit": 30, "results": tmp_path}
@@ -92,6 +108,11 @@ def test_two_models_of_a_class_are_two_and_nothing_runs_twice(model, tmp_path):
         ({"images": torch.rand(2, *SHAPE) * 255, "labels": torch.zeros(2).long()}, "in \\[0, 1\\]"),
         ({"images": torch.rand(2, *SHAPE), "labels": torch.zeros(2)}, "labels: expected int64"),
         ({"images": torch.rand(2, *SHAPE), "labels": torch.tensor([0, 11])}, "expected 0 to 9"),
+        ({"images": torch.zeros(2, *SHAPE).byte(), "labels": torch.zeros(2).long()}, "got uint8"),
+        ({"images": np.zeros((2, *SHAPE)), "labels": torch.zeros(2)}, "a torch.Tensor, got ndarra"),
+        ({"images": torch.zeros(0, *SHAPE), "labels": torch.zeros(0).long()}, "some, got none"),
+        ({"images": torch.rand(2, 8, 8), "labels": torch.zeros(2).long()}, "got float32 .2, 8, 8"),
+        ({"images": torch.rand(2, 3, 8, 8), "labels": torch.zeros(2).long()}, r"shape \(3, 8, 8"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(model, words, message):
@@ -186,6 +207,33 @@ def test_strengths_of_ones_own(mine, run):
     assert bad.code == 2 and "--strengths: expected tables such as" in bad.err
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("lnif = { eps = 0.1 }", "in --strengths 'lnif'; did you mean linf"),
+     ("fgsn = { eps = 0.1 }", "in --strengths 'fgsn'; did you mean fgsm"),
+     ("linf = { epz = 0.1 }", "option of linf in --strengths 'epz'; did you mean eps")],
+)  # fmt: skip
+def test_strengths_of_nothing_are_refused(mine, run, text, told):
+    (mine / "strengths.toml").write_text(text)
+    bad = run("--dataset", f"npz:{mine / 'data.npz'}", "--strengths", mine / "strengths.toml")
+    assert bad.code == 2 and told in bad.err and bad.err.count("\n") == 1
+
+
+def test_strengths_of_an_attack_of_ones_own(mine, run):
+    (mine / "brighter.py").write_text(OWN)
+    (mine / "strengths.toml").write_text("brighter = { eps = 0.125 }")
+    words = "--dataset", f"npz:{mine / 'data.npz'}", "--strengths", mine / "strengths.toml"
+    ended = run(*words, "--json", attacks=f"{mine / 'brighter.py'}:Brighter")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["cells"][0]["threat"] == "linf 0.125"
+
+
+def test_a_run_says_what_it_drew(mine, run):
+    told = "test is a fifth of it, drawn by us once for all seeds; validation is drawn by the seed"
+    assert told in run("--dataset", f"npz:{mine / 'data.npz'}").err
+    assert "drawn" not in run("--dataset", "digits").err
+
+
 def test_a_suite_of_ones_own(mine, command):
     (mine / "my.toml").write_text(
         'description = "mine"\nattacks = "fgsm"\nshots = [0]\nlimit = 20\n'
@@ -225,6 +273,12 @@ def test_a_folder_called_like_ours_is_named(tmp_path):
     assert done.returncode == 2
     assert f"`reports` here is {tmp_path / 'reports'}, which is not ours" in done.stderr
     assert "reattack" in done.stderr and len(done.stderr.splitlines()) == 1
+    python = subprocess.run(
+        [sys.executable, "-c", "from benchmark import evaluate"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (last,) = python.stderr.splitlines()[-1:]
+    assert f"UsageError: `reports` here is {tmp_path / 'reports'}, which is not ours" in last
 
 
 def test_the_version_is_shown(command):

@@ -235,6 +235,32 @@ def test_arrays_that_make_no_data_set(tmp_path, arrays, message):
     assert "\n" not in str(error.value) and "x.npz" in str(error.value)
 
 
+@pytest.mark.parametrize(("count", "left"), [(1, "train"), (2, "train"), (3, None)])
+def test_a_class_too_small_to_be_split_is_named(tmp_path, count, left):
+    labels = (np.arange(80) >= 80 - count).astype(int)
+    text = npz(tmp_path / "x.npz", images=pixels(80, 9, 9), labels=labels)
+    if left is None:
+        assert own_dataset(text, 0).train.labels.bincount().min() == 1
+        return
+    with pytest.raises(UsageError, match=f"class 1 has too few images.*none is left in {left}"):
+        own_dataset(text, 0)
+
+
+def test_a_class_of_one_group_is_in_one_part_alone(tmp_path):
+    labels = np.arange(80) % 2
+    patient = np.where(labels == 1, 99, np.arange(80))
+    text = npz(tmp_path / "x.npz", images=pixels(80, 9, 9), labels=labels, patient=patient)
+    with pytest.raises(UsageError, match="class 1 has too few images, or groups, to be split"):
+        own_dataset(f"{text}[group=patient]", 0)
+
+
+def test_a_class_that_nothing_can_be_shown_of(tmp_path, run):
+    text = npz(tmp_path / "x.npz", **MEDMNIST | {"val_labels": np.zeros((20, 1), int)})
+    assert facts_of(text).most_shots == 0
+    ended = run("--dataset", text, "--shots", 1)
+    assert ended.code == 2 and "0 validation images per class to show" in ended.err
+
+
 def test_a_class_that_is_missing_is_named(tmp_path):
     table = {**MEDMNIST, "test_labels": np.zeros((30, 1), int)}
     with pytest.raises(UsageError, match="class 1 has no image in test"):
@@ -257,7 +283,7 @@ def test_a_class_that_is_missing_is_named(tmp_path):
         ("folder:pets[size=a]", "expected size to be a number"),
         ("folder:pets[colour=1]", "unknown option colour"),
         ("folder:corrupt", r"corrupt/cat/0.png: not an image that can be read"),
-        ("folder:mixed", "images differ"),
+        ("folder:mixed", "convert them$"),
         ("folder:alpha", "images differ|mode RGBA"),
         ("npz:pickled.npz", "refused pickled.npz"),
     ],

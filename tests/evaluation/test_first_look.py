@@ -12,6 +12,7 @@ from baselines.networks.weights import fit_weights, load_weights
 from baselines.networks.zoo import build_network
 from benchmark.artifacts.first_look import USUAL, first_look
 from benchmark.core.seeding import stream
+from benchmark.core.types import Split
 from benchmark.data.load import load
 from benchmark.data.splits import Dataset
 from benchmark.evaluation.verdicts import frozen
@@ -114,7 +115,23 @@ def test_what_knows_nothing_is_near_chance():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     nn.init.zeros_(model[1].weight)
     (line,) = first_look(model, data, "cpu")
-    assert "near chance" in line and "chance is 10%" in line
+    assert "near chance" in line and "commonest class) is 1" in line
+
+
+class Constant(nn.Module):
+    """Answers class 0 of images in [0, 1], class 1 of brighter ones: knows nothing of either."""
+
+    def forward(self, images):
+        bright = (images.amax(dim=(1, 2, 3)) > 2).float()
+        return torch.stack([1 - bright, bright], dim=1)
+
+
+def test_answering_the_commonest_class_is_no_normalisation():
+    labels = (torch.arange(200) % 4 > 0).long()  # three quarters are of class 1
+    split = Split(torch.rand(200, 1, 8, 8, generator=stream(0)), labels, torch.arange(200))
+    data = Dataset("uneven", 2, split, split, split, "", 0)
+    (line,) = first_look(Constant(), data, "cpu")
+    assert "near chance: 25%" in line and "commonest class) is 75%" in line
 
 
 def test_large_images_are_looked_at_for_seconds():

@@ -51,6 +51,15 @@ def test_each_class_is_counted(results):
     assert "## Two classes" in page and "ill" in page
 
 
+def test_no_number_is_cut_short_in_80_letters(results):
+    made, _, _ = results
+    out = made().out
+    assert "…" not in out[out.index("clean") :].replace("npz:", "")
+    table = two_classes(load(results[2]))
+    low, high = table["sensitivity_interval"][0]
+    assert f"({100 * low:.1f}" in out and f"{100 * high:.1f})" in out
+
+
 def test_the_positive_class_can_be_named(results):
     made, text, folder = results
     made(data=f"{text}[positive=healthy]")
