@@ -60,7 +60,7 @@ MAY_USE = {
     "benchmark.contracts": "core identity results data adaptation evaluation attacks baselines",
     "benchmark.protocol": "core identity results data adaptation evaluation plan artifacts",
     "benchmark.audit": "core results data adaptation evaluation artifacts protocol attacks",
-    "benchmark.execution": "core identity results data evaluation plan artifacts protocol "
+    "benchmark.execution": "core identity results data evaluation plan artifacts protocol audit "
     "attacks baselines",
     "benchmark.cli": "core identity results data evaluation plan artifacts protocol contracts "
     "audit execution attacks baselines reports",
@@ -81,7 +81,7 @@ MAY_USE = {
     "reports.archive": "core results",
     "reports.statistics": "",
     "reports.tidy": "core results archive statistics",
-    "reports.audit": "core results statistics tidy",
+    "reports.audit": "core results tidy",
     "reports.leaderboard": "core results archive statistics tidy",
     "reports.gate": "core results statistics tidy",
     "reports.plots": "core results tidy leaderboard",

@@ -5,32 +5,22 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout, suppress
-from datetime import UTC, datetime
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.markup import escape
 
-from attacks import ATTACKS
-from attacks.build import strengths_of
-from benchmark.artifacts.locks import exclusive
 from benchmark.artifacts.settings import RunSettings
 from benchmark.audit import parts as known
-from benchmark.audit.running import at_most, run_parts
-from benchmark.audit.subject import Subject
 from benchmark.cli import launch
-from benchmark.core.errors import AuditError, OverLimit, UsageError, describe, unknown
-from benchmark.core.schema import short_hash
-from benchmark.core.types import Defense
+from benchmark.core.errors import UsageError, unknown
+from benchmark.execution.auditing import Done, Model, audit_one
 from benchmark.execution.loading import InputLoader
 from benchmark.execution.progress import ProgressBars, QuietProgress
-from benchmark.identity import fingerprint
-from benchmark.identity.import_graph import reachable_hash
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
 from benchmark.plan.request import Suite, make_request
-from benchmark.protocol.recording import device_name
 from benchmark.results.audits import (
     FOLDER,
     Advised,
@@ -70,15 +60,6 @@ class Asked(NamedTuple):
         return {name: part for name, part in known.PARTS.items() if name in wanted}
 
 
-class Done(NamedTuple):
-    """One model's audit and where it was written, or why there is none."""
-
-    cell: Cell
-    audit: Audit | None = None
-    files: tuple[Path, ...] = ()
-    reason: str = ""
-
-
 def audit(
     values: Mapping[str, Any], asked: Asked, settings: RunSettings, *,
     quiet: bool, json: bool, dry_run: bool,
@@ -106,9 +87,10 @@ def audit(
     done: list[Done] = []
     try:
         with progress as listener, redirect_stdout(sys.stderr):
+            begun = listener.part if isinstance(listener, AuditBars) else _silent
             loader = InputLoader(plan.attacks, plan.defenses, settings, listener)
             for cell in plan.cells:
-                done.append(audit_one(Model(loader, cell), chosen, asked, listener))
+                done.append(audit_one(Model(loader, cell), chosen, asked.seconds, begun))
         if asked.follow:
             texts = defense_texts(request, WHOLE)
             done = [follow(one, values, texts, settings, quiet) for one in done]
@@ -118,6 +100,10 @@ def audit(
     done = [_with_page(one, asked.out) for one in done]
     _show(done, json=json, quiet=quiet)
     return 1 if any(one.audit is None for one in done) else 0
+
+
+def _silent(*_: object) -> None:
+    """Where nobody is shown which part begins."""
 
 
 class AuditBars(ProgressBars):
@@ -130,114 +116,6 @@ class AuditBars(ProgressBars):
     def part(self, cell: Cell, name: str) -> None:
         """Name the part in flight."""
         self.bars.update(self.cells, advance=1, description=escape(f"{cell.defense}: {name}"))
-
-
-class Model:
-    """A model under audit: opened, and opened again where a part has spoiled it."""
-
-    def __init__(self, loader: InputLoader, cell: Cell) -> None:
-        self.loader, self.cell, self.limit = loader, cell, cell.limit
-        self._subject: Subject | None = None
-
-    def __call__(self) -> Subject:
-        """What the next part is handed.
-
-        Raises:
-            AuditError: it has other weights each time it is opened.
-        """
-        self.loader.drop_spoiled()
-        trained = self.loader.model(self.cell)
-        if self._subject is not None and self._subject.trained is trained:
-            return self._subject
-        if self._subject is not None and self._subject.trained.hash != trained.hash:
-            raise AuditError("the model has other weights each time it is opened")
-        whole, _ = self.loader.data(self.cell)
-        settings = self.loader.settings
-        self._subject = Subject(
-            self.cell, trained, whole.validation.first(self.limit).batch().to(settings.device),
-            whole.classes, strengths_of(whole.name, whole.shape, settings.strengths),
-            self.loader.inputs(self.cell).attacker,
-        )  # fmt: skip
-        return self._subject
-
-    @property
-    def defense(self) -> Defense:
-        """Of its cell."""
-        return self.loader.defenses[self.cell.defense]
-
-    def blank(self) -> Audit:
-        """The audit before any part has looked."""
-        subject, settings, cell = self(), self.loader.settings, self.cell
-        whole, _ = self.loader.data(cell)
-        return Audit(
-            dataset=cell.dataset, network=cell.network, defense=cell.defense, seed=cell.seed,
-            images=len(subject.batch.labels), weights=subject.trained.hash,
-            planned=[*known.PARTS], parts={}, versions=fingerprint.versions(),
-            fingerprint={
-                "weights": subject.trained.hash, "training": subject.trained.training,
-                "data": whole.hash, "strengths": short_hash(sorted(subject.strengths.items())),
-                "attacks": short_hash([(n, ATTACKS.get(n).version) for n in ATTACKS.names()]),
-                "parts": _code(),
-            },
-            device=device_name(settings.device),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )  # fmt: skip
-
-
-def _code() -> str:
-    """Of the parts: they are cheap to run again, so any change of them counts."""
-    modules = {part.__module__ for part in known.PARTS.values()}
-    files = sorted(Path(known.__file__).parent.glob("*.py"))
-    return short_hash(reachable_hash(modules), *(file.read_bytes() for file in files))
-
-
-def audit_one(
-    model: Model, parts: Mapping[str, known.Part], asked: Asked, listener: QuietProgress
-) -> Done:
-    """Audit one model, writing after each part what there is; a model that cannot be is said."""
-    cell, results = model.cell, model.loader.settings.results
-    whole, _ = model.loader.data(cell)
-    if not len(whole.validation):
-        raise UsageError(f"{cell.dataset} has no validation images, on which models are audited")
-    try:  # its training may take hours, but what somebody brought is only asked
-        with nullcontext() if model.defense.trains else at_most(asked.seconds):
-            blank = model.blank()
-    except (Exception, OverLimit) as error:
-        listener.note(f"failed: {cell.defense} cannot be audited: {describe(error)}")
-        return Done(cell, reason=describe(error))
-    path = audit_path(results, cell, blank.images)
-    what = f"audit {path.relative_to(results)}"
-    with exclusive(results, what, listener.note, what):
-        found = _begun(path, blank, listener)
-        begun = getattr(listener, "part", lambda *_: None)
-        for found in run_parts(
-            found, parts, model, asked.seconds, lambda name: begun(cell, name)
-        ):
-            write_audit(path, found)
-            _tell(found, listener)
-    return Done(cell, found, (path,))
-
-
-def _begun(path: Path, blank: Audit, listener: QuietProgress) -> Audit:
-    """The audit that is there already, if it is of this model and these parts; else a new one."""
-    if not path.is_file():
-        return blank
-    try:
-        found = read_audit(path)
-    except UsageError as error:
-        listener.note(f"{error}; made anew")
-        return blank
-    changed = fingerprint.changed(found.fingerprint, blank.fingerprint)
-    if changed:
-        listener.note(f"stale, made anew: audit of {blank.defense} ({', '.join(changed)} changed)")
-        return blank
-    return found
-
-
-def _tell(audit: Audit, listener: QuietProgress) -> None:
-    failed = {name: part for name, part in audit.parts.items() if part.failed}
-    for name, part in failed.items():
-        listener.note(f"{audit.defense}: part {name} failed: {part.skipped}")
 
 
 def follow(

@@ -172,3 +172,15 @@ def audit_files(root: Path) -> list[Path]:
 def read_audits(root: Path) -> Iterator[Audit]:
     """All audits below a results folder; UsageError for one that cannot be trusted."""
     yield from map(read_audit, audit_files(root))
+
+
+def readable_audits(root: Path) -> tuple[list[Audit], list[str]]:
+    """Those below a results folder, and a line for each file that cannot be trusted."""
+    found: list[Audit] = []
+    problems: list[str] = []
+    for path in audit_files(root):
+        try:
+            found.append(read_audit(path))
+        except UsageError as error:
+            problems.append(str(error))
+    return found, problems

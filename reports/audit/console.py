@@ -8,7 +8,6 @@ from typing import Any
 
 from benchmark.results.audits import Advised, Audit
 from benchmark.results.flags import Flag
-from reports.statistics.intervals import Interval
 from reports.tidy.escape import visible
 from reports.tidy.format import percent
 
@@ -65,8 +64,11 @@ def left(advised: Advised) -> str:
     )
     if advised.robust is None or advised.interval is None:
         return f"no number ({each})"
-    whole = percent(advised.robust, Interval(*advised.interval))
-    return f"{whole} % of {advised.n} test images, the worst of each under {each}"
+    ends = " to ".join(map(percent, advised.interval))
+    return (
+        f"{percent(advised.robust)} % right ({ends}; 95 %, Wilson; n = {advised.n}) under the "
+        f"worst of {each}"
+    )
 
 
 def as_json(audit: Audit) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import pandas as pd
 
 from benchmark.core.errors import UsageError
 from benchmark.core.schema import Effort
+from benchmark.results.audits import Audit
 from benchmark.results.records import Record, Scored
 from benchmark.results.store import Loaded, read_records
+from reports.archive.audited import NOT, audits_of, flagged, matched
 from reports.archive.shareable import shareable
 from reports.archive.trust import doubts, options
 from reports.statistics.scores import QUANTITIES, Measured, Tables, measure, quantities
@@ -38,10 +40,12 @@ FURTHER = (
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
     "unseen_by_name", "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
+    "audit",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
 `positives`: of two classes, which images are of the class `positive`. What adaptation took is the
-mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
+mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash; `audit` is
+the verdict on the model, whose flags are among `flags`."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean", "unseen_by_name": "boolean"}
 
@@ -52,7 +56,7 @@ def load(directory: Path | str) -> pd.DataFrame:
     Raises:
         UsageError: there is no record, or none that can be read.
     """
-    return from_records(read(directory).records)
+    return from_records(read(directory).records, audits=audits_of(Path(directory)))
 
 
 def read(directory: Path | str) -> Loaded:
@@ -69,19 +73,23 @@ def read(directory: Path | str) -> Loaded:
 
 
 def from_records(
-    records: Iterable[Record], split: Scored = "test", here: bool = False
-) -> pd.DataFrame:
+    records: Iterable[Record], split: Scored = "test", here: bool = False,
+    audits: Iterable[Audit] = (),
+) -> pd.DataFrame:  # fmt: skip
     """One row per record, in order; columns COLUMNS then FURTHER, also when there are none.
 
     Records of the other split are left out: what was scored on validation images chose settings.
-    `here`: nobody else looks (see `reports.archive.shareable.names`).
+    `here`: nobody else looks (see `reports.archive.shareable.names`). `audits`: those that may be
+    of the models of these records.
     """
-    records = shareable([record for record in records if record.cell.split == split], here)
+    records = [record for record in records if record.cell.split == split]
+    found = matched(records, audits)
+    records = shareable([*map(flagged, records, found)], here)
     verdicts = [unpacked(record) for record in records]
     rows = [
-        _facts(record) | measured | {"verdicts": tables}
-        for record, measured, tables in zip(
-            records, _measured(records, verdicts), verdicts, strict=True
+        _facts(record) | measured | {"verdicts": tables, "audit": str(audit or NOT)}
+        for record, measured, tables, audit in zip(
+            records, _measured(records, verdicts), verdicts, found, strict=True
         )
     ]
     columns = {name: [row.get(name) for row in rows] for name in (*COLUMNS, *FURTHER)}
