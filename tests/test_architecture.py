@@ -60,7 +60,7 @@ MAY_USE = {
     "benchmark.contracts": "core identity results data adaptation evaluation attacks baselines",
     "benchmark.protocol": "core identity results data adaptation evaluation plan artifacts",
     "benchmark.audit": "core results data adaptation evaluation artifacts protocol attacks",
-    "benchmark.execution": "core identity results data evaluation plan artifacts protocol audit "
+    "benchmark.execution": "core identity results data evaluation plan artifacts protocol "
     "attacks baselines",
     "benchmark.cli": "core identity results data evaluation plan artifacts protocol contracts "
     "audit execution attacks baselines reports",

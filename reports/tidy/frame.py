@@ -16,7 +16,8 @@ from benchmark.core.schema import Effort
 from benchmark.results.audits import Audit
 from benchmark.results.records import Record, Scored
 from benchmark.results.store import Loaded, read_records
-from reports.archive.audited import NOT, audits_of, flagged, matched
+from reports.archive import audited
+from reports.archive.audited import audits_of, flagged, matched, told
 from reports.archive.shareable import shareable
 from reports.archive.trust import doubts, options
 from reports.statistics.scores import QUANTITIES, Measured, Tables, measure, quantities
@@ -32,6 +33,7 @@ COLUMNS = (
 `shown`: the attacks adapted to where they are not the scored one, joined by " > "; else empty.
 """
 THEN = " > "
+NOT_AUDITED = audited.NOT
 
 FURTHER = (
     "robust_before", "robust_before_interval", "clean_before", "clean_before_interval",
@@ -87,7 +89,7 @@ def from_records(
     records = shareable([*map(flagged, records, found)], here)
     verdicts = [unpacked(record) for record in records]
     rows = [
-        _facts(record) | measured | {"verdicts": tables, "audit": str(audit or NOT)}
+        _facts(record) | measured | {"verdicts": tables, "audit": str(audit or NOT_AUDITED)}
         for record, measured, tables, audit in zip(
             records, _measured(records, verdicts), verdicts, found, strict=True
         )
@@ -187,6 +189,15 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 @lru_cache(maxsize=64)
 def _row(names: tuple[str, ...]) -> Any:
     return namedtuple("Row", names, rename=True)
+
+
+def audits(frame: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Data set, network and defense of each row of models, and what their audits say."""
+    key = ["dataset", "network", "defense"]
+    return [
+        (str(dataset), str(network), str(defense), told(part["audit"]))
+        for (dataset, network, defense), part in frame.groupby(key, sort=False)
+    ]
 
 
 def to_json_cells(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -77,16 +77,16 @@ def audit(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     """Look for what makes a robust accuracy doubtful: masked gradients, attacks that fail."""
     with importing():
         from benchmark.artifacts.settings import RunSettings
-        from benchmark.cli import audit as audits
+        from benchmark.cli.audit import command
 
     values = {
         "defenses": defense, "dataset": dataset, "network": network, "seeds": [seed],
         "limit": limit,
     }  # fmt: skip
-    asked = audits.Asked(words("--parts", parts), part_time, follow_advice, out)
+    asked = command.Asked(words("--parts", parts), part_time, follow_advice, out)
     settings = RunSettings(
         results=results, data_dir=data_dir, download=download, device=device, jobs=jobs,
         strengths=text_of("--strengths", strengths),
     )  # fmt: skip
-    code = audits.audit(values, asked, settings, quiet=quiet, json=json, dry_run=dry_run)
+    code = command.audit(values, asked, settings, quiet=quiet, json=json, dry_run=dry_run)
     raise typer.Exit(code)

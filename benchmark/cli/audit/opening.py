@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,10 +121,12 @@ def audit_one(model: Model, parts: Mapping[str, known.Part], seconds: float, beg
     what = f"audit {path.relative_to(results)}"
     with exclusive(results, what, listener.note, what):
         found = _begun(path, blank, listener)
-        begun = getattr(listener, "part", lambda *_: None)
-        for found in run_parts(found, parts, model, seconds, lambda name: begun(cell, name)):
+        for further in run_parts(found, parts, model, seconds, partial(begun, cell)):
+            found = further
             write_audit(path, found)
-            _tell(found, listener)
+        for name, part in found.parts.items():
+            if part.failed:
+                listener.note(f"{cell.defense}: part {name} failed: {part.skipped}")
     return Done(cell, found, (path,))
 
 
