@@ -26,7 +26,7 @@ def lines(audit: Audit) -> Iterator[str]:
         yield f"  {flag.code}: {_line(flag)}"
     for name, part in audit.parts.items():
         if part.skipped and not part.failed:
-            yield f"  {name} skipped: {visible(part.skipped, LONG)}"
+            yield f"  {visible(name)} skipped: {visible(part.skipped, LONG)}"
     if audit.missing:
         yield f"  not looked at yet: {', '.join(map(visible, audit.missing))}"
     if audit.advised:
