@@ -236,6 +236,7 @@ def test_a_forged_or_damaged_audit_is_refused_and_made_anew(audit, tmp_path, for
 
 
 def test_wrong_use(audit):
+    audit("--suite", "ci").refused("expected --defense NAMES or --suite NAME, got both")
     audit("--parts", "modle").refused("unknown part of an audit 'modle'", "model")
     audit("--part-time", "0").refused("--part-time: expected seconds above 0")
     audit(limit=0).refused("--limit", "greater than or equal to 1")
@@ -250,6 +251,12 @@ def test_a_dry_run_opens_no_model(audit, tmp_path):
     )
     assert not (tmp_path / "results" / "models").exists()
     assert json.loads(audit("--dry-run", "--json").out)["audits"][0]["images"] == 20
+
+
+def test_the_models_of_a_suite_are_audited(command, planned, tmp_path):
+    ended = command("audit", "--suite", "ci", "--results", tmp_path / "r", "--dry-run", "--json")
+    found = json.loads(ended.out)["audits"]
+    assert [one["model"].split("/")[2].partition("[")[0] for one in found] == ["standard", "pgd_at"]
 
 
 KILLED = """

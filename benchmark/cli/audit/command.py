@@ -20,7 +20,7 @@ from benchmark.core.errors import UsageError, unknown
 from benchmark.execution.loading import InputLoader
 from benchmark.execution.progress import ProgressBars, QuietProgress
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
-from benchmark.plan.request import make_request
+from benchmark.plan.request import make_request, read_suite
 from benchmark.results.audits import (
     FOLDER,
     audit_path,
@@ -51,6 +51,21 @@ class Asked(NamedTuple):
                 raise unknown("part of an audit", name, known.PARTS)
         wanted = self.parts or [*known.PARTS]
         return {name: part for name, part in known.PARTS.items() if name in wanted}
+
+
+def models_of(defense: str | None, suite: str | None) -> dict[str, Any]:
+    """What is audited, by field of a `Request`: defenses by name, or those of a suite.
+
+    Raises:
+        UsageError: both or neither are given, or the suite is unknown.
+    """
+    if (defense is None) == (suite is None):
+        raise UsageError("expected --defense NAMES or --suite NAME, got both or neither")
+    if suite is None:
+        return {"defenses": defense}
+    found = read_suite(suite)
+    texts = defense_texts(make_request({}), found)
+    return {"defenses": ",".join(texts), "dataset": found.dataset, "network": found.network}
 
 
 def audit(

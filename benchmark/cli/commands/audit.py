@@ -29,6 +29,7 @@ Examples:
       --follow-advice
   python -m benchmark audit --defense 'checkpoint[path=weights.pt]' --network lenet5 \\
       --dataset mnist --data-dir DIR --parts model --part-time 60
+  python -m benchmark audit --suite reference --results results
   python -m benchmark leaderboard --results results
 
 \b
@@ -44,7 +45,12 @@ interrupted; 2 wrong use.
 
 
 def audit(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
-    defense: Annotated[str, typer.Option(help="As in `run`; several are audited in turn.")],
+    defense: Annotated[
+        str | None, typer.Option(help="As in `run`; several are audited in turn.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="In place of --defense: those of a suite, on its data.")
+    ] = None,
     parts: Annotated[
         str | None, typer.Option(help="Parts of the audit, comma-separated. [all]")
     ] = None,
@@ -80,8 +86,8 @@ def audit(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         from benchmark.cli.audit import command
 
     values = {
-        "defenses": defense, "dataset": dataset, "network": network, "seeds": [seed],
-        "limit": limit,
+        **command.models_of(defense, suite), "seeds": [seed], "limit": limit,
+        **{name: said for name, said in (("dataset", dataset), ("network", network)) if said},
     }  # fmt: skip
     asked = command.Asked(words("--parts", parts), part_time, follow_advice, out)
     settings = RunSettings(
