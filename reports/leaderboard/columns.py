@@ -79,6 +79,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
     shots = sorted({*table["shots"]}, reverse=True)
     found = [Column("rank", f"rank@{k}", k, RANK_HELP.format(k)) for k in shots]
     found.append(Column("defense", "defense", None, "and how it adapts"))
+    found.append(Column("audit", "audit", None, AUDIT_HELP))
     for k in shots:
         mine = table[table["shots"] == k]
         found += [
@@ -88,7 +89,6 @@ def columns(table: pd.DataFrame) -> list[Column]:
             and (name in ("robust", "clean", "size") or mine[name].notna().any())
         ]
     found.append(Column("training_passes", "training", None, "images through the network, passes"))
-    found.append(Column("audit", "audit", None, AUDIT_HELP))
     found.append(Column("flags", "flags", None, "what makes its cells doubtful"))
     if 0 in shots and len(shots) > 1:  # robust@0 stands beside every K
         place = next(i for i, column in enumerate(found) if column.name == "clean")
