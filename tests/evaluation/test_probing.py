@@ -187,7 +187,9 @@ def test_a_model_that_cannot_answer_a_single_image_is_flagged(batch):
         nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, 10)
     )
     (flag,) = probe(frozen(together), batch, 10).flags
-    assert str(flag).startswith("batch: the model does not answer a single image (ValueError: Expected")
+    assert str(flag).startswith(
+        "batch: the model does not answer a single image (ValueError: Expected"
+    )
 
 
 @pytest.mark.parametrize(

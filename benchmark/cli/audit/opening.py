@@ -14,8 +14,8 @@ from attacks.build import strengths_of
 from benchmark.artifacts.locks import exclusive
 from benchmark.artifacts.settings import ProgressListener
 from benchmark.audit import parts as known
-from benchmark.audit.running import at_most, run_parts
 from benchmark.audit.subject import Subject
+from benchmark.cli.audit.running import at_most, run_parts
 from benchmark.core.errors import AuditError, OverLimit, UsageError, describe
 from benchmark.core.schema import short_hash
 from benchmark.core.types import Defense
