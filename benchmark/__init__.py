@@ -10,6 +10,7 @@ those before it:
     adaptation   the inner loop                   evaluation   audits and verdicts
     plan         names -> cells                   artifacts    trained models, crafted examples
     protocol     what is measured                 contracts    rules for attacks and defenses
+    audit        whether that can be believed
     execution    processes, Ray, limits           cli, api     the commands, and Python
 """
 

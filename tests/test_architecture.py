@@ -81,6 +81,7 @@ MAY_USE = {
     "reports.archive": "core results",
     "reports.statistics": "",
     "reports.tidy": "core results archive statistics",
+    "reports.audit": "core results tidy",
     "reports.leaderboard": "core results archive statistics tidy",
     "reports.gate": "core results statistics tidy",
     "reports.plots": "core results tidy leaderboard",

@@ -9,7 +9,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from benchmark.cli.commands import cache, check, curve, duplicates, model, report, run, tune
+from benchmark.cli.commands import (
+    audit,
+    cache,
+    check,
+    curve,
+    duplicates,
+    model,
+    report,
+    run,
+    tune,
+)
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
 from benchmark.identity.our_packages import check_packages
@@ -24,6 +34,7 @@ app = App(
 
 app.add_typer(cache.app, name="cache")
 app.command(epilog=run.EXAMPLES)(run.run)
+app.command(epilog=audit.EXAMPLES)(audit.audit)
 app.command(epilog=curve.EXAMPLES)(curve.curve)
 app.command(epilog=duplicates.EXAMPLES)(duplicates.duplicates)
 app.command()(report.report)

@@ -32,6 +32,7 @@ from benchmark.execution.progress import ProgressBars, QuietProgress
 from benchmark.plan.cost import warning
 from benchmark.plan.matrix import Plan, defense_texts, make_plan
 from benchmark.plan.request import make_request, read_suite
+from benchmark.results.audits import readable_audits
 from benchmark.results.records import BY_RULE, Record
 from benchmark.results.store import is_kept, read_record, record_path, sweep
 
@@ -145,7 +146,7 @@ def fill(
     plan: Plan, settings: RunSettings, defenses: Sequence[str], quiet: bool
 ) -> Counter[str] | None:
     """Run the matrix; how cells ended, or None if somebody interrupted it."""
-    for part in ("records", "models", "cache", "report", "tuned", "running"):
+    for part in ("records", "models", "cache", "report", "tuned", "running", "audits"):
         sweep(settings.results / part)
     try:
         progress = QuietProgress() if quiet else ProgressBars(plan, console())
@@ -196,7 +197,8 @@ def _show_results(plan: Plan, results: Path, *, json: bool, quiet: bool) -> None
     from reports.summary.write import write_if_other
     from reports.tidy.frame import from_records, to_json_cells
 
-    frame = from_records(records_of(plan, results), here=True)
+    audits, _ = readable_audits(results)
+    frame = from_records(records_of(plan, results), here=True, audits=audits)
     if json:
         print(json_module.dumps({"cells": to_json_cells(frame)}, allow_nan=False))
     elif not quiet:

@@ -5,7 +5,9 @@ A record holds flags as text, `code: what was seen`; an audit holds them whole.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator
 
 from benchmark.core.schema import Frozen
 
@@ -156,14 +158,31 @@ OF_ATTACKS: dict[str, Kind] = {}
 """What is seen by attacking a model without adaptation."""
 OF_ADAPTATION: dict[str, Kind] = {}
 """What is seen of adapted models, of randomness, and of verdicts asked for twice."""
-KINDS = {**OF_MODELS, **OF_ATTACKS, **OF_ADAPTATION}
+UNDONE = "part failed"
+OF_AUDITS: dict[str, Kind] = {
+    UNDONE: Kind(
+        False,
+        "a part of the audit could not look, so nobody knows what it would have found",
+        "mend what it says, or give it more time, and audit again",
+        (),
+        CARLINI,
+    ),
+}
+"""What is seen of the audit itself."""
+KINDS = {**OF_MODELS, **OF_ATTACKS, **OF_ADAPTATION, **OF_AUDITS}
 """By code."""
+
+
+def _explained(code: str) -> str:
+    if code not in KINDS:
+        raise ValueError(f"a flag that nobody explains, {code[:40]!r}")
+    return code
 
 
 class Flag(Frozen):
     """One finding about one model."""
 
-    code: str
+    code: Annotated[str, AfterValidator(_explained)]
     message: str
     """What was seen, in one line."""
     value: float | None = None

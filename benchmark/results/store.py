@@ -186,13 +186,18 @@ def sealed(record: Record) -> dict[str, Any]:
 def read_record(path: Path) -> Record:
     """Read and validate one record; UsageError in one line if it cannot be trusted."""
     try:
-        if not path.is_file() and path.exists():
-            raise OSError("not a file")  # a pipe would wait for ever
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)
+        raw = content_of(path)
     except OSError as error:
         raise _unreadable(str(path), error) from error
     return parse_record(raw, str(path))
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a small file, one more than LARGEST at most; OSError if there are none."""
+    if not path.is_file() and path.exists():
+        raise OSError("not a file")  # a pipe would wait for ever
+    with path.open("rb") as file:
+        return file.read(LARGEST + 1)
 
 
 def parse_record(raw: bytes, where: str) -> Record:

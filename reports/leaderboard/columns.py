@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reports.archive.audited import NOT, ORDER, told
 from reports.statistics.intervals import Interval
 from reports.tidy.escape import visible
 from reports.tidy.format import percent
@@ -69,6 +70,7 @@ PER_SHOTS = (
 """Name, label and help of the columns each K has."""
 ADAPTED_ONLY = ("robust_rule", "static", "inflation", "gain", "collateral")
 SIGNED = ("gain", "collateral")
+AUDIT_HELP = "whether attacks on this very model can be believed, and why not"
 RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
 
 
@@ -77,6 +79,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
     shots = sorted({*table["shots"]}, reverse=True)
     found = [Column("rank", f"rank@{k}", k, RANK_HELP.format(k)) for k in shots]
     found.append(Column("defense", "defense", None, "and how it adapts"))
+    found.append(Column("audit", "audit", None, AUDIT_HELP))
     for k in shots:
         mine = table[table["shots"] == k]
         found += [
@@ -86,7 +89,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
             and (name in ("robust", "clean", "size") or mine[name].notna().any())
         ]
     found.append(Column("training_passes", "training", None, "images through the network, passes"))
-    found.append(Column("flags", "flags", None, "audit flags of its cells"))
+    found.append(Column("flags", "flags", None, "what makes its cells doubtful"))
     if 0 in shots and len(shots) > 1:  # robust@0 stands beside every K
         place = next(i for i, column in enumerate(found) if column.name == "clean")
         before = next(c for c in found if c.name == "robust" and c.shots == 0)
@@ -100,7 +103,7 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableC
     any_line = next(iter(lines.values()))
     for column in wanted:
         k = column.shots
-        if column.name in ("defense", "training_passes", "flags"):
+        if column.name in ("defense", "training_passes", "audit", "flags"):
             yield _fact(column, any_line, lines)
         elif (line := lines.get(0 if k is None else k)) is None:
             yield TableCell(column, hole="not run" if column.name == "robust" else "")
@@ -115,6 +118,11 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableC
 def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
     if column.name == "defense":
         return TableCell(column, visible(line.defense), visible(line.defense))
+    if column.name == "audit":
+        said = told(each.audit for each in lines.values() if each.audit)
+        verdict, _, codes = said.partition(" (") if ";" not in said else (said, "", "")
+        value = "" if said.startswith(NOT) else str(ORDER.index(verdict.partition(",")[0]))
+        return TableCell(column, verdict or NONE, value, visible(codes.removesuffix(")"), 160))
     if column.name == "flags":
         found = sorted({flag for each in lines.values() for flag in each.flags})
         shown = [visible(flag, 160) for flag in found]

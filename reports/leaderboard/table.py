@@ -34,11 +34,12 @@ COLUMNS = (
     "episodes", "n", *RANKS, *NUMBERS,
     *(part for name in WORST for part in (name, f"{name}_interval")),
     "worst_family", "collateral", "collateral_worst", "training_passes", "adaptation_passes",
-    "seconds", "flags",
+    "seconds", "flags", "audit",
 )  # fmt: skip
 """`missing`: why there are no numbers, or no rank. `note`: what was counted, where not all was.
 `robust` and the other numbers are means over families of the worst attack in each, as in
-`headline`. `tied`: defenses of the same ranking that no test tells from this one."""
+`headline`. `tied`: defenses of the same ranking that no test tells from this one. `audit`: the
+verdict on its models, with the codes of what was found."""
 
 
 def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from reports.archive.audited import told
 from reports.tidy.escape import visible
 from reports.tidy.rows import ResultRow, result_rows
 
@@ -59,6 +60,7 @@ def facts(part: ThreatRow) -> dict[str, Any]:
         "adaptation_passes": adaptation_passes(row),
         "seconds": sum(cell.seconds for cell in cells),
         "flags": sorted({flag for cell in cells for flag in cell.flags}),
+        "audit": told(cell.audit for cell in cells),
         "tied": [],
     }  # fmt: skip
 

@@ -47,7 +47,8 @@ def write_leaderboard(
     sources = gather(places, shipped() if with_reference else ())
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
-    frame = from_records([one.record for one in sources])
+    audits = [one.audit for one in sources if one.audit]
+    frame = from_records([one.record for one in sources], audits=audits)
     frame, counted = distinct(frame, clusters) if clusters else Distinct(frame, [])
     ours = {one.trained for one in sources if one.reference}
     table, attacks = board(frame, ours), per_attack(frame)

@@ -17,7 +17,7 @@ from reports.summary.two_classes import print_two_classes
 from reports.tidy.aggregate import headline
 from reports.tidy.escape import visible
 from reports.tidy.format import adaptations, percent
-from reports.tidy.frame import rows
+from reports.tidy.frame import NOT_AUDITED, audits, rows
 from reports.tidy.training_cost import KEY, in_short, training_costs
 from reports.tidy.warnings import warnings
 
@@ -59,6 +59,7 @@ def print_summary(frame: pd.DataFrame, console: Console) -> None:
         console.print(Text(f"\n{visible(str(dataset))}, {visible(str(network))}", style="bold"))
         console.print(_fitting(lines, names, console))
     console.print(Text(_caption(table) + _ruled(frame), style="dim"))
+    _print_audits(frame, console)
     print_two_classes(frame, console)
     _print_doubts(frame, console)
 
@@ -132,6 +133,14 @@ def _ruled(frame: pd.DataFrame) -> str:
     """Which strengths are those of a rule, not of a table for the data set."""
     found = sorted({threat for threat in frame["threat"] if threat.endswith(BY_RULE)})
     return f" Strengths: {'; '.join(found)}." if found else ""
+
+
+def _print_audits(frame: pd.DataFrame, console: Console) -> None:
+    """What audits say of each model, if any of them was audited."""
+    found = audits(frame)
+    if not frame["audit"].eq(NOT_AUDITED).all():
+        each = [f"{visible(name, 40)} {visible(verdict, 160)}" for *_, name, verdict in found]
+        console.print(Text(f"Audit: {'; '.join(each)}"))
 
 
 def _print_doubts(frame: pd.DataFrame, console: Console) -> None:

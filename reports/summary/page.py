@@ -12,7 +12,7 @@ from reports.summary.two_classes import section
 from reports.tidy.aggregate import Views
 from reports.tidy.escape import markdown
 from reports.tidy.format import markdown_table, percent
-from reports.tidy.frame import rows
+from reports.tidy.frame import audits, rows
 from reports.tidy.rows import Key
 from reports.tidy.sequences import Collateral, collateral
 from reports.tidy.training_cost import COSTS, KEY, training_costs
@@ -67,6 +67,7 @@ def summary(frame: pd.DataFrame, shown: Views, left_out: Sequence[str] = ()) -> 
     parts += section(frame)
     parts += shown_sections(shown.changed, shown.staged)
     parts += _costs(frame)
+    parts += _audits(frame)
     parts += _doubts(frame)
     return "\n".join(parts)
 
@@ -205,6 +206,15 @@ def _costs(frame: pd.DataFrame) -> Iterator[str]:
             ],
             left=3,
         )
+
+
+def _audits(frame: pd.DataFrame) -> Iterator[str]:
+    yield "## Audits\n\nOf the very models that were scored, by `python -m benchmark audit`.\n"
+    yield markdown_table(
+        ("data set", "network", "defense", "audit"),
+        [tuple(markdown(text, 200) for text in line) for line in audits(frame)],
+        left=4,
+    )
 
 
 def _doubts(frame: pd.DataFrame) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
+from benchmark.results.audits import readable_audits
 from reports.leaderboard.table import costed
 from reports.plots.write import write_plots
 from reports.summary.files import as_csv, write_tables
@@ -48,7 +49,8 @@ def write_report(
     """
     loaded, out = read(directory), Path(out)
     _check_folder(out)
-    frame, left_out = Equal(from_records(loaded.records), [])
+    audits, problems = readable_audits(Path(directory))
+    frame, left_out = Equal(from_records(loaded.records, audits=audits), [])
     if equal is not None:
         frame, left_out = equal_training(frame, equal)
     for option in split(join or ""):
@@ -56,7 +58,7 @@ def write_report(
     if clusters is not None:
         frame, counted = distinct(frame, clusters)
         left_out = [*left_out, *counted]
-    return _write(frame, out, left_out, loaded.problems)
+    return _write(frame, out, left_out, [*loaded.problems, *problems])
 
 
 def write_if_other(frame: pd.DataFrame, out: Path) -> None:

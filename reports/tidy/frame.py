@@ -13,8 +13,11 @@ import pandas as pd
 
 from benchmark.core.errors import UsageError
 from benchmark.core.schema import Effort
+from benchmark.results.audits import Audit
 from benchmark.results.records import Record, Scored
 from benchmark.results.store import Loaded, read_records
+from reports.archive import audited
+from reports.archive.audited import audits_of, flagged, matched, told
 from reports.archive.shareable import shareable
 from reports.archive.trust import doubts, options
 from reports.statistics.scores import QUANTITIES, Measured, Tables, measure, quantities
@@ -30,6 +33,7 @@ COLUMNS = (
 `shown`: the attacks adapted to where they are not the scored one, joined by " > "; else empty.
 """
 THEN = " > "
+NOT_AUDITED = audited.NOT
 
 FURTHER = (
     "robust_before", "robust_before_interval", "clean_before", "clean_before_interval",
@@ -38,10 +42,12 @@ FURTHER = (
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
     "unseen_by_name", "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
+    "audit",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
 `positives`: of two classes, which images are of the class `positive`. What adaptation took is the
-mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash."""
+mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash; `audit` is
+the verdict on the model, whose flags are among `flags`."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean", "unseen_by_name": "boolean"}
 
@@ -52,7 +58,7 @@ def load(directory: Path | str) -> pd.DataFrame:
     Raises:
         UsageError: there is no record, or none that can be read.
     """
-    return from_records(read(directory).records)
+    return from_records(read(directory).records, audits=audits_of(Path(directory)))
 
 
 def read(directory: Path | str) -> Loaded:
@@ -69,19 +75,23 @@ def read(directory: Path | str) -> Loaded:
 
 
 def from_records(
-    records: Iterable[Record], split: Scored = "test", here: bool = False
-) -> pd.DataFrame:
+    records: Iterable[Record], split: Scored = "test", here: bool = False,
+    audits: Iterable[Audit] = (),
+) -> pd.DataFrame:  # fmt: skip
     """One row per record, in order; columns COLUMNS then FURTHER, also when there are none.
 
     Records of the other split are left out: what was scored on validation images chose settings.
-    `here`: nobody else looks (see `reports.archive.shareable.names`).
+    `here`: nobody else looks (see `reports.archive.shareable.names`). `audits`: those that may be
+    of the models of these records.
     """
-    records = shareable([record for record in records if record.cell.split == split], here)
+    records = [record for record in records if record.cell.split == split]
+    found = matched(records, audits)
+    records = shareable([*map(flagged, records, found)], here)
     verdicts = [unpacked(record) for record in records]
     rows = [
-        _facts(record) | measured | {"verdicts": tables}
-        for record, measured, tables in zip(
-            records, _measured(records, verdicts), verdicts, strict=True
+        _facts(record) | measured | {"verdicts": tables, "audit": str(audit or NOT_AUDITED)}
+        for record, measured, tables, audit in zip(
+            records, _measured(records, verdicts), verdicts, found, strict=True
         )
     ]
     columns = {name: [row.get(name) for row in rows] for name in (*COLUMNS, *FURTHER)}
@@ -179,6 +189,15 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 @lru_cache(maxsize=64)
 def _row(names: tuple[str, ...]) -> Any:
     return namedtuple("Row", names, rename=True)
+
+
+def audits(frame: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Data set, network and defense of each row of models, and what their audits say."""
+    key = ["dataset", "network", "defense"]
+    return [
+        (str(dataset), str(network), str(defense), told(part["audit"]))
+        for (dataset, network, defense), part in frame.groupby(key, sort=False)
+    ]
 
 
 def to_json_cells(frame: pd.DataFrame) -> list[dict[str, Any]]:

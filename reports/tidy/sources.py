@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
+from benchmark.results.audits import Audit
 from benchmark.results.records import Cell, Record
 from benchmark.results.store import read_record, record_files
+from reports.archive.audited import audits_of, matched, renamed
 from reports.archive.reference import SUFFIX, read_file
 from reports.archive.shareable import shareable
 from reports.archive.trust import differing, options
@@ -22,6 +24,8 @@ class Sourced(NamedTuple):
     path: Path
     reference: bool = False
     """Whether it is one of the project's own, beside which the others stand."""
+    audit: Audit | None = None
+    """Of its model, which is called as in the record."""
 
     @property
     def file(self) -> str:
@@ -43,15 +47,15 @@ def gather(places: Sequence[Path], reference: Sequence[Path] = ()) -> list[Sourc
     several records of one cell with other limits or episodes the one on most counts.
 
     Raises:
-        UsageError: a place holds no records, one cannot be read, two of one cell disagree, two
-            models have one name, or an attack has two strengths on one data set. The message names
-            the files.
+        UsageError: a place holds no records, one or an audit cannot be read, two of one cell
+            disagree, two models have one name, or an attack has two strengths on one data set. The
+            message names the files.
     """
     read = [one for place in places for one in _some(place)]
     mine = len(read)
     read += [one for place in reference for one in _read(place)]
-    known = shareable([one.record for one in read])
-    read = [one._replace(record=record) for one, record in zip(read, known, strict=True)]
+    audits = [audit for place in (*places, *reference) for audit in audits_of(place)]
+    read = _shareable(read, audits)
     found: dict[Cell, Sourced] = {}
     for one in read[:mine]:
         if one.record.cell.split == "test":
@@ -62,6 +66,16 @@ def gather(places: Sequence[Path], reference: Sequence[Path] = ()) -> list[Sourc
     _check_models(counted)
     _check_strengths(counted)
     return counted
+
+
+def _shareable(read: Sequence[Sourced], audits: Sequence[Audit]) -> list[Sourced]:
+    """All with the audits of their models, and nothing that names a folder."""
+    found = matched([one.record for one in read], audits)
+    known = shareable([one.record for one in read])
+    return [
+        one._replace(record=record, audit=audit and renamed(audit, record.cell.defense))
+        for one, record, audit in zip(read, known, found, strict=True)
+    ]
 
 
 def _some(place: Path) -> list[Sourced]:

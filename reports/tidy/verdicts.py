@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmark.core.errors import UsageError
 from benchmark.results.records import Record
+from reports.archive.audited import audits_of, flagged, matched
 from reports.archive.shareable import shareable
 from reports.archive.trust import options
 from reports.statistics.intervals import Table
@@ -55,15 +56,17 @@ class CellVerdicts(NamedTuple):
 def read_strictly(folder: Path) -> list[Record]:
     """All records below a results folder, without names of folders (`reports.archive.shareable`).
 
+    Flags of a model's audit are among those of its records.
     A report leaves out what it cannot read; whoever decides something must not.
 
     Raises:
-        UsageError: there is none, or one cannot be read.
+        UsageError: there is none, or one cannot be read, or an audit cannot be.
     """
     loaded = read(folder)
     if loaded.problems:
         raise UsageError(loaded.problems[0])
-    return shareable(loaded.records)
+    audits = matched(loaded.records, audits_of(folder))
+    return shareable([*map(flagged, loaded.records, audits)])
 
 
 def scored(records: Iterable[Record], source: str) -> dict[str, CellVerdicts]:

@@ -6,9 +6,11 @@ import json
 import shutil
 
 import pytest
+from planted_audits import rich_audit
 from report_records import ATTACKS, folder, matrix, record, without
 from test_board_pictures import pictured
 
+from reports.audit.page import write_page
 from reports.leaderboard.table import board
 from reports.leaderboard.write import write_leaderboard
 from reports.tidy.frame import from_records
@@ -247,6 +249,28 @@ def test_nothing_but_tables_scrolls_sideways(page, width):
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     next(b for b in find(page, ".open") if b.is_displayed()).click()
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_an_audit_fits_and_asks_for_nothing(browser, tmp_path, width, scheme):
+    path = write_page(rich_audit(record(defense=EVIL)), tmp_path / "audit.html")
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    feature = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": feature})
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    ink = browser.execute_script("return getComputedStyle(document.body).color")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert ink == {"light": "rgb(28, 31, 35)", "dark": "rgb(230, 232, 234)"}[scheme]
+    assert browser.get_log("browser") == [] and browser.title.endswith(": broken")
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in sent if m["method"].endswith("WillBeSent")}
+    assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
+    names = [element.text for element in find(browser, ".flag h3")]
+    assert names == ["zero gradients broken", "randomised doubtful", "part failed doubtful"]
 
 
 def test_the_page_prints_on_a_landscape_sheet(page):

@@ -119,11 +119,15 @@ def reference(
     ),
 ) -> None:
     """Write the records of results folders into one small file, to ship or to send."""
+    from reports.archive.audited import write_audits
     from reports.archive.reference import write_file
     from reports.tidy.sources import gather
 
     sources = gather(results)
     typer.echo(f"{write_file((one.record for one in sources), out)}: {len(sources)} records")
+    audits = {one.audit.weights: one.audit for one in sources if one.audit}
+    if path := write_audits((one.audit for one in sources if one.audit), out):
+        typer.echo(f"{path}: {len(audits)} audits")
 
 
 def compare(

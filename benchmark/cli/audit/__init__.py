@@ -1,0 +1,1 @@
+"""`audit`: can a robust accuracy be believed."""
