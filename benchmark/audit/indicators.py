@@ -136,8 +136,8 @@ def instability(model: nn.Module, batch: Batch, rng: Streams) -> Tensor:
 def _margin(model: nn.Module, batch: Batch) -> Tensor:
     """By how much the logit of the label is above the next, (n,)."""
     logits, labels = model(batch.images), batch.labels[:, None]
-    own: Tensor = logits.gather(1, labels)[:, 0]
-    return own - logits.scatter(1, labels, -torch.inf).amax(dim=1)
+    margin: Tensor = logits.gather(1, labels) - logits.scatter(1, labels, -torch.inf).amax(1, True)
+    return margin[:, 0]
 
 
 def silent(path: Path) -> Tensor:
