@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from audit_subjects import Loud, Quantised, Shattered, Turned, subject_of, trained
+from audit_subjects import BASE, Loud, Quantised, Shattered, Turned, subject_of
+from audit_subjects import planted as plant
+from planted_models import trained
 from torch import nn
 
 from benchmark.audit.binarisation import (
@@ -17,8 +19,6 @@ from benchmark.audit.binarisation import (
 )
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import distance
-
-BASE = "standard[epochs=6]"
 
 
 def test_the_example_exists_in_the_ball():
@@ -63,7 +63,7 @@ def test_a_plane_separates_where_one_can():
 
 @pytest.mark.parametrize("wrapper", [Quantised, Loud, Shattered, Turned])
 def test_attacks_miss_what_masked_gradients_hide(wrapper):
-    found = binarisation(subject_of(wrapper(trained(BASE))))
+    found = binarisation(plant(wrapper))
     assert [flag.code for flag in found.flags] == ["binarisation"]
     assert found.numbers["found"] < 0.5
 

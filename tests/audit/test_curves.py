@@ -1,7 +1,8 @@
 """Larger and longer attacks must not leave more images standing."""
 
 import torch
-from audit_subjects import Sure, subject_of, trained
+from audit_subjects import BASE, Guarded, planted, subject_of
+from planted_models import trained
 
 from benchmark.audit.curves import curves, rises
 
@@ -21,14 +22,15 @@ def test_a_rise_after_the_best_place_is_found_wherever_it_is():
     assert flag.message == "at 3 10.0% of images more stand than at 1"
 
 
-def test_a_model_that_gives_gradients_near_the_boundary_alone_is_flagged():
-    found = curves(subject_of(Sure(trained("standard[epochs=6]"))))
-    assert {flag.code for flag in found.flags} == {"not monotone"}
+def test_a_model_that_hides_its_gradients_from_large_attacks_is_flagged():
+    (flag,) = curves(planted(Guarded)).flags
+    assert flag.message.startswith("at eps 0.3 ")
+    assert flag.message.endswith("of images more stand than at eps 0.15")
 
 
 def test_every_place_of_both_curves_is_measured():
-    found = curves(subject_of(trained("standard[epochs=6]"), n=20))
+    found = curves(subject_of(trained(BASE), n=20))
     assert found.flags == []
     assert list(found.numbers)[:2] == ["eps 0", "eps 0.0375"]
     assert found.numbers["eps 1"] == 0
-    assert found.numbers["eps 0.15"] == found.numbers["40 steps"] or "40 steps" in found.numbers
+    assert list(found.numbers)[-2:] == ["40 steps", "100 steps"]

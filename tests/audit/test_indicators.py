@@ -2,14 +2,22 @@
 
 import pytest
 import torch
-from audit_subjects import Quantised, Restless, Shattered, Turned, Wrapped, subject_of, trained
+from audit_subjects import (
+    BASE,
+    Quantised,
+    Restless,
+    Shattered,
+    Turned,
+    Wrapped,
+    planted,
+    subject_of,
+)
+from planted_models import trained
 from torch import nn
 
 from benchmark.audit.indicators import Path, followed, incomplete, indicators, instability, silent
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
-
-BASE = "standard[epochs=6]"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +30,7 @@ BASE = "standard[epochs=6]"
     ],
 )
 def test_planted_models(wrapper, codes):
-    found = indicators(subject_of(wrapper(trained(BASE))))
+    found = indicators(planted(wrapper))
     assert codes <= {flag.code for flag in found.flags}
 
 
@@ -50,24 +58,24 @@ def test_incomplete_is_a_loss_that_still_rises_at_last():
 
 
 class Flickering(Wrapped):
-    """Sure of what it says at the edge of the ball, where searches end; wrong inside."""
+    """Says the opposite where one corner is at the edge of the ball, whose gradient says nothing
+    of that: searches come and go."""
 
     def forward(self, images):
         logits = self.network(images)
-        dark = images[:, 0, 0, :1].detach()
-        return torch.where(dark > 0.12, -logits, logits)
+        edge = images[:, 0, 0, :1].detach() > 0.12
+        return torch.where(edge, -logits, logits)
 
 
 def test_no_silent_success_gets_past_the_engine():
     """Where an iterate was wrong and the last one is right, the engine returns the wrong one."""
-    subject = subject_of(Restless(trained(BASE)))
+    subject = planted(Flickering)
     right = subject.right()
     batch = subject.batch.take(right)
-    plain = subject_of(Flickering(trained(BASE)))
-    search = followed(plain, batch, right)
+    search = followed(subject, batch, right)
     missed = silent(search.path)
     assert missed.any(), "the last iterate alone would be a silent success"
-    answers = plain.model(search.best[missed]).argmax(dim=1)
+    answers = subject.model(search.best[missed]).argmax(dim=1)
     assert (answers != batch.labels[missed]).all()
 
 

@@ -2,19 +2,19 @@
 
 import pytest
 from audit_subjects import (
+    BASE,
     Lottery,
     Quantised,
     Rippled,
-    SureBlind,
+    WholeAlone,
+    planted,
     subject_of,
-    trained,
 )
+from planted_models import trained
 
 from benchmark.audit.parts import PARTS
 from benchmark.audit.sanity import BLIND, MORE, STRONG, WEAKER, compared, transfer
 from benchmark.results.flags import KINDS, OF_ATTACKS
-
-BASE = "standard[epochs=6]"
 
 
 def pair(name):
@@ -27,7 +27,7 @@ def pair(name):
 @pytest.mark.parametrize(
     ("wrapper", "finding", "eps"),
     [
-        (SureBlind, "one step", None),
+        (WholeAlone, "one step", None),
         (Quantised, "noise", 0.5),
         (Quantised, "square", None),
         (Quantised, "rays", None),
@@ -37,20 +37,20 @@ def pair(name):
 )
 def test_planted_models(wrapper, finding, eps):
     n = 100 if finding in MORE else 60
-    found = compared(subject_of(wrapper(trained(BASE)), n, eps=eps), pair(finding))
+    found = compared(planted(wrapper, n, eps), pair(finding))
     (flag,) = found.flags
     assert flag.value == pytest.approx(max(found.numbers.values()) - found.numbers[finding])
     assert flag.kind is OF_ATTACKS[flag.code]
 
 
 def test_examples_of_another_model_break_one_that_hides_its_gradients():
-    (flag,) = transfer(subject_of(Quantised(trained(BASE)))).flags
+    (flag,) = transfer(planted(Quantised, 60, None)).flags
     assert flag.code == "transfer"
 
 
 @pytest.mark.parametrize("defense", [BASE, "pgd_at[epochs=5]", "trades[epochs=5]"])
 def test_no_part_finds_anything_in_a_sound_model(defense):
-    subject = subject_of(trained(defense), n=100)
+    subject = subject_of(trained(defense), n=60)
     for name in ("indicators", "curves", "sanity", "transfer", "binarisation"):
         found = PARTS[name](subject)
         assert (found.flags, found.skipped) == ([], None), name

@@ -5,20 +5,21 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from planted_models import trained
 from tiny_runs import tiny_plan
 from torch import nn
 
 from attacks.build import strengths_of
-from baselines.build import build_defense
-from baselines.networks.zoo import build_network
 from benchmark.artifacts.attacker import Attacker
 from benchmark.artifacts.models import Model
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.audit.subject import Subject
-from benchmark.core.seeding import stream
 from benchmark.core.types import Surrogate
 from benchmark.data.load import load
 from benchmark.evaluation.verdicts import frozen, state_hash
+
+BASE = "standard[epochs=6]"
+"""The sound network behind all of them."""
 
 
 @cache
@@ -27,24 +28,20 @@ def digits():
 
 
 @cache
-def trained(defense: str) -> nn.Module:
-    """A small CNN, trained on digits."""
-    data, (name, built) = digits(), build_defense(defense)
-    network = build_network("small_cnn", data.shape, data.classes, stream("network", name))
-    strengths = strengths_of("digits", data.shape)
-    fitted = built.fit(network, data.train, strengths, lambda share: None, stream("train", name))
-    return fitted.model.eval()
+def planted(wrapper: type[nn.Module], n: int = 60, eps: float | None = None) -> Subject:
+    """The subject of a wrapper below, around a sound network: what it was attacked with is kept."""
+    return subject_of(wrapper(trained(BASE)), n, eps)
 
 
-def subject_of(model: nn.Module, n: int = 60, data=None, eps: float | None = None) -> Subject:
+def subject_of(model: nn.Module, n: int = 60, eps: float | None = None) -> Subject:
     """A subject of `n` validation images; whoever attacks it has one that is trained as usual."""
-    data = data or digits()
+    data = digits()
     strengths = dict(strengths_of(data.name, data.shape))
     if eps is not None:
         strengths["linf"] = {"eps": eps}
     network, cell = frozen(model), tiny_plan().cells[0]
     held = Model(network, network, None, state_hash(network), "", [])
-    kept = {Surrogate(): trained("standard[epochs=6]")}
+    kept = {Surrogate(): trained(BASE)}
     attacker = Attacker(cell, data, RunSettings(), ProgressListener(), kept)
     batch = data.validation.first(n).batch()
     return Subject(cell, held, batch, data.classes, strengths, attacker)
@@ -89,7 +86,7 @@ class Turned(Wrapped):
         return 2 * logits.detach() - logits
 
 
-class SureBlind(Wrapped):
+class WholeAlone(Wrapped):
     """No gradient, unless the image lies on the grid of its values, as only whole images do."""
 
     def forward(self, images):
@@ -112,13 +109,13 @@ class Rippled(Wrapped):
         return self.network((images + 0.15 * (200 * images).sin()).clamp(0, 1))
 
 
-class Sure(Wrapped):
-    """No gradient where it is sure of itself."""
+class Guarded(Wrapped):
+    """No gradient where the top row, which changes nothing else, is brighter than 0.16."""
 
     def forward(self, images):
-        logits = self.network(images)
-        sure = logits.softmax(1).amax(1, keepdim=True) > 0.9
-        return torch.where(sure, logits.detach(), logits)
+        logits = self.network(torch.cat([0 * images[..., :1, :], images[..., 1:, :]], dim=-2))
+        bright = images[:, 0, 0].amax(dim=1, keepdim=True).detach() > 0.16
+        return torch.where(bright, logits.detach() + 0 * logits, logits)
 
 
 class Lottery(Wrapped):
