@@ -3,8 +3,8 @@
 I1, gradients that are zero or not there, is the first look's (`benchmark.evaluation.probe`). Of
 the others two cannot make a score of ours wrong, and are numbers without a flag: *silent success*
 (I3), since attacks here return their strongest iterate, not their last one; and an *incomplete
-optimisation* (I4), which the loss of sound models shows as well (of 25 to 93 % of images, where
-the cross-entropy is near 0 to begin with): whether more steps break more is asked in `sanity`.
+optimisation* (I4), which the loss of sound models shows as well (of 3 to 100 % of what stands, on
+digits): whether more steps break more is asked in `sanity`.
 """
 
 from __future__ import annotations
