@@ -110,11 +110,11 @@ class Rippled(Wrapped):
 
 
 class Guarded(Wrapped):
-    """No gradient where the top row, which changes nothing else, is brighter than 0.16."""
+    """No gradient where the left column, in which no digit has ink, is brighter than 0.16."""
 
     def forward(self, images):
-        logits = self.network(torch.cat([0 * images[..., :1, :], images[..., 1:, :]], dim=-2))
-        bright = images[:, 0, 0].amax(dim=1, keepdim=True).detach() > 0.16
+        logits = self.network(torch.cat([0 * images[..., :1], images[..., 1:]], dim=-1))
+        bright = images[:, 0, :, 0].amax(dim=1, keepdim=True).detach() > 0.16
         return torch.where(bright, logits.detach() + 0 * logits, logits)
 
 
