@@ -41,7 +41,7 @@ def test_instability_of_a_linear_model_is_the_share_that_its_margin_moves():
     model = nn.Sequential(nn.Flatten(), layer)
     images = torch.full((400, 1, 1, 1), 0.5)
     batch = Batch(images, torch.zeros(400, dtype=torch.int64))
-    found = instability(model, batch, Streams.named(400, "near"))
+    found = instability(model, batch, 8 / 255, Streams.named(400, "near"))
     assert float(found) == pytest.approx((8 / 255) / 4 / 0.5, rel=0.1)
 
 
