@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmark.audit.binarisation import binarisation
+from benchmark.audit.curves import curves
+from benchmark.audit.indicators import indicators
+from benchmark.audit.sanity import sanity, transfer
 from benchmark.audit.subject import Subject
 from benchmark.results.audits import Checked
 
 Part = Callable[[Subject], Checked]
 """Looks at one side of a model; what it attacks with is in its docstring."""
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "indicators": indicators,
+    "curves": curves,
+    "sanity": sanity,
+    "transfer": transfer,
+    "binarisation": binarisation,
+}
 """By name: what a record calls them."""

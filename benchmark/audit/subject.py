@@ -13,7 +13,7 @@ from benchmark.artifacts.attacker import Attacker
 from benchmark.artifacts.models import Model
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
-from benchmark.evaluation.verdicts import Meter, correct, run_attack
+from benchmark.evaluation.verdicts import Meter, correct, run_attack, survives
 from benchmark.results.cells import Cell
 
 
@@ -33,6 +33,7 @@ class Subject:
     """What attacks know beside the model."""
     meter: Meter = field(default_factory=Meter)
     _crafted: dict[tuple[str, Goal], Tensor] = field(default_factory=dict)
+    _left: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     @property
     def model(self) -> nn.Module:
@@ -58,6 +59,21 @@ class Subject:
     def stands(self, text: str) -> Tensor:
         """Which images are right with and without an attack: bool (n,)."""
         return self.right() & correct(self.model, Batch(self.crafted(text), self.batch.labels))
+
+    def left(self, *texts: str) -> Tensor:
+        """Which images attacks leave right, each on what those before it left: bool (n,).
+
+        An attack that cannot run on this data, for want of classes say, leaves all.
+        """
+        if not texts:
+            return self.right()
+        if texts not in self._left:
+            standing, attack = self.left(*texts[:-1]), self.attack(texts[-1])
+            if attack.cannot_run(tuple(self.batch.images.shape[1:]), self.classes) is None:
+                rng = self.streams(texts[-1])
+                standing, _ = survives(attack, self.model, self.batch, self.meter, rng, standing)
+            self._left[texts] = standing
+        return self._left[texts]
 
     def right(self) -> Tensor:
         """Which images are right without an attack: bool (n,)."""

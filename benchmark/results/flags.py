@@ -154,7 +154,86 @@ OF_MODELS: dict[str, Kind] = {
     ),
 }
 """What is seen by asking a model."""
-OF_ATTACKS: dict[str, Kind] = {}
+OF_ATTACKS: dict[str, Kind] = {
+    "unstable": Kind(
+        False,
+        "predictions change within a step of an attack, so that gradients there say little",
+        "attack the mean over noise, or without gradients",
+        ("eotpgd", *QUERIES),
+        IOAF,
+    ),
+    "not repeated": Kind(
+        True,
+        "what an attack broke is right when asked again: it attacks another model than is scored",
+        "find what the answer depends on beside the image",
+        ("eotpgd", *QUERIES),
+        IOAF,
+    ),
+    "unconstrained": Kind(
+        True,
+        "gradients lead nowhere: with no bound at all every image must fall",
+        "attack without gradients",
+        QUERIES,
+        IOAF,
+    ),
+    "not monotone": Kind(
+        True,
+        "an attack that may do more breaks less, so it does not find what is there",
+        "take the worst over sizes and steps, and attack without gradients",
+        QUERIES,
+        CARLINI,
+    ),
+    "one step": Kind(
+        True,
+        "one step breaks more than many: gradients are right at the image alone",
+        "attack from the image itself, and without gradients",
+        ("fgsm", *QUERIES),
+        CARLINI,
+    ),
+    "noise": Kind(
+        True,
+        "chance breaks more than an attack of the same size",
+        "attack without gradients",
+        QUERIES,
+        CARLINI,
+    ),
+    "black box": Kind(
+        True,
+        "who sees no gradient breaks what gradients do not: these are masked",
+        "attack without gradients",
+        QUERIES,
+        AUTOATTACK,
+    ),
+    "transfer": Kind(
+        True,
+        "examples of another model break what gradients of this one do not: these are masked",
+        "attack from surrogates, and without gradients",
+        QUERIES,
+        CARLINI,
+    ),
+    "twice the steps": Kind(
+        False,
+        "attacks have not converged",
+        "attack with more steps",
+        ("pgd_linf[steps=400]", "aa_linf"),
+        CARLINI,
+    ),
+    "more restarts": Kind(
+        False,
+        "attacks end at the nearest of many optima",
+        "attack with more restarts",
+        ("pgd_linf[restarts=20]", "aa_linf"),
+        CARLINI,
+    ),
+    "binarisation": Kind(
+        True,
+        "the attack misses adversarial examples that provably exist: what it leaves standing may "
+        "fall to another",
+        "attack without gradients, or fit the attack to the defense",
+        QUERIES,
+        BINARY,
+    ),
+}
 """What is seen by attacking a model without adaptation."""
 OF_ADAPTATION: dict[str, Kind] = {}
 """What is seen of adapted models, of randomness, and of verdicts asked for twice."""
