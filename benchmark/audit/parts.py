@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmark.audit.bypass import bypass
+from benchmark.audit.randomness import randomness
 from benchmark.audit.subject import Subject
+from benchmark.audit.verdict_noise import verdict_noise
 from benchmark.results.audits import Checked
 
 Part = Callable[[Subject], Checked]
 """Looks at one side of a model; what it attacks with is in its docstring."""
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "bypass": bypass,
+    "randomness": randomness,
+    "verdict noise": verdict_noise,
+}
 """By name: what a record calls them."""
