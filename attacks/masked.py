@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from attacks.gradient import PGDLinf
 from benchmark.core.model_access import float32_model, select_rows
 from benchmark.core.types import Goal
 
+Place = Literal["handed", "images"]
 FEW = 4
 """Images that tell which module is the network behind a defense."""
 
@@ -74,13 +75,14 @@ class ExpectationPGD(PGDLinf):
 
 
 class Around(Search):
-    """A search whose gradients are those of the network behind a defense, at what it is handed.
+    """A search whose gradients are those of the network inside a model.
 
-    What comes before the network counts as the identity on the way back, and what comes after it is
-    left out. Logits are those of the whole model.
+    What comes after the network is left out, and what comes before it counts as the identity on the
+    way back, or is left out too. Logits, which tell what is broken, are those of the whole model.
     """
 
     network: nn.Module
+    at: Place
 
     def slope(self, rows: Tensor, proposals: Tensor, loss: AttackLoss) -> Slope:
         """See `Search.slope`."""
@@ -88,7 +90,7 @@ class Around(Search):
             logits: Tensor = self.model(proposals)
             losses = loss(logits, self.labels[rows])
         with torch.enable_grad():
-            asked = inputs[-1].requires_grad_()
+            asked = (inputs[-1] if self.at == "handed" else proposals.clone()).requires_grad_()
             behind = loss(self.network(asked), self.labels[rows])
             (gradient,) = torch.autograd.grad(behind.sum(), asked)
         return Slope(logits, losses, gradient)
@@ -146,13 +148,15 @@ def network_behind(model: nn.Module, images: Tensor) -> nn.Module | None:
 class BackwardPassPGD(PGDLinf):
     """PGD in linf around what a defense does before and after its network (BPDA, Athalye 2018).
 
-    Gradients are those of the network at the images it is handed: on the way back the step before
-    it counts as the identity. Where a model has no such network inside, this is `pgd_linf`.
+    Gradients are those of the network inside. Where a model has none, this is `pgd_linf`.
     """
 
     name: ClassVar[str] = "pgd_linf_bpda"
     only_by_name: ClassVar[str] = "pgd_linf, unless the model changes images before its network"
     by_rows: ClassVar[bool] = False
+    at: Place = "handed"
+    """Where the network is asked for them: at what it is handed, so that the step before it counts
+    as the identity on the way back, or at the `images` themselves, as if it was all there is."""
 
     @property
     def needs_gradient(self) -> bool:
@@ -166,5 +170,5 @@ class BackwardPassPGD(PGDLinf):
         if network is None:
             return super().search(model, images, labels, goal)
         search = Around(exact, images, labels, goal)
-        search.network = network
+        search.network, search.at = network, self.at
         return search

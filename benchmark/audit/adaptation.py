@@ -15,7 +15,7 @@ from benchmark.audit.evidence import LEVEL, fewer, half_width
 from benchmark.protocol.integrity import UNMOVED
 from benchmark.results.audits import Checked
 from benchmark.results.flags import Flag
-from benchmark.results.records import Outcome, Record, Verdicts
+from benchmark.results.records import Outcome, Record, Verdicts, fell
 from reports.statistics.paired import change
 
 POINTS = 2.0
@@ -69,14 +69,14 @@ def measured(outcome: Outcome) -> dict[str, float | None]:
         "least gain of a draw": float(gains.min()),
         "most gain of a draw": float(gains.max()),
         "least moved": min(outcome.moved),
-        "support loss fell": outcome.integrity and outcome.integrity.loss_fell,
+        "support loss fell": fell(outcome.support_loss),
     }
 
 
 def support_loss(outcome: Outcome) -> Flag | None:
     """A flag where the loss on what was shown fell in too few episodes."""
-    share = outcome.integrity and outcome.integrity.loss_fell
-    if share is None or share >= FELL:
+    share = fell(outcome.support_loss)
+    if share >= FELL:
         return None
     message = f"the loss on what was shown fell in {share:.0%} of {outcome.episodes} episodes"
     return Flag(code="support loss", message=message, value=share, threshold=FELL)

@@ -20,7 +20,7 @@ from benchmark.evaluation.verdicts import survives
 from benchmark.results.audits import Checked
 from benchmark.results.flags import Flag
 
-ATTACKS = ("pgd_linf", "aa_apgd_ce", "aa_square")
+ATTACKS = ("pgd_linf", "aa_apgd_ce", "aa_square[queries=500]")
 """Whose verdicts are asked for again: by image, so that company changes roundings alone."""
 ROUNDED = 0.01
 """Share of verdicts that roundings may flip [T]; of 500 of a robust network, 4 were seen."""
@@ -58,7 +58,7 @@ def judged(text: str, cause: str, flips: int, usual: Tensor) -> list[Flag]:
     """
     share, n = flips / len(usual), len(usual)
     most = half_width(table(usual)) if cause == "seed" else ROUNDED
-    if share <= most or (cause != "seed" and not more_than(flips, n, ROUNDED)):
+    if not more_than(flips, n, most):
         return []
     message = f"{flips} of {n} verdicts of {text} flip with another {cause}"
     return [Flag(code="verdict noise", message=message, value=share, threshold=most)]

@@ -35,7 +35,7 @@ QUERIES = ("square", "rays", "transfer_pgd")
 """Attacks that need no gradient."""
 STRONG = ("aa_linf",)
 """The strongest of a norm ball."""
-AROUND, EXPECTED = ("pgd_linf_bpda", *QUERIES), ("pgd_linf_eot",)
+AROUND, EXPECTED = ("pgd_linf_bpda", "pgd_linf_bpda[at=images]", *QUERIES), ("pgd_linf_eot",)
 """Those that leave out what a model adds to its network, and that average over its draws."""
 
 OF_MODELS: dict[str, Kind] = {
