@@ -10,9 +10,13 @@ from typing import Any, ClassVar
 from tiny_runs import prepare, tiny_plan
 
 from attacks.build import strengths_of
+from benchmark.artifacts.attacker import Attacker
+from benchmark.artifacts.models import Model
 from benchmark.audit.subject import Subject
 from benchmark.core.copying import copied
 from benchmark.core.types import Defense, Trained
+from benchmark.evaluation.verdicts import frozen, state_hash
+from benchmark.results.cells import Budget, Cell
 
 DEFENSE = "standard[epochs=10]"
 
@@ -47,3 +51,15 @@ def subject(model, folder, limit=100, attack="pgd_linf[steps=3]"):
     batch = inputs.data.validation.first(limit).batch()
     strengths = strengths_of("digits")
     return Subject(cell, inputs.trained, batch, inputs.data.classes, strengths, inputs.attacker)
+
+
+def bare_subject(model, batch, eps, flags=()):
+    """A frozen model under audit that nobody looked at, attacked with `eps` in linf."""
+    cell = Cell(
+        dataset="none", network="none", defense="none", seed=0, attack="none",
+        budget=Budget(shots=0, method="none"),
+    )  # fmt: skip
+    network = frozen(model)
+    known = Model(network, network, frozenset(), state_hash(network), "", list(flags))
+    attacker = Attacker(cell, None, None, None, {})
+    return Subject(cell, known, batch, 2, {"linf": {"eps": eps}}, attacker)
