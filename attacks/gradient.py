@@ -82,11 +82,15 @@ class PGD(GradientAttack):
         """Forward and backward for each step, and one forward for the last iterate."""
         return self.restarts * (2 * self.steps + 1)
 
+    def search(self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal) -> Search:
+        """How the model is asked for gradients."""
+        return Search(model, images, labels, goal)
+
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, goal: Goal, rng: Streams
     ) -> Tensor:
         """See `Attack.perturb`. Starts are drawn for the whole batch, whoever is broken already."""
-        search = Search(model, images, labels, goal)
+        search = self.search(model, images, labels, goal)
         for _ in range(self.restarts):
             start = random_start(images, self.eps, self.norm, rng)
             climb(search, start, self, self.steps)

@@ -59,7 +59,8 @@ MAY_USE = {
     "benchmark.artifacts": "core identity results data adaptation evaluation attacks baselines",
     "benchmark.contracts": "core identity results data adaptation evaluation attacks baselines",
     "benchmark.protocol": "core identity results data adaptation evaluation plan artifacts",
-    "benchmark.audit": "core results data adaptation evaluation artifacts protocol attacks",
+    "benchmark.audit": "core results data adaptation evaluation artifacts protocol attacks "
+    "reports.statistics",
     "benchmark.execution": "core identity results data evaluation plan artifacts protocol "
     "attacks baselines",
     "benchmark.cli": "core identity results data evaluation plan artifacts protocol contracts "

@@ -40,6 +40,11 @@ class Subject:
         """Frozen, float32: images in [0, 1] in, logits out."""
         return self.trained.network
 
+    @property
+    def randomised(self) -> bool:
+        """Whether it answers the same images otherwise every time, as the first look found."""
+        return any(str(flag).startswith("randomised") for flag in self.trained.flags)
+
     def attack(self, text: str) -> Attack:
         """An attack at this data's strength, which knows what it needs to."""
         return self.attacker.informed(build_attack(text, self.strengths))

@@ -22,6 +22,9 @@ from benchmark.protocol.recording import changed_since, device_name
 from benchmark.results.records import Budget, Cell, Integrity, Outcome, fell
 from benchmark.results.store import is_kept, read_record, record_path
 
+UNMOVED = "adaptation changed"
+"""How the reason of a cell begins whose adaptation moved nothing, or buffers."""
+
 
 def check_adaptation(cell: Cell, adapted: Sequence[Adapted], inputs: Inputs) -> Integrity:
     """What the record of a cell says of its episodes; AuditError if it may not be believed."""
@@ -50,11 +53,11 @@ def check_moved(before: str, start: nn.Module, adapted: Adapted) -> float:
     """
     model = adapted.model
     if adapted.moved <= 1e-8 or state_hash(model) == before:
-        raise AuditError("adaptation changed nothing: the adapted model is the trained one")
+        raise AuditError(f"{UNMOVED} nothing: the adapted model is the trained one")
     moved = buffers_moved(start, model)
     if moved:
         raise AuditError(
-            f"adaptation changed buffers, by up to {moved:.3g}: expected parameters to move and "
+            f"{UNMOVED} buffers, by up to {moved:.3g}: expected parameters to move and "
             "nothing else (running statistics are data the defender did not pay for)"
         )
     return moved

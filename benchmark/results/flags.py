@@ -37,6 +37,8 @@ QUERIES = ("square", "rays", "transfer_pgd")
 """Attacks that need no gradient."""
 STRONG = ("aa_linf",)
 """The strongest of a norm ball."""
+AROUND, EXPECTED = ("pgd_linf_bpda", "pgd_linf_bpda[at=images]", *QUERIES), ("pgd_linf_eot",)
+"""Those that leave out what a model adds to its network, and that average over its draws."""
 
 OF_MODELS: dict[str, Kind] = {
     "randomised": Kind(
@@ -235,7 +237,73 @@ OF_ATTACKS: dict[str, Kind] = {
     ),
 }
 """What is seen by attacking a model without adaptation."""
-OF_ADAPTATION: dict[str, Kind] = {}
+OF_ADAPTATION: dict[str, Kind] = {
+    "bypass": Kind(
+        True,
+        "attacks that go around what the model adds to its network break more than those that go "
+        "through it, whose gradients it masks",
+        "attack with the identity on the way back (BPDA), or the network inside",
+        AROUND,
+        ADAPTIVE,
+    ),
+    "expectation": Kind(
+        True,
+        "attacks on single draws of the model's randomness miss what attacks on its mean find",
+        "attack the expectation over its randomness, with 20 draws or more",
+        EXPECTED,
+        ATHALYE,
+    ),
+    "randomness": Kind(
+        True,
+        "what resists is the noise, not the model: whoever knows the draw breaks it",
+        "score the model at fixed draws, beside the expectation over them",
+        EXPECTED,
+        ATHALYE,
+    ),
+    "verdict noise": Kind(
+        False,
+        "verdicts change where nothing should change them, so that small differences mean nothing",
+        "attack with more steps and restarts, or score more images",
+        STRONG,
+        AUTOATTACK,
+    ),
+    "adaptation": Kind(
+        True,
+        "the model did not adapt: numbers after it are those of the trained model, or of none",
+        "adapt parameters, and nothing else: running statistics stay as they were trained",
+        (),
+        ADAPTIVE,
+    ),
+    "support loss": Kind(
+        False,
+        "adapting does not even fit what was shown",
+        "choose steps and learning rate with `tune`",
+        (),
+        ADAPTIVE,
+    ),
+    "inflation": Kind(
+        False,
+        "stored examples, made for the model before it adapted, say too much of the adapted model",
+        "quote reattacked@K, never static@K",
+        (),
+        ADAPTIVE,
+    ),
+    "rule": Kind(
+        True,
+        "who knows how the defender adapts, but not to what, breaks more than who attacks the "
+        "adapted model itself: its gradients are masked",
+        "quote the worst case of both: run --rule",
+        QUERIES,
+        CHEN,
+    ),
+    "draw": Kind(
+        False,
+        "what adapting gains depends on which images were shown, and is gone when others are",
+        "show more images, or quote the mean over many draws",
+        (),
+        ADAPTIVE,
+    ),
+}
 """What is seen of adapted models, of randomness, and of verdicts asked for twice."""
 UNDONE = "part failed"
 OF_AUDITS: dict[str, Kind] = {
