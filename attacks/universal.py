@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy
 
 from attacks import ATTACKS
 from attacks.engine.ball import BallAttack, known
+from attacks.engine.own_images import total, visits
 from benchmark.core.streams import Streams
-from benchmark.core.types import Family, Goal
+from benchmark.core.types import Batch, Family, Goal
 
 ENOUGH = 4.0
 """Loss from which an image is fooled well enough: it no longer pulls at the perturbation."""
-AT_ONCE = 100
 
 
 @ATTACKS.register
@@ -52,15 +52,21 @@ class Universal(BallAttack):
         """The perturbation, of the shape of one of the images."""
         own = known(self).images.to(images.device)
         delta = torch.zeros(images.shape[1:], device=images.device)
-        parts = -(-len(own.labels) // AT_ONCE)
-        steps = self.epochs * parts
-        for step in range(steps):
-            part = slice(step % parts * AT_ONCE, (step % parts + 1) * AT_ONCE)
-            with torch.enable_grad():
-                moved = delta.clone().requires_grad_()
-                logits = model((own.images[part] + moved).clamp(0, 1))
-                losses = cross_entropy(logits, own.labels[part], reduction="none")
-                (gradient,) = torch.autograd.grad(losses.clamp(max=ENOUGH).sum(), moved)
-            stride = self.eps * (1 - step / steps) / 4
-            delta = (delta + stride * gradient.sign()).clamp(-self.eps, self.eps)
+        for some, left in visits(own, self.epochs):
+            stride = self.eps * left / 4
+            delta = (delta + stride * slope(model, some, delta).sign()).clamp(-self.eps, self.eps)
         return delta
+
+
+def slope(model: nn.Module, some: Batch, delta: Tensor) -> Tensor:
+    """The gradient of the images' summed losses, each cut at ENOUGH, at `delta` (its shape)."""
+
+    def of(rows: Tensor) -> Tensor:
+        images, labels = some.take(rows)
+        with torch.enable_grad():
+            moved = delta.clone().requires_grad_()
+            losses = cross_entropy(model((images + moved).clamp(0, 1)), labels, reduction="none")
+            (gradient,) = torch.autograd.grad(losses.clamp(max=ENOUGH).sum(), moved)
+        return gradient
+
+    return total([torch.arange(len(some.labels), device=delta.device)], of)

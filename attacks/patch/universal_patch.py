@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from attacks import ATTACKS
 from attacks.engine.ball import known
+from attacks.engine.own_images import minibatches, total, visits
 from attacks.patch.squares import SquareAttack, cut_out, paint
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch, Goal
 
-AT_ONCE = 100
 TRIED = 5
 """Places per direction of which the worst is taken."""
 
@@ -54,18 +54,22 @@ class UniversalPatch(SquareAttack):
     def _learned(self, model: nn.Module, own: Batch) -> Tensor:
         """The texture, (channels, side, side) in [0, 1]."""
         texture = torch.full((own.images.shape[1], self.side, self.side), 0.5).to(own.images)
-        parts = torch.split(torch.arange(len(own.labels)), AT_ONCE)
-        steps = self.epochs * len(parts)
-        for step in range(steps):
-            some = own.take(parts[step % len(parts)])
-            corners = self._drawn(some, step)
-            with torch.enable_grad():
-                patched = self._at(some.images, texture, corners).requires_grad_()
-                loss = cross_entropy(model(patched), some.labels, reduction="sum")
-                (gradient,) = torch.autograd.grad(loss, patched)
-            uphill = cut_out(gradient, self.side, corners).sum(dim=0).sign()
-            texture = (texture + (1 - step / steps) / 4 * uphill).clamp(0, 1)
+        for step, (some, left) in enumerate(visits(own, self.epochs)):
+            slope = self._slope(model, some, texture, self._drawn(some, step))
+            texture = (texture + left / 4 * slope.sign()).clamp(0, 1)
         return texture
+
+    def _slope(self, model: nn.Module, some: Batch, texture: Tensor, corners: Tensor) -> Tensor:
+        """The gradient of the images' summed losses at the texture, which is at these corners."""
+
+        def of(rows: Tensor) -> Tensor:
+            with torch.enable_grad():
+                patched = self._at(some.images[rows], texture, corners[rows]).requires_grad_()
+                loss = cross_entropy(model(patched), some.labels[rows], reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, patched)
+            return cut_out(gradient, self.side, corners[rows]).sum(dim=0)
+
+        return total([torch.arange(len(corners), device=corners.device)], of)
 
     def _drawn(self, some: Batch, step: int) -> Tensor:
         """A random corner for each image, int64 (n, 2)."""
@@ -91,11 +95,12 @@ class UniversalPatch(SquareAttack):
 
     def _right(self, model: nn.Module, patched: Batch) -> int:
         """How many images are classified correctly."""
-        parts = torch.split(torch.arange(len(patched.labels)), AT_ONCE)
-        return sum(
-            int((model(patched.images[rows]).argmax(dim=1) == patched.labels[rows]).sum())
-            for rows in parts
-        )
+
+        def of(rows: Tensor) -> Tensor:
+            logits: Tensor = model(patched.images[rows])
+            return (logits.argmax(dim=1) == patched.labels[rows]).sum()
+
+        return int(total(minibatches(patched), of))
 
     def _at(self, images: Tensor, texture: Tensor, corner: Tensor) -> Tensor:
         """Images with the texture at one corner (2,), or at the corner of each (n, 2)."""

@@ -24,6 +24,7 @@ from benchmark.artifacts.probe_answers import answers_of
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import AuditError, UsageError
 from benchmark.core.isolation import kept
+from benchmark.core.out_of_memory import halved
 from benchmark.core.schema import Effort, Frozen, short_hash
 from benchmark.core.seeding import global_state, stream
 from benchmark.core.types import Batch, Defense, Trained
@@ -99,7 +100,8 @@ def _looked_at(
     check_device(trained.model, settings.device)
     model = verdicts.frozen(complete(trained.model, few))
     model.to(settings.device)
-    probed = probe(model, few, dataset.classes)
+    rows = torch.arange(len(few.labels), device=few.labels.device)
+    probed = next(halved([rows], lambda some: probe(model, few.take(some), dataset.classes)))
     answers = answers_of(model, dataset, settings.device)
     searched = in_precision(model, settings.precision)
     flags = [*map(str, probed.flags), *difference(searched, few)]

@@ -20,7 +20,7 @@ from benchmark.contracts.attack_probe import (
     observe,
 )
 from benchmark.contracts.check import Broken, Check, NotApplicable, check_all, expect
-from benchmark.contracts.toys import SIDE
+from benchmark.contracts.toys import SIDE, LittleMemory
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import options_of
 from benchmark.core.streams import Streams
@@ -199,6 +199,25 @@ def an_image_meets_the_same_in_any_batch(subject: AttackUnderTest) -> None:
     expect(worst <= ROUNDING, "the same images", f"a difference of {worst:.3g}; use rng by image")
 
 
+def goes_on_where_memory_is_short(subject: AttackUnderTest) -> None:
+    """A batch that is too large is halved; what says `by_image` finds the same."""
+    model, batch = subject.network()
+    rng = Streams.named(len(batch.labels), "contract", "memory")
+
+    def found(short: LittleMemory) -> Tensor:
+        attack = informed(subject.attack, short, batch)
+        return run_attack(attack, short, batch, "examples", Meter(), rng).images
+
+    ample = LittleMemory(model).eval()
+    usual, asked = found(ample), ample.largest
+    try:
+        halved = found(LittleMemory(model, asked - 1).eval())
+    except torch.OutOfMemoryError:
+        raise NotApplicable(f"asks about {asked} at once, however few it attacks") from None
+    worst = float((usual - halved).abs().max()) if subject.attack.by_image else 0.0
+    expect(worst <= 1e-5, "the same images", f"a difference of {worst:.3g}")
+
+
 def does_not_beat_the_closed_form(subject: AttackUnderTest) -> None:
     """On a linear model what can be broken is known."""
     task, broken = subject.solved
@@ -273,6 +292,7 @@ RULES = (
     never_helps,
     both_goals_break_the_same_images,
     an_image_meets_the_same_in_any_batch,
+    goes_on_where_memory_is_short,
     does_not_beat_the_closed_form,
     reaches_the_closed_form,
     few_classes_are_handled_or_refused,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,22 @@ def _l2_move(slope: Tensor, room: Tensor, eps: float) -> Tensor:
         fits = torch.minimum(middle * slope, room).norm(dim=1, keepdim=True) <= eps
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
     return torch.minimum(low * slope, room)
+
+
+class LittleMemory(nn.Module):
+    """A model that has memory for `most` images at once; `largest` is the most it was asked."""
+
+    def __init__(self, model: nn.Module, most: float = math.inf) -> None:
+        super().__init__()
+        self.model, self.most, self.largest = model, most, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        self.largest = max(self.largest, len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError(f"memory for {self.most} images, not for {len(images)}")
+        logits: Tensor = self.model(images)
+        return logits
 
 
 def conv_net(shape: Shape, classes: int) -> nn.Module:

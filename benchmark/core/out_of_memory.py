@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from benchmark.core.errors import tell_once
 
@@ -38,3 +39,26 @@ def in_parts(items: Sequence[T], size: int, work: Callable[[Sequence[T]], Sequen
             size = -(-size // 2)
             tell_once(f"memory is short: going on with at most {size} adapted models at once")
     return done
+
+
+def halved(parts: Iterable[Tensor], work: Callable[[Tensor], R]) -> Iterator[R]:
+    """`work` on each part, rows int64 (n,), in order; on its halves where memory does not suffice.
+
+    What comes after is cut to what sufficed. One row that is too much comes through as an error.
+    """
+    waiting, most = [*parts][::-1], None
+    while waiting:
+        rows = waiting.pop()
+        if most is not None and len(rows) > most:
+            waiting += rows.tensor_split(2)[::-1]
+            continue
+        try:
+            done = work(rows)
+        except (RuntimeError, MemoryError) as error:
+            if len(rows) <= 1 or not is_shortage(error):
+                raise
+            most = -(-len(rows) // 2)
+            waiting.append(rows)
+            tell_once(f"memory is short: going on with at most {most} images at once")
+        else:
+            yield done

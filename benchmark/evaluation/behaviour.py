@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from benchmark.core.out_of_memory import is_shortage
 from benchmark.evaluation.logits import OTHER_SIZE, named, near
 from benchmark.evaluation.verdicts import state_hash
 from benchmark.results.answers import TOLERANCE
@@ -42,6 +43,8 @@ def of_company(model: nn.Module, images: Tensor, first: Tensor) -> list[Flag]:
         parts = [model(images[row : row + 1]) for row in range(min(ALONE, len(images)))]
         alone = near(first[: len(parts)], torch.cat(parts), OTHER_SIZE)
     except Exception as error:
+        if is_shortage(error):
+            raise
         message = f"the model does not answer a single image ({named(error)})"
         return [Flag(code="batch", message=message)]
     if not (beside and alone):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmark.core.out_of_memory import is_shortage
 from benchmark.core.types import Batch
 from benchmark.evaluation.logits import OTHER_SIZE, named, near
 from benchmark.results.answers import TOLERANCE
@@ -30,6 +31,8 @@ def of_gradients(
             loss = cross_entropy(logits, labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, images, materialize_grads=True)
     except Exception as error:
+        if is_shortage(error):
+            raise
         return [_none(f"asking for one fails ({named(error)})")], False
     count = len(batch.labels)
     flags: list[Flag] = []

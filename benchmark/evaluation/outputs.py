@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.out_of_memory import is_shortage
 from benchmark.results.flags import Flag
 
 BOUND, PILED = 0.01, 0.05
@@ -77,7 +78,9 @@ def _flattens(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
                 asked = images[rows].requires_grad_()
                 outputs = model(asked)[torch.arange(len(rows)), columns]
             (slopes,) = torch.autograd.grad(outputs.sum(), asked)
-        except Exception:  # no gradient: that is another flag
+        except Exception as error:  # no gradient: that is another flag
+            if is_shortage(error):
+                raise
             return False
         sizes.append(float(slopes.flatten(1).norm(dim=1).median()))
     return sizes[0] < FLAT * sizes[1]

@@ -43,6 +43,7 @@ def probe(model: nn.Module, batch: Batch, classes: int) -> Probed:
 
     Raises:
         ModelError: it does not answer with logits (batch, classes).
+        RuntimeError: there is no memory for so many images.
         AuditError: its logits are not finite.
     """
     before = state_hash(model)

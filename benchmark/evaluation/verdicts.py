@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from benchmark.core.copying import apart, bare, copied
 from benchmark.core.errors import AuditError, ModelError
 from benchmark.core.model_access import counting_points, float32_model, select_rows
+from benchmark.core.out_of_memory import halved
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.evaluation.batch_size import pieces, pieces_for
@@ -153,12 +154,14 @@ def _leaves(value: Any) -> Iterator[Any]:
 @torch.no_grad()
 def correct(model: nn.Module, batch: Batch) -> Tensor:
     """Whether each image is classified correctly, bool (n,); AuditError for logits not finite."""
-    verdicts = []
-    for rows in pieces(batch.images):
+
+    def right(rows: Tensor) -> Tensor:
         images, labels = batch.take(rows)
         logits = expect_logits(select_rows(model, rows)(images), len(images))
         check_finite(logits)
-        verdicts.append(logits.argmax(dim=1) == labels)
+        return logits.argmax(dim=1) == labels
+
+    verdicts = [*halved(pieces(batch.images), right)]
     return torch.cat(verdicts) if verdicts else batch.labels.bool()
 
 
@@ -167,30 +170,33 @@ def run_attack(
 ) -> Attacked:
     """Attack every image of the batch and audit what comes back.
 
+    Where memory does not suffice, fewer images are attacked at once.
+
     Raises:
         AuditError: the attack changed the model, left its mode changed, or broke the rules.
     """
     judge = float32_model(model)
     before = state_hash(judge)
-    proposals, outside = [], []
+
+    def attacked(rows: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = batch.take(rows)
+        proposed = attack.perturb(
+            select_rows(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
+        )
+        _check_slopes(attack, select_rows(model, rows), images, labels, proposed)
+        return audit(attack, images, proposed)
+
     parts = pieces_for(attack, model, batch.images)
     with metered(model, meter):
-        for rows in parts:
-            images, labels = batch.take(rows)
-            proposed = attack.perturb(
-                select_rows(model, rows), images.clone(), labels.clone(), goal, rng.take(rows)
-            )
-            _check_slopes(attack, select_rows(model, rows), images, labels, proposed)
-            checked, over = audit(attack, images, proposed)
-            proposals.append(checked)
-            outside.append(over)
+        found = [*halved(parts, attacked)]
     if any(module.training for module in judge.modules()):
         raise AuditError(f"{attack.name} left the model in train mode")
     if state_hash(judge) != before:
         raise AuditError(f"{attack.name} changed the weights or buffers of the model it attacked")
-    if not proposals:
+    if not found:
         return Attacked(batch.images, before, batch.labels.bool())
-    return Attacked(torch.cat(proposals), before, torch.cat(outside))
+    proposals, outside = map(torch.cat, zip(*found, strict=True))
+    return Attacked(proposals, before, outside)
 
 
 def _check_slopes(

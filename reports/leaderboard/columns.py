@@ -169,6 +169,8 @@ def _number(column: Column, line: Any) -> TableCell:
     note, track = "", None
     if column.name == "worst":
         note = visible(line.worst_family)
+    if column.name == "robust_rule":
+        note = f"over {line.ruled} of {line.attacks} attacks, those with several draws"
     if column.name == "collateral":
         interval = f"worst {percent(line.collateral_worst, signed=True)}"
     if column.name == "robust":

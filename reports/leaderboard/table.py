@@ -16,7 +16,7 @@ from reports.leaderboard.threats import ALL, ThreatRow, adaptation_passes, facts
 from reports.statistics.intervals import Table, intervals
 from reports.statistics.ranking import ranks, separated
 from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
-from reports.tidy.aggregate import NUMBERS
+from reports.tidy.aggregate import NUMBERS, ruled
 from reports.tidy.comparable import TrainedKey, compared, counts
 from reports.tidy.frame import columns
 from reports.tidy.rows import Key, ResultRow, Size, result_rows
@@ -31,7 +31,7 @@ UNRANKED = "not ranked, "
 RANKS = ("rank", "rank_low", "rank_high", "tied")
 COLUMNS = (
     *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
-    "episodes", "n", *RANKS, *NUMBERS,
+    "episodes", "n", *RANKS, *NUMBERS, "ruled",
     *(part for name in WORST for part in (name, f"{name}_interval")),
     "worst_family", "collateral", "collateral_worst", "training_passes", "adaptation_passes",
     "seconds", "flags", "audit",
@@ -57,7 +57,7 @@ def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.Dat
     _rank(whole, counted, reference)
     table = pd.DataFrame(entries, columns=COLUMNS).astype(
         dict.fromkeys((*QUANTITIES, *WORST), "float64")
-        | dict.fromkeys(("n", "episodes", *RANKS[:3]), "Int64")
+        | dict.fromkeys(("n", "episodes", "ruled", *RANKS[:3]), "Int64")
     )
     return _around(table, frame)
 
@@ -88,9 +88,9 @@ def _numbers(whole: Whole, verdicts: TablesByRow) -> None:
         for (_, part), found in zip(whole, verdicts, strict=True)
     ]
     measured = measure(rows, [part.row.key.shots > 0 for _, part in whole])
-    for (entry, _), row, numbers in zip(whole, rows, measured, strict=True):
+    for (entry, _), found, row, numbers in zip(whole, verdicts, rows, measured, strict=True):
         _, episodes, n = row["static"].shape
-        entry.update(columns(numbers), episodes=episodes, n=n)
+        entry.update(columns(numbers), episodes=episodes, n=n, ruled=ruled(found))
 
 
 def _worst(whole: Whole, verdicts: TablesByRow) -> None:

@@ -112,7 +112,8 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
 
     inflation = static - robust: what scoring stale examples overstates; never negative.
     gain = robust - before: what adaptation is worth. Both are paired, image by image.
-    robust_rule = what holds under who knows the rule but not the draw; absent if any cell lacks it.
+    robust_rule = what holds under who knows the rule but not the draw, over the attacks that have
+    it: one that a suite scores on one draw has none. Absent if none has.
     Clean accuracy differs between attacks because the model adapted to each of them. It has no
     worst case over attacks; it is the mean over families of the mean within the family.
 
@@ -122,8 +123,8 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
         over: the worst case over all attacks, or the mean over families of the worst in each.
     """
 
-    def worst(tables: list[Table]) -> Table:
-        return union(tables) if over == "union" else family_mean(tables, families)
+    def worst(tables: list[Table], of: Sequence[str] = families) -> Table:
+        return union(tables) if over == "union" else family_mean(tables, of)
 
     def mean(tables: list[Table]) -> Table:
         if len(tables) == 1:
@@ -134,7 +135,11 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
     before = worst([cell.before for cell in cells])
     static = worst([cell.static for cell in cells])
     robust = worst([cell.robust for cell in cells])
-    rule = [cell.rule for cell in cells if cell.rule is not None]
+    ruled = [
+        (cell.rule, family)
+        for cell, family in zip(cells, families, strict=True)
+        if cell.rule is not None
+    ]
     return {
         "clean": mean([cell.clean for cell in cells]),
         "static": static,
@@ -144,7 +149,7 @@ def aggregate(cells: Sequence[Tables], families: Sequence[str], over: Over) -> d
         "gain": robust.astype(np.int8 if robust.dtype == bool else float) - before,
         "robust_before": before,
         "clean_before": cells[0].clean_before,
-        **({"robust_rule": worst(rule)} if len(rule) == len(cells) else {}),
+        **({"robust_rule": worst(*map(list, zip(*ruled, strict=True)))} if ruled else {}),
     }
 
 

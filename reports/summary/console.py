@@ -41,7 +41,7 @@ DISPENSABLE = (
 )
 """Which columns a narrow terminal loses, first to last."""
 
-RULE = "rule: under who knows how models adapt, not to which images."
+RULE = "rule: under who knows how models adapt, not to which images"
 
 DOUBTS = 4
 """How many findings are printed in full."""
@@ -120,7 +120,9 @@ def _cell(row: Any, name: str, last: Any) -> str:
 def _caption(table: pd.DataFrame) -> str:
     sizes = sorted({*table.loc[table["scope"] == "all", "n"].dropna()})
     ends = " to ".join(str(size) for size in dict.fromkeys(sizes[:1] + sizes[-1:]))
-    rule = "" if table["robust_rule"].isna().all() else f" {RULE}"
+    ruled = sorted({*table.loc[table["scope"] == "all", "ruled"].dropna()})
+    counts = " to ".join(str(count) for count in dict.fromkeys(ruled[:1] + ruled[-1:]))
+    rule = f" {RULE}; over {counts} attacks with several draws." if ruled else ""
     return (
         "Percent correct over all attacks: mean over families of the worst attack in each"
         f"{f'; n = {ends}' if ends else ''}. robust: under both the stale and the new attack; "

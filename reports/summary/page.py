@@ -27,7 +27,8 @@ of the shown examples. K counts shown examples per class.
   the trained one, which is what others report. **reattacked@K**: the adapted model, attacked again.
 - **robust@K**, the headline: per image, correct under both. **inflation** = static@K - robust@K.
   **gain** = robust@K - robust@0. **robust_rule@K**, where it was asked for: under who knows how a
-  model adapts, not to which images. **clean@K**: the adapted model on the images as they are.
+  model adapts, not to which images, over so many attacks as stand beside it: those with several
+  draws. **clean@K**: the adapted model on the images as they are.
 - **mean over families**: the worst attack of each family per image, then the mean over families.
   **worst case**: per image, over all attacks. Both use the images and episodes all attacks share.
   For K > 0 each attack meets the model that adapted to it.
@@ -96,7 +97,7 @@ def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None
                 row.adaptation,
                 str(row.shots),
                 *_numbers(row),
-                *([percent(row.robust_rule, row.robust_rule_interval)] if ruled else []),
+                *([_by_rule(row)] if ruled else []),
                 *([changed_others(change)] if more else []),
                 _cells(row),
                 _size(row),
@@ -105,6 +106,13 @@ def _lines(part: pd.DataFrame, first: str, harm: Mapping[Key, Collateral] | None
         ],
         left=3,
     )
+
+
+def _by_rule(row: Any) -> str:
+    """robust_rule@K, and of how many attacks."""
+    if pd.isna(row.robust_rule):
+        return ""
+    return f"{percent(row.robust_rule, row.robust_rule_interval)} of {row.ruled}"
 
 
 def _first(row: Any, first: str) -> str:

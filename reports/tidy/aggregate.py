@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 
 from reports.statistics.intervals import Table
-from reports.statistics.scores import QUANTITIES, Over, aggregate, measure
+from reports.statistics.scores import QUANTITIES, Over, Tables, aggregate, measure
 from reports.tidy.comparable import compared, counts
 from reports.tidy.format import adaptations
 from reports.tidy.frame import columns
@@ -19,9 +19,10 @@ from reports.tidy.sequences import changes, stages
 NUMBERS = (*QUANTITIES, *(f"{name}_interval" for name in QUANTITIES))
 COLUMNS = (
     *Key._fields, "scope", "over", "status", "attacks", "families", "seeds", "expected", "scored",
-    "skipped", "failed", "missing", "n", "episodes", *NUMBERS,
+    "skipped", "failed", "missing", "n", "episodes", *NUMBERS, "ruled",
 )  # fmt: skip
-"""`expected` and the counts after it count cells: attacks x seeds."""
+"""`expected` and the counts after it count cells: attacks x seeds. `ruled`: how many attacks
+robust_rule is over, null where there is none."""
 
 
 class Views(NamedTuple):
@@ -112,14 +113,21 @@ def _table(scored: list[tuple[ResultRow, Over]]) -> pd.DataFrame:
             entry["episodes"] = len(cell.verdicts.static)
         elif row.complete:
             several.append((entry, row, over))
+        if row.complete:
+            entry["ruled"] = ruled(row.counted(over))
     verdicts = [_aggregate(row, over) for _, row, over in several]
     numbers = measure(verdicts, [row.key.shots > 0 for _, row, _ in several])
     for (entry, *_), found, measured in zip(several, verdicts, numbers, strict=True):
         _, episodes, n = found["static"].shape
         entry.update(columns(measured), n=n, episodes=episodes)
     table = pd.DataFrame(entries, columns=COLUMNS)
-    whole = dict.fromkeys(("n", "episodes"), "Int64")
+    whole = dict.fromkeys(("n", "episodes", "ruled"), "Int64")
     return table.astype(whole | dict.fromkeys(QUANTITIES, "float64"))
+
+
+def ruled(attacks: Mapping[str, Tables]) -> int | None:
+    """How many attacks have verdicts under who knows the rule; None where none has."""
+    return sum(tables.rule is not None for tables in attacks.values()) or None
 
 
 def _aggregate(row: ResultRow, over: Over) -> dict[str, Table]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from shutil import copytree
+
 import pytest
 import torch
 from test_model_batch import network, shown
 from tiny_runs import run, table, tiny_plan
 
+from baselines.networks.zoo import Normalised
 from benchmark.adaptation.adapt import adapt_all
 from benchmark.core import errors, model_batch
 from benchmark.core.errors import heard_by, tell_once
-from benchmark.core.out_of_memory import in_parts, is_shortage
+from benchmark.core.out_of_memory import halved, in_parts, is_shortage
 from benchmark.evaluation.verdicts import frozen
 from benchmark.protocol import group
 from benchmark.results.records import Budget
@@ -52,6 +55,55 @@ def test_what_halving_does_not_help_comes_through(error):
 
     with pytest.raises(type(error)):
         in_parts(range(3), 2, work)
+
+
+@pytest.mark.parametrize("error", SHORT)
+def test_images_are_halved_until_they_fit_and_stay_so(error):
+    tried = []
+
+    def work(rows):
+        tried.append(rows.tolist())
+        if len(rows) > 2:
+            raise error
+        return 2 * rows
+
+    parts = torch.arange(9).split([7, 2])
+    assert torch.cat([*halved(parts, work)]).tolist() == [2 * row for row in range(9)]
+    assert [len(rows) for rows in tried] == [7, 4, 2, 2, 2, 1, 2]
+    assert [*halved([], work)] == []
+
+
+@pytest.mark.parametrize("error", [*SHORT, RuntimeError("out of order"), ValueError("no")])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_images_that_never_fit_come_through(error, count):
+    def work(rows):
+        raise error
+
+    with pytest.raises(type(error)):
+        [*halved([torch.arange(count)], work)]
+
+
+def test_a_run_attacks_fewer_images_at_once_where_memory_is_short(tmp_path, monkeypatch):
+    """The model as it was trained, the adapted ones, and what is asked for a verdict."""
+    plan = tiny_plan(attacks="pgd_linf[steps=2],hop_skip_jump[queries=30]", episodes=1, limit=40)
+    expected = run(plan, tmp_path / "usual").records
+    genuine, asked = Normalised.forward, []
+
+    def short(self, images):
+        asked.append(len(images))
+        if len(images) > 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(self, images)
+
+    copytree(tmp_path / "usual/models", tmp_path / "short/models")
+    monkeypatch.setattr(Normalised, "forward", short)
+    found = run(plan, tmp_path / "short")
+    assert max(asked) > 30
+    assert "memory is short: going on with at most 20 images at once" in found.log.notes
+    for one, other in zip(expected, found.records, strict=True):
+        for name in ("clean_before", "before", "clean", "static", "reattacked"):
+            verdicts = (table(getattr(each.outcome, name)).tolist() for each in (one, other))
+            assert len({str(each) for each in verdicts}) == 1
 
 
 def test_torch_says_so_when_a_cpu_has_no_memory_left():

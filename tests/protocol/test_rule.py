@@ -1,5 +1,6 @@
 """The attacker who knows the rule: made of the other draws alone, and computed here by hand."""
 
+import pandas as pd
 import pytest
 import torch
 from tiny_runs import run, tiny_plan
@@ -7,7 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.evaluation.verdicts import Meter
 from benchmark.protocol.group import adapt_to
-from reports.tidy.aggregate import headline
+from reports.leaderboard.table import board
+from reports.summary.page import summary
+from reports.tidy.aggregate import headline, views
 from reports.tidy.frame import from_records
 
 ATTACKS = "fgsm,rotation_translation[angles=5,shifts=3]"
@@ -76,16 +79,42 @@ def test_records_without_it_are_made_again_and_records_with_it_stay(tmp_path):
     assert run(plan(), tmp_path).ended == {"cached": 4}
 
 
-def test_tables_have_it_only_where_every_attack_has(asked):
+def test_tables_say_over_how_many_attacks_it_is(asked):
     table = headline(from_records(asked.records))
     whole = table[(table["scope"] == "all") & (table["over"] == "union")].set_index("shots")
     rules = [of(asked, name, 2).outcome.rule.unpack() for name in ("fgsm", "rotation")]
     assert whole.loc[2, "robust_rule"] == pytest.approx((rules[0] & rules[1]).mean())
-    assert whole["robust_rule"].isna()[0]
+    assert whole["robust_rule"].isna()[0] and pd.isna(whole.loc[0, "ruled"])
+    assert whole.loc[2, "ruled"] == 2
     one_lacks_it = [
         record.model_copy(
             update={"outcome": record.outcome.model_copy(update={"rule": None})}
         ) if record.cell.attack == "fgsm" else record
         for record in asked.records
     ]  # fmt: skip
-    assert headline(from_records(one_lacks_it))["robust_rule"].isna().all()
+    for over, expected in (("union", rules[1]), ("family mean", rules[1])):
+        table = headline(from_records(one_lacks_it))
+        table = table[(table["scope"] == "all") & (table["over"] == over)].set_index("shots")
+        assert table.loc[2, "robust_rule"] == pytest.approx(expected.mean())
+        assert table.loc[2, "ruled"] == 1
+    page = summary(from_records(one_lacks_it), views(from_records(one_lacks_it)))
+    assert f"{100 * rules[1].mean():.1f} (" in page and " of 1 |" in page
+
+
+def test_where_a_suite_gives_one_draw_the_others_still_count(tmp_path):
+    """As the main suite does with costly attacks."""
+    costly = run(
+        tiny_plan(attacks="fgsm", shots=[2], episodes=1, limit=60), tmp_path / "one", rule=True
+    )
+    several = run(
+        tiny_plan(attacks=ATTACKS.partition(",")[2], shots=[2], episodes=3, limit=60),
+        tmp_path / "three", rule=True,
+    )  # fmt: skip
+    frame = from_records([*costly.records, *several.records])
+    table = headline(frame)
+    whole = table[(table["scope"] == "all") & (table["over"] == "union")].set_index("shots")
+    first = of(several, "rotation", 2).outcome.rule.unpack()[:1]
+    assert whole.loc[2, "robust_rule"] == pytest.approx(first.mean())
+    assert (whole.loc[2, "ruled"], whole.loc[2, "attacks"]) == (1, 2)
+    board_line = board(frame).set_index(["threat", "shots"]).loc["all", 2]
+    assert board_line["ruled"] == 1
