@@ -1,9 +1,11 @@
-"""Sparse PGD in l0 (Zhong et al. 2024, arXiv 2405.05075), with scouts.
+"""Sparse PGD in l0 (Zhong et al. 2024, arXiv 2405.05075), with scouts and a memory.
 
 A perturbation is a colour for every pixel, and a score: the `eps` pixels of the highest scores are
 changed. Both climb the loss. A network that ignores small changes has no gradient at a pixel that
 is left as it is, so nothing says which others to take. Therefore, unlike in the paper, the gradient
-is taken where random other pixels, the scouts, have their colours as well.
+is taken where random other pixels, the scouts, have their colours as well. And where the search
+stands still, it mostly goes on from the best painting so far with one pixel exchanged; the paper
+always begins anew, and loses what it has found.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ STEP = 0.25
 """Of a colour (alpha), and of the scores, times the root of the number of pixels (beta)."""
 PATIENCE = 3
 """Where the same pixels are chosen so many times in a row, the scores are drawn anew."""
+AGAIN = 0.8
+"""How often all of the best pixels but one are kept then."""
 FLAT = 2e-10
 """A gradient this small moves no score."""
 
@@ -44,6 +48,10 @@ class Painting(NamedTuple):
     """Which pixels are changed: bool (rows, pixels)."""
     same: Tensor
     """How many times in a row these were chosen."""
+    behind: Tensor
+    """The most that the own class was `lag` behind, (rows,), and then:"""
+    best_colour: Tensor
+    best_chosen: Tensor
 
 
 def highest(score: Tensor, count: int) -> Tensor:
@@ -72,12 +80,25 @@ def climbed(state: Painting, gradient: Tensor, seen: Tensor | None) -> Painting:
     return state._replace(colour=colour, score=state.score + step)
 
 
+def drawn_anew(best: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
+    """New scores (rows, pixels), and the pixels that are kept, bool (rows, pixels).
+
+    Mostly all of the `best` pixels but one are kept: see `AGAIN`.
+    """
+    drawn = rng.uniform((best.shape[1],)).to(best.device)
+    kept = best.scatter(1, drawn.where(best, torch.inf).argmin(dim=1, keepdim=True), False)
+    kept &= (rng.uniform((1,)) < AGAIN).to(best.device)
+    fresh = rng.normal((best.shape[1],)).to(best.device)
+    return torch.where(kept, fresh.amax(dim=1, keepdim=True) + 1, fresh), kept
+
+
 @ATTACKS.register
 @dataclass(frozen=True)
 class SparsePGD(BallAttack):
     """Sparse PGD: `eps` pixels and their colours, chosen by gradients."""
 
     name: ClassVar[str] = "pgd_l0"
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = "sparse"
     norm: ClassVar[str] = "l0"
     white_box: ClassVar[bool] = True
@@ -111,7 +132,7 @@ class SparsePGD(BallAttack):
         rows = search.remaining()
         rng = rng.take(rows)
         state = self._begin(search, rows, rng)
-        self._ask(search, state)
+        state = self._asked(search, state)
         for _ in range(self.steps):
             stay = search.leave(state.rows)
             if stay is not None:
@@ -123,31 +144,44 @@ class SparsePGD(BallAttack):
             found = search.slope(state.rows, self._painted(search, state, seen), loss)
             gradient = found.gradient.flatten(2)
             state = climbed(state, gradient, seen if projected else None)
-            state = self._chosen(state, rng)
-            self._ask(search, state)
+            state = self._asked(search, self._chosen(state, rng))
 
     def _begin(self, search: Search, rows: Tensor, rng: Streams) -> Painting:
         """Uniform changes of all colours, moved into the box; normal scores."""
         images = search.images[rows].flatten(2)
         colour = images + 2 * rng.uniform(tuple(images.shape[1:])).to(images) - 1
         score = rng.normal((images.shape[2],)).to(images)
-        chosen = highest(score, int(self.eps))
-        return Painting(rows, images, colour.clamp_(0, 1), score, chosen, torch.zeros_like(rows))
+        colour, chosen = colour.clamp_(0, 1), highest(score, int(self.eps))
+        none = torch.full_like(score[:, 0], -torch.inf)
+        return Painting(
+            rows, images, colour, score, chosen, torch.zeros_like(rows), none, colour, chosen
+        )
 
     def _chosen(self, state: Painting, rng: Streams) -> Painting:
-        """Choose pixels by their scores, and draw those anew that stay the same too long."""
+        """Choose pixels by their scores; those that stay the same too long: see `PATIENCE`."""
         score, chosen = state.score, highest(state.score, int(self.eps))
         same = torch.where((chosen == state.chosen).all(dim=1), state.same + 1, 0)
-        stuck = same >= PATIENCE
-        fresh = rng.normal((score.shape[1],)).to(score)
-        score = torch.where(stuck[:, None], fresh, score)
-        chosen = torch.where(stuck[:, None], highest(fresh, int(self.eps)), chosen)
-        return state._replace(score=score, chosen=chosen, same=same.masked_fill(stuck, 0))
+        stuck = (same >= PATIENCE)[:, None]
+        fresh, kept = drawn_anew(state.best_chosen, rng)
+        score = torch.where(stuck, fresh, score)
+        colour = torch.where((stuck & kept)[:, None], state.best_colour, state.colour)
+        return state._replace(
+            colour=colour, score=score, chosen=highest(score, int(self.eps)),
+            same=same.masked_fill(stuck[:, 0], 0),
+        )  # fmt: skip
 
     def _painted(self, search: Search, state: Painting, pixels: Tensor) -> Tensor:
         """The images with these pixels (rows, pixels) in their colours."""
         painted = torch.where(pixels[:, None], state.colour, state.images)
         return painted.view(-1, *search.images.shape[1:])
 
-    def _ask(self, search: Search, state: Painting) -> None:
-        search.ask(state.rows, self._painted(search, state, state.chosen))
+    def _asked(self, search: Search, state: Painting) -> Painting:
+        """Ask about the painting, and keep it where none was better."""
+        logits = search.ask(state.rows, self._painted(search, state, state.chosen))
+        behind = lag(logits, search.labels[state.rows])
+        better = behind > state.behind
+        return state._replace(
+            behind=torch.where(better, behind, state.behind),
+            best_colour=torch.where(better[:, None, None], state.colour, state.best_colour),
+            best_chosen=torch.where(better[:, None], state.chosen, state.best_chosen),
+        )
