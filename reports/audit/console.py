@@ -75,7 +75,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
     """The record, with its verdict and each flag explained."""
     found: dict[str, Any] = json.loads(audit.model_dump_json())
     flags = [
-        {**flag.model_dump(), **flag.kind._asdict(), "attacks": [*flag.kind.attacks]}
+        {**flag.model_dump(), **flag.kind.model_dump(), "attacks": [*flag.kind.attacks]}
         for flag in audit.flags
     ]
     return {**found, "verdict": audit.verdict, "missing": audit.missing, "flags": flags}

@@ -14,7 +14,7 @@ from planted_models import trained
 
 from benchmark.audit.parts import PARTS
 from benchmark.audit.sanity import BLIND, MORE, STRONG, WEAKER, compared, transfer
-from benchmark.results.flags import KINDS, OF_ATTACKS
+from benchmark.results.flags import KINDS
 
 
 def pair(name):
@@ -40,7 +40,7 @@ def test_planted_models(wrapper, finding, eps):
     found = compared(planted(wrapper, n, eps), pair(finding))
     (flag,) = found.flags
     assert flag.value == pytest.approx(max(found.numbers.values()) - found.numbers[finding])
-    assert flag.kind is OF_ATTACKS[flag.code]
+    assert flag.kind is KINDS[flag.code]
 
 
 def test_examples_of_another_model_break_one_that_hides_its_gradients():
