@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from planted_models import fitted
 from test_odd_models import network, outcomes
-from test_probing import trained
 from tiny_runs import run, tiny_plan
 from torch import nn
 
@@ -15,7 +15,7 @@ from benchmark.protocol import group as runner
 
 @pytest.fixture(scope="module")
 def net():
-    return trained(network)
+    return fitted(network)
 
 
 class HeadFirst(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_probing import trained
+from planted_models import fitted
 from tiny_runs import prepare, run, table, tiny_plan
 from torch import nn
 
@@ -20,7 +20,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def net():
-    return trained(network)
+    return fitted(network)
 
 
 class Plain(nn.Module):
@@ -192,7 +192,7 @@ class Twice(nn.Module):
 
 
 def test_a_module_of_two_names_is_evaluated_like_tied_weights(tmp_path):
-    once = trained(Twice)
+    once = fitted(Twice)
     tied = Twice(apart=True)
     tied.load_state_dict(once.state_dict())
     assert outcomes(once, tmp_path / "once") == outcomes(tied.eval(), tmp_path / "tied")
