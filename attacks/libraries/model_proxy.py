@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from attacks.engine.search import bucket
 from benchmark.core.errors import AuditError
-from benchmark.core.model_access import float32_model
+from benchmark.core.model_access import Settled, float32_model
 from benchmark.core.types import Batch, Threat
 
 
@@ -67,11 +68,17 @@ class WatchedProxy(ModelProxy):
         saves: bool,
         ends: bool,
     ) -> None:
-        """`saves`: ask the network about standing images only; `ends`: stop when none stands."""
+        """`saves`: ask the network about standing images only; `ends`: stop when none stands.
+
+        What is `Settled` counts as broken by the image itself.
+        """
+        broken = torch.zeros_like(batch.labels, dtype=torch.bool)
+        if isinstance(model, Settled):
+            broken, model = model.settled.clone(), model.model
         super().__init__(model, batch.images.device, positive)
         self.batch, self.threat, self.saves, self.ends = batch, threat, saves, ends
         self.proofs = batch.images.clone()
-        self.broken = torch.zeros_like(batch.labels, dtype=torch.bool)
+        self.broken = broken
         self.logits = torch.empty(0)
         self.rows: Tensor | None = None
         """The images (int64) the network is asked about; None: all."""
@@ -107,6 +114,9 @@ class WatchedProxy(ModelProxy):
     @torch.no_grad()
     def _look(self, rows: Tensor, images: Tensor, logits: Tensor) -> None:
         """Note which images a query breaks for the first time, each by its first version."""
+        if not len(self.logits):  # any that are wrong
+            self.logits = 1 - one_hot(self.batch.labels, logits.shape[1]).to(logits)
+            self._save()
         wrong = (logits.argmax(dim=1) != self.batch.labels[rows]) & ~self.broken[rows]
         places = wrong.nonzero().flatten()
         if not len(places):
@@ -118,8 +128,6 @@ class WatchedProxy(ModelProxy):
         first = torch.full_like(self.batch.labels, len(images))
         first.scatter_reduce_(0, rows[places], places, "amin")
         new = (first < len(images)).nonzero().flatten()
-        if not len(self.logits):
-            self.logits = logits.new_zeros(len(self.batch.labels), logits.shape[1])
         first = first[new]
         self.broken[new], self.proofs[new], self.logits[new] = True, images[first], logits[first]
         self._save()

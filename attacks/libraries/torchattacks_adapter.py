@@ -84,6 +84,8 @@ class LibraryAttack(NamedTuple):
     stops: bool = False
     draws: bool = True
     """Whether it draws random numbers, which the library deals to the batch as it comes."""
+    by_standing: bool = False
+    """Whether it deals them to the images that still stand, not to the places of the batch."""
     run: Callable[[Any, Tensor, Tensor], Tensor] = plainly
 
 
@@ -166,6 +168,7 @@ def offer(row: LibraryAttack, module: str) -> None:
         "apart": row.apart,
         "stops": row.stops,
         "by_image": row.apart and not row.draws,
+        "by_place": row.apart and row.draws and not row.by_standing,
         "origin": f"torchattacks {version('torchattacks')}",
     }
     options: list[tuple[str, Any] | tuple[str, Any, Any]] = [("eps", float)]

@@ -148,7 +148,8 @@ ROWS = (
         lambda attack, call: {
             "pixels": int(attack.eps), "steps": attack.steps, "popsize": attack.population,
             "inf_batch": attack.population},
-        lambda attack: attack.population * (attack.steps + 1), stops=True, run=onepixel),
+        lambda attack: attack.population * (attack.steps + 1), stops=True, run=onepixel,
+        by_standing=True),
     LibraryAttack("pixle", "Pixle", "sparse", "l0",
         "Copies pixels elsewhere, the best of `tries` for each of `eps` (Pomponi et al. 2022).",
         {"tries": 50},

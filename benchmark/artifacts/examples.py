@@ -19,7 +19,7 @@ from benchmark.core.errors import AuditError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch
 from benchmark.evaluation import verdicts
-from benchmark.evaluation.batch_size import COSTLY, pieces, pieces_for
+from benchmark.evaluation.batch_size import is_costly, pieces, pieces_for
 from benchmark.evaluation.verdicts import Meter, correct
 from benchmark.identity import fingerprint
 from benchmark.results.weights import tensor_bytes
@@ -46,7 +46,7 @@ class AttackRequest(NamedTuple):
     def pieces(self) -> list[AttackRequest]:
         """Of a costly attack, the parts that are attacked, and kept, one by one; else itself."""
         rows = pieces_for(self.attack, self.model.searched, self.batch.images)
-        if self.attack.passes < COSTLY or len(rows) == 1:
+        if not is_costly(self.attack) or len(rows) == 1:
             return [self]
         what = self.about.get("what", "")
         return [
@@ -101,12 +101,16 @@ class ExampleStore:
             self._recent.pop(0)
         return made
 
+    def keeps(self, request: AttackRequest) -> bool:
+        """Whether others find in the cache what is made here."""
+        return self.cache is not None and request.may_be_kept
+
     def missing(self, request: AttackRequest) -> list[int]:
         """The pieces of a costly attack that are not in the cache, by number; else none."""
-        pieces = request.pieces
-        if self.cache is None or not request.may_be_kept or len(pieces) == 1:
+        if self.cache is None or not request.may_be_kept or not is_costly(request.attack):
             return []
-        return [number for number, one in enumerate(pieces) if not self.cache.has(key_of(one))]
+        parts = enumerate(request.pieces)
+        return [number for number, one in parts if not self.cache.has(key_of(one))]
 
     def craft_piece(self, request: AttackRequest, number: int, meter: Meter) -> None:
         """Put one of the pieces into the cache, for whoever needs them all."""

@@ -26,6 +26,12 @@ class HeldLock(NamedTuple):
 
     lock: FileLock | None = None
 
+    def again(self) -> HeldLock:
+        """The same, held once more: others have it when it was released as often."""
+        if self.lock is not None:
+            self.lock.acquire()
+        return self
+
     def release(self) -> None:
         """Let others have it."""
         if self.lock is not None:

@@ -27,6 +27,35 @@ class Composite(nn.Module):
         return self
 
 
+class Settled(Composite):
+    """A model, and which images of the batch have a verdict already, bool (n,).
+
+    For attacks that say `by_place`: they need not ask about those.
+    """
+
+    model: nn.Module
+    settled: Tensor
+
+    def __init__(self, model: nn.Module, settled: Tensor) -> None:
+        super().__init__()
+        self.model, self.settled = model, settled
+        self.gate = model.gate if isinstance(model, Composite) else nn.Identity()
+
+    def take(self, rows: Tensor) -> Settled:
+        """See `Composite`."""
+        return Settled(select_rows(self.model, rows), self.settled[rows])
+
+    @property
+    def judge(self) -> nn.Module:
+        """See `Composite`."""
+        return float32_model(self.model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, as if nothing was settled."""
+        logits: Tensor = self.model(images)
+        return logits
+
+
 def select_rows(model: nn.Module, rows: Tensor) -> nn.Module:
     """The module to call for some rows (int64) of the batch an attack was given."""
     return model.take(rows) if isinstance(model, Composite) else model

@@ -131,6 +131,10 @@ class Attack(ABC):
     by_image: ClassVar[bool] = False
     """Whether what becomes of an image depends on itself and its stream alone, whoever shares its
     batch: then `--reattack standing` may leave the others out."""
+    by_place: ClassVar[bool] = False
+    """Whether random numbers are dealt to the places of a batch, whoever is broken there: then it
+    meets all images, but is asked nothing of those that are `Settled`
+    (`benchmark.core.model_access`)."""
     inexact: ClassVar[str] = ""
     """Why a gradient attack with steps need not find the optimum of a linear model; contracts
     hold every other one to it."""

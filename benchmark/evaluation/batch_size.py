@@ -28,6 +28,19 @@ COSTLY, FEWER = 2000, 250
 that several workers can share them: some seconds of work then."""
 
 
+def is_costly(attack: Attack) -> bool:
+    """Whether several workers may share what it does to one group's images."""
+    return attack.passes >= COSTLY
+
+
+def one_by_one(attack: Attack, images: Tensor) -> bool:
+    """Whether adapted models are attacked one after the other, not in one batch.
+
+    So that several workers can share them: where the images of one, on a CPU, are enough at once.
+    """
+    return is_costly(attack) and images.device.type == "cpu" and images.numel() > TINY
+
+
 def pieces(images: Tensor, size: int | None = None, *, even: bool = False) -> Iterator[Tensor]:
     """Rows (int64) of equal pieces of at most `size` images; by default what surely fits.
 
@@ -52,7 +65,7 @@ def pieces_for(attack: Attack, model: nn.Module, images: Tensor) -> list[Tensor]
     if kept is not None:
         least = min(MIN_BATCH[kind], size)  # of large images fewer surely fit
         size = min(MAX_BATCH[kind], max(least, ROOM[kind] // max(1, kept)))
-    if attack.passes < COSTLY or kind != "cpu":
+    if not is_costly(attack) or kind != "cpu":
         return list(pieces(images, size))
     fewer = max(FEWER, TINY // images.shape[1:].numel())
     return list(pieces(images, min(size, fewer), even=True))

@@ -14,17 +14,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+from benchmark.artifacts.examples import AttackRequest
 from benchmark.core.errors import OverLimit, UsageError
 from benchmark.data.splits import Dataset
-from benchmark.evaluation.batch_size import COSTLY
+from benchmark.evaluation.batch_size import is_costly, one_by_one
 from benchmark.execution.journal import Event, JournalReader, open_journal
 from benchmark.execution.limits import over_time
 from benchmark.execution.loading import trained_name
 from benchmark.execution.queue import GroupQueue, OpenGroup
-from benchmark.execution.worker import Report, WorkerTask, anywhere, pack
+from benchmark.execution.worker import SHOWN, Report, WorkerTask, anywhere, pack
 from benchmark.identity.fingerprint import code_version
+from benchmark.protocol.defender import captured_draws
 from benchmark.protocol.group import cannot_run
 from benchmark.protocol.recording import save
 from benchmark.results.records import Cell
@@ -51,19 +53,31 @@ class Backend(AbstractContextManager["Backend"], Protocol):
         """What became of a task that is done; a text says how its worker died."""
 
 
-@dataclass
+Spent = tuple[int, int, float]
+"""Passes forwards and backwards, and seconds."""
+
+
+def _sum(one: Spent, other: Sequence[Any]) -> Spent:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+@dataclass(eq=False)
 class _Work:
     """A group that is shared out."""
 
     opened: OpenGroup
     todo: set[Cell]
-    pieces: deque[int]
-    """Of the static examples that are to be made before its cells, by number."""
+    pieces: deque[int] = field(default_factory=deque)
+    """Of the examples that are to be made before its cells, by number."""
+    static: AttackRequest | None = None
+    """For its static examples, where workers share its adapted models, cell by cell."""
     making: int = 0
     """Pieces that workers are at."""
     alone: list[Cell] = field(default_factory=list)
     """The only ones that the next worker gets: the last one died at them."""
-    spent: tuple[int, int, float] = (0, 0, 0.0)
+    spent: Spent = (0, 0, 0.0)
+    """What pieces took, for the record of its first cell, and what was shown, for the next."""
+    shown: Spent = (0, 0, 0.0)
 
 
 @dataclass
@@ -128,31 +142,59 @@ class Driver:
                 return work
             self.ready.popleft()
             if not work.making:  # else the last piece brings it back
-                return work
+                return self._shared_out(work)
         opened = self.queue.next()
         if opened is None:
             return None
-        work = _Work(opened, set(opened.group.todo), deque(self._pieces(opened)))
-        if work.pieces:
-            self.ready.append(work)
+        work = self._begun(opened)
+        if not work.pieces:
+            return self._shared_out(work)
+        self.ready.append(work)
         return work
 
-    def _pieces(self, opened: OpenGroup) -> list[int]:
-        """The static examples that several workers can make before the group begins."""
-        inputs, cell = opened.inputs, opened.group.cells[0]
-        one_attack = len({cell.attack for cell in opened.group.todo}) == 1
-        one_attack &= self.settings.verdicts == "all"  # else only some of the images are attacked
-        costly = inputs.attacks[cell.attack].passes >= COSTLY
-        if self.backend.slots == 1 or self.settings.limited or not (costly and one_attack):
-            return []
+    def _begun(self, opened: OpenGroup) -> _Work:
+        """A group, with the examples that several workers can make before its cells."""
+        work, cells = _Work(opened, set(opened.group.todo)), opened.group.cells
         try:
-            if cannot_run(cell, inputs) is not None:
-                return []
-            return inputs.examples.missing(inputs.static_request(cell))
+            if self._is_shared(opened):
+                request, examples = opened.inputs.static_request(cells[0]), opened.inputs.examples
+                work.pieces.extend(examples.missing(request))
+                if one_by_one(request.attack, request.batch.images) and examples.keeps(request):
+                    work.static = request
         except UsageError:
             raise
         except Exception:  # the cell meets the same, and its record says so
-            return []
+            return work
+        if work.static and work.pieces and captured_draws(cells):
+            work.pieces.append(SHOWN)
+        return work
+
+    def _is_shared(self, opened: OpenGroup) -> bool:
+        """Whether one costly attack is all there is, and there are workers to share it."""
+        cell, inputs = opened.group.cells[0], opened.inputs
+        one_attack = len({cell.attack for cell in opened.group.todo}) == 1
+        one_attack &= self.settings.verdicts == "all"  # else only some of the images are attacked
+        costly = is_costly(inputs.attacks[cell.attack])
+        alone = self.backend.slots == 1 or self.settings.limited
+        return costly and one_attack and not alone and cannot_run(cell, inputs) is None
+
+    def _shared_out(self, work: _Work) -> _Work:
+        """One of its cells, the others next, where workers share adapted models; else all of it.
+
+        Not where adapting is what costs, since each of them makes all models.
+        """
+        static, cells = work.static, work.opened.group.cells
+        costs = any(one.budget.knowledge == "simulated" or len(one.arrivals) > 1 for one in cells)
+        if static is None or costs or work.alone or work.opened.inputs.examples.missing(static):
+            work.spent, work.shown = _sum(work.spent, work.shown), (0, 0, 0.0)
+            return work
+        wanted = [cell for cell in cells if cell in work.todo]
+        parts = [_Work(part, set(part.group.todo)) for part in work.opened.split(wanted)]
+        parts[0].spent = work.spent
+        adapts = next((part for part in parts if captured_draws([*part.todo])), parts[0])
+        adapts.spent = _sum(adapts.spent, work.shown)
+        self.ready.extendleft(reversed(parts[1:]))
+        return parts[0]
 
     def _submit(self, work: _Work) -> None:
         piece = work.pieces.popleft() if work.pieces else None
@@ -187,8 +229,11 @@ class Driver:
         elif event.kind == "over":
             (running.over,) = values
         else:
-            pairs = zip(running.work.spent, values, strict=True)
-            running.work.spent = tuple(before + more for before, more in pairs)
+            work = running.work
+            if running.piece == SHOWN:
+                work.shown = _sum(work.shown, values)
+            else:
+                work.spent = _sum(work.spent, values)
 
     def _ended(self, running: _Running, result: Report | str) -> None:
         """What becomes of a group when a worker is through with it, or dead."""

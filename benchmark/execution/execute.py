@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from benchmark.artifacts.settings import ProgressListener, RunSettings
 from benchmark.core.errors import ModelError, UsageError, unknown
-from benchmark.evaluation.batch_size import COSTLY
+from benchmark.evaluation.batch_size import is_costly
 from benchmark.execution.complete import complete_group
 from benchmark.execution.driver import Backend, Driver
 from benchmark.execution.limits import check_limits
@@ -68,7 +68,7 @@ def needs_processes(settings: RunSettings) -> bool:
 
 def useful_jobs(plan: Plan) -> int:
     """How many workers have something to do: one for each group, more where one is shared."""
-    shared = any(plan.attacks[cell.attack].passes >= COSTLY for cell in plan.cells)
+    shared = any(is_costly(plan.attacks[cell.attack]) for cell in plan.cells)
     return MOST if shared else len(by_group(plan.cells))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Self
 
@@ -32,6 +32,12 @@ class OpenGroup:
     group: Group
     inputs: Inputs
     lock: HeldLock
+
+    def split(self, cells: Sequence[Cell]) -> list[OpenGroup]:
+        """The group with each of some cells alone to do; each of these is to be released."""
+        for _ in cells[1:]:
+            self.lock.again()
+        return [replace(self, group=self.group._replace(todo=frozenset([one]))) for one in cells]
 
     def __enter__(self) -> Self:
         return self

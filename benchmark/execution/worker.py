@@ -32,10 +32,14 @@ from benchmark.execution.limits import limited
 from benchmark.execution.loading import InputLoader
 from benchmark.identity.fingerprint import code_version
 from benchmark.plan.own_attack import brought_attacks, take_attack
+from benchmark.protocol.defender import captured_draws, craft_shown
 from benchmark.protocol.group import Group
 from benchmark.protocol.pictures import FinishedCell
 from benchmark.protocol.recording import record, save
 from benchmark.results.records import Cell
+
+SHOWN = -1
+"""In place of the number of a piece: the attacked images that are shown."""
 
 
 class WorkerTask(NamedTuple):
@@ -47,7 +51,7 @@ class WorkerTask(NamedTuple):
     group: Group
     journal: Path
     piece: int | None = None
-    """Of the static examples of the group's attack, by number; None runs its cells."""
+    """Of the static examples of the group's attack, by number, or SHOWN; None runs its cells."""
     spent: tuple[int, int, float] = (0, 0, 0.0)
     """Passes forwards and backwards, and seconds, of pieces that others have made."""
 
@@ -115,12 +119,16 @@ def work(code: str, task: bytes, data: Dataset, model: bytes) -> Report:
 
 
 def _craft_piece(group: Group, piece: int, loader: InputLoader, journal: Journal) -> None:
+    """Put it into the cache, for whoever runs the cells."""
     cell, meter = group.cells[0], Meter()
     journal.begun(cell)
     try:
         with contained(), kept():
             inputs = loader.inputs(cell)
-            inputs.examples.craft_piece(inputs.static_request(cell), piece, meter)
+            if piece == SHOWN:
+                craft_shown(captured_draws(group.cells), inputs, meter)
+            else:
+                inputs.examples.craft_piece(inputs.static_request(cell), piece, meter)
     except UsageError:
         raise
     except Exception:  # whoever runs the cell meets the same, and says so in its record

@@ -63,6 +63,13 @@ def with_effort(adapted: Sequence[Adapted], views: Sequence[SupportView]) -> lis
     return [one._replace(effort=view.effort) for one, view in pairs]
 
 
+def captured_draws(cells: Sequence[Cell]) -> list[tuple[Cell, int]]:
+    """What `craft_shown` needs for all cells of a group: their supports are attacked once."""
+    shown = [cell.showing(cell.arrivals[0]) for cell in cells if cell.budget.adapts]
+    captured = [cell for cell in shown if cell.budget.knowledge == "captured"]
+    return [(cell, index) for cell in captured for index in range(cell.episodes)]
+
+
 def craft_shown(
     draws: Sequence[tuple[Cell, int]], inputs: Inputs, meter: Meter
 ) -> list[Tensor | None]:

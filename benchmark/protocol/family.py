@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from benchmark.artifacts.examples import AdversarialExamples
+from benchmark.core.model_access import Settled
 from benchmark.core.types import Batch
-from benchmark.evaluation.verdicts import Meter, correct, survives
+from benchmark.evaluation.verdicts import Meter, correct, run_attack, survives
 from benchmark.protocol.group import Group, cannot_run, finish, unadapted
 from benchmark.protocol.inputs import Inputs
 from benchmark.protocol.pictures import FinishedCell
@@ -56,15 +57,17 @@ def _attacked(
     """What an attack leaves of the images that are `left`, bool (n,): its own and earlier verdicts.
 
     One that deals random numbers to the batch as it comes meets all images, or it would find
-    others than alone.
+    others than alone; where they are dealt to places, it is asked nothing of those not `left`.
     """
-    attack = inputs.attack(cell.attack)
-    if not attack.by_image:
-        found = inputs.static(cell, meter)
-        return found._replace(robust=found.robust & left)
-    rng = inputs.static_request(cell).rng
-    target = inputs.searched(inputs.trained.network)
-    held, attacked = survives(attack, target, query, meter, rng, left)
-    images = query.images.clone()
-    images[left] = attacked.images
+    attack, network = inputs.attack(cell.attack), inputs.trained.network
+    rng, target = inputs.static_request(cell).rng, inputs.searched(network)
+    if attack.by_image:
+        held, attacked = survives(attack, target, query, meter, rng, left)
+        images = query.images.clone()
+        images[left] = attacked.images
+    else:
+        target = Settled(target, ~left) if attack.by_place else target
+        attacked = run_attack(attack, target, query, "verdict", meter, rng)
+        images = attacked.images
+        held = left & correct(network, Batch(images, query.labels))
     return AdversarialExamples(images, clean, held, int(attacked.outside.sum()))

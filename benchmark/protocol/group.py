@@ -10,7 +10,7 @@ Caches, locks, limits and processes stand outside: `benchmark.artifacts` and `be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from benchmark.artifacts.examples import AdversarialExamples
 from benchmark.core.out_of_memory import in_parts
 from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
+from benchmark.evaluation.batch_size import one_by_one
 from benchmark.evaluation.verdicts import Meter, check_reattack, correct, state_hash, survives
 from benchmark.protocol.defender import (
     craft_shown,
@@ -91,23 +92,20 @@ def run_group(group: Group, inputs: Inputs, meter: Meter | None = None) -> Itera
                     for cell in cells if cell in group.todo
                 )  # fmt: skip
                 continue
-            static = inputs.static(cells[0], meter)
+            static, models = inputs.static(cells[0], meter), dict[tuple[Cell, int], Adapted]()
             if cells[0].budget.adapts:
                 draws = tuple((cell, index) for cell in cells for index in range(cell.episodes))
-                models = adapt_to(draws, cells[0].arrivals, inputs, adapted, meter)
-                episodes = attack_again_in_parts(draws, models, static, inputs, meter)
-                if inputs.settings.rule:
-                    held = attack_other_draws(cells, models, inputs, meter)
-                    episodes = [
-                        one._replace(rule=rule) for one, rule in zip(episodes, held, strict=True)
-                    ]
-            else:
-                episodes = [unadapted(static, inputs)]
-            for cell in cells:
-                own, episodes = episodes[: cell.episodes], episodes[cell.episodes :]
-                if cell in group.todo:
-                    yield finish(cell, static, own, inputs, meter or Meter())
-                    meter = None
+                made = adapt_to(draws, cells[0].arrivals, inputs, adapted, meter)
+                models = dict(zip(draws, made, strict=True))
+            apart = one_by_one(inputs.attacks[cells[0].attack], static.images)
+            for some in [(one,) for one in cells if one in group.todo] if apart else [cells]:
+                meter = meter or Meter()
+                episodes = _episodes(some, models, static, inputs, meter)
+                for cell in some:
+                    own, episodes = episodes[: cell.episodes], episodes[cell.episodes :]
+                    if cell in group.todo:
+                        yield finish(cell, static, own, inputs, meter or Meter())
+                        meter = None
 
 
 class EpisodeVerdicts(NamedTuple):
@@ -128,6 +126,22 @@ def unadapted(static: AdversarialExamples, inputs: Inputs) -> EpisodeVerdicts:
     """Nothing adapts: the adapted model is the trained one, and so are its verdicts."""
     unchanged = Adapted(inputs.trained.network, {}, 0.0, (0.0, 0.0))
     return EpisodeVerdicts(static.clean, static.robust, static.robust, unchanged, 0)
+
+
+def _episodes(
+    cells: Sequence[Cell], models: Mapping[tuple[Cell, int], Adapted], static: AdversarialExamples,
+    inputs: Inputs, meter: Meter,
+) -> list[EpisodeVerdicts]:  # fmt: skip
+    """Those of all cells, one cell after the other."""
+    if not cells[0].budget.adapts:
+        return [unadapted(static, inputs)]
+    draws = tuple((cell, index) for cell in cells for index in range(cell.episodes))
+    adapted = [models[draw] for draw in draws]
+    episodes = attack_again_in_parts(draws, adapted, static, inputs, meter)
+    if inputs.settings.rule:
+        held = attack_other_draws(cells, adapted, inputs, meter)
+        episodes = [one._replace(rule=rule) for one, rule in zip(episodes, held, strict=True)]
+    return episodes
 
 
 def cannot_run(cell: Cell, inputs: Inputs) -> str | None:
@@ -235,8 +249,9 @@ def attack_again_in_parts(
             tuple(draws[i] for i in some), [adapted[i] for i in some], static, inputs, meter
         )
 
-    by_rows = inputs.attacks[cell.attack].by_rows
-    return in_parts(range(len(draws)), size if by_rows else 1, again)
+    attack = inputs.attacks[cell.attack]
+    together = attack.by_rows and not one_by_one(attack, static.images)
+    return in_parts(range(len(draws)), size if together else 1, again)
 
 
 def finish(

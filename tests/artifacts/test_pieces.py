@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from damage import edit
-from own_models import KILL, Limits, Team, fill_with, own_model, same
+from own_models import FINE, KILL, Limits, Team, fill_with, own_model, same
 from test_examples import Situation
 
 from benchmark.artifacts import examples
@@ -26,7 +26,6 @@ TWO = Team("processes", 2)
 def request_of_four(monkeypatch):
     """Twelve images in four pieces."""
     monkeypatch.setattr(batch_size, "COSTLY", 1)
-    monkeypatch.setattr(examples, "COSTLY", 1)
     monkeypatch.setattr(batch_size, "FEWER", 3)
     monkeypatch.setattr(batch_size, "TINY", 0)
     found = Situation()
@@ -85,9 +84,8 @@ def test_a_piece_is_trusted_no_more_than_an_attack(request_of_four, tmp_path):
 # Pieces made by several workers.
 
 HERE_AND_THERE = """
-from benchmark.artifacts import examples
 from benchmark.evaluation import batch_size
-batch_size.TINY, batch_size.COSTLY, examples.COSTLY = 0, 300, 300
+batch_size.TINY, batch_size.COSTLY = 0, 300
 """
 """In the user's file, which every worker reads: the 397 scored digits in two pieces."""
 
@@ -95,8 +93,7 @@ batch_size.TINY, batch_size.COSTLY, examples.COSTLY = 0, 300, 300
 @pytest.fixture
 def costly(monkeypatch, tmp_path):
     """The plan, with a model that does `act`."""
-    for module in (batch_size, examples, driver):
-        monkeypatch.setattr(module, "COSTLY", 300)
+    monkeypatch.setattr(batch_size, "COSTLY", 300)
     monkeypatch.setattr(batch_size, "TINY", 0)
 
     def plan(act="0", **values):
@@ -135,11 +132,71 @@ def test_workers_share_a_costly_attack_and_no_record_shows_it(costly, tmp_path, 
     assert 0 < double.records[0].outcome.before.unpack().mean() < 0.9
 
 
-def test_static_examples_made_in_pieces_serve_what_adapts(costly, tmp_path, parts):
-    values = costly(shots=[0, 1], episodes=1)
+@pytest.fixture
+def tasks(monkeypatch):
+    """How many cells each task was to run that is none of a piece."""
+    given, submit = [], driver.Driver._submit
+
+    def submitted(self, work):
+        if not work.pieces:
+            given.append(len(work.alone or work.todo))
+        submit(self, work)
+
+    monkeypatch.setattr(driver.Driver, "_submit", submitted)
+    return given
+
+
+def passes(run):
+    return sum(record.cost.forwards for record in run.records)
+
+
+def test_workers_share_adapted_models_and_no_record_shows_it(costly, tmp_path, parts, tasks):
+    values = costly(shots=[0, 1, 2], episodes=2, methods=["finetune", "head"])
+    single = fill_with(Team("here"), tmp_path / "one", **values)
     double = fill_with(TWO, tmp_path / "two", **values)
-    assert parts == [True, True]
+    assert parts == [True, True, True]  # two of what is scored, and what is shown
+    assert tasks == [1] * 5
+    assert double.ended == single.ended == {"done": 5}
+    assert same(double) == same(single)
+    assert passes(double) == passes(single)
+    assert not list((tmp_path / "two").glob(".locks/*.lock.*"))
+
+
+@pytest.mark.parametrize(
+    ("values", "given"),
+    [({"knowledge": ["simulated"], "steps": 1}, [2]), ({"shown": "fgsm"}, [1, 1])],
+    ids=["where adapting costs much", "what is shown is another attack's"],
+)
+def test_what_is_shown_otherwise_changes_nothing(costly, tmp_path, tasks, values, given):
+    values = costly(shots=[1, 2], episodes=1, **values)
+    double = fill_with(TWO, tmp_path / "two", **values)
+    assert sorted(tasks) == given
     assert same(double) == same(fill_with(Team("here"), tmp_path / "one", **values))
+
+
+def test_without_a_cache_one_worker_does_it_all(costly, tmp_path, tasks, monkeypatch):
+    monkeypatch.setattr(ExampleStore, "keeps", lambda *_: False)
+    fill_with(TWO, tmp_path, **costly(shots=[0, 1], episodes=1))
+    assert tasks == [2]
+
+
+def test_a_worker_that_dies_at_its_share_costs_its_cell_alone(costly, tmp_path, tasks):
+    act = f"if worker and {FINE}: {KILL}"
+    values = costly(act, shots=[0, 1], episodes=1, methods=["finetune", "head"])
+    run = fill_with(TWO, tmp_path, **values)
+    assert run.ended == {"done": 2, "failed": 1}
+    assert tasks == [1] * 4
+
+
+def test_what_is_there_is_not_attacked_again(costly, tmp_path):
+    """Adapted models are attacked one by one, so that those of finished cells can be left out."""
+    fill_with(Team("here"), tmp_path, **costly(shots=[0, 1], episodes=1))
+    values = costly(shots=[0, 1, 2], episodes=1)
+    more = fill_with(Team("here"), tmp_path, **values)
+    assert more.ended == {"cached": 2, "done": 1}
+    whole = fill_with(Team("here"), tmp_path / "whole", **values)
+    assert same(more) == same(whole)
+    assert more.records[2].cost.forwards < sum(one.cost.forwards for one in whole.records[1:])
 
 
 def test_what_fails_where_the_run_is_driven_is_left_to_the_cell(

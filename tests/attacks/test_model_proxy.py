@@ -11,7 +11,7 @@ from attacks import ATTACKS
 from attacks.build import build_attack, strengths_of
 from attacks.libraries.adapter import ThirdParty
 from attacks.libraries.model_proxy import Ended, WatchedProxy
-from benchmark.core.model_access import Composite
+from benchmark.core.model_access import Composite, Settled
 from benchmark.core.types import Batch, NormBall
 
 THREAT = NormBall("linf", 0.1)
@@ -150,15 +150,22 @@ WATCHED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WATCHED)
-def test_both_goals_break_the_same_images_and_what_is_proved_is_broken(name):
-    """Budgets at which some images break early and some never; the draws are the same."""
+BY_PLACE = [name for name in WATCHED if ATTACKS.get(name).by_place]
+
+
+def quick(name):
+    """With a budget at which some images break early and some never."""
     kind = ATTACKS.get(name)
     cuts = {**QUICK, "steps": 60} if name == "cw" else QUICK
     options = [f"{key}={value}" for key, value in cuts.items() if hasattr(kind, key)]
     eps = {"linf": 0.03, "l2": 0.15, "l1": 0.6, "l0": 2}[kind.norm]
-    attack = build_attack(f"{name}[{','.join([*options, f'eps={eps}'])}]", strengths_of("digits"))
-    model = network(3)
+    return build_attack(f"{name}[{','.join([*options, f'eps={eps}'])}]", strengths_of("digits"))
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_both_goals_break_the_same_images_and_what_is_proved_is_broken(name):
+    """The draws are the same."""
+    attack, model = quick(name), network(3)
     images, labels = images_for(model, 3, n=16)
     broken = []
     for goal in ("examples", "verdict"):
@@ -166,3 +173,40 @@ def test_both_goals_break_the_same_images_and_what_is_proved_is_broken(name):
         inside = attack.threat.inside(images, proposals)
         broken.append(inside & (model(proposals).argmax(dim=1) != labels))
     assert torch.equal(*broken)
+
+
+class Counted(nn.Module):
+    """A network that counts how many images it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.asked = network(3), 0
+
+    def forward(self, images):
+        self.asked += len(images)
+        return self.network(images)
+
+
+@pytest.mark.parametrize("name", BY_PLACE)
+def test_what_is_settled_is_left_alone_and_the_others_meet_what_they_would_have(name):
+    """Where random numbers are dealt to places."""
+    attack, plain, counted = quick(name), Counted(), Counted()
+    images, labels = images_for(plain, 3, n=16)
+    plain.asked, settled = 0, torch.arange(16) % 2 == 0
+    expected, found = (
+        attack.perturb(model, images, labels, "verdict", dealt(images, "places"))
+        for model in (plain, Settled(counted, settled))
+    )
+    assert (counted.asked < plain.asked) == (name != "ffgsm")  # which asks once
+    assert torch.equal(found[settled], images[settled])
+    broken = [plain(made[~settled]).argmax(dim=1) != labels[~settled] for made in (expected, found)]
+    assert torch.equal(*broken)
+    assert torch.allclose(found[~settled], expected[~settled], atol=1e-6)
+
+
+def test_attacks_that_deal_to_places():
+    """All that deal at random in a batch, but those that look at who still stands first."""
+    assert {"ta_pgd_linf", "jitter", "difgsm", "spsa", "pixle"} <= set(BY_PLACE)
+    assert not {"apgd_linf", "apgdt_l2", "square", "square_l2", "onepixel", "cw", "bim"} & set(
+        BY_PLACE
+    )
