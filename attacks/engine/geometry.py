@@ -68,10 +68,10 @@ def ascent(gradient: Tensor, images: Tensor, norm: str, share: float = 0.01) -> 
 
     Linf: the sign. L2: the normalised gradient. L1: equal weight on the steepest `share` of the
     coordinates that are not stuck at the edge of [0, 1] (SLIDE, Tramer & Boneh 2019): the exact
-    optimum, one coordinate, would need too many steps; of shares from 0.005 to 0.05 a hundredth,
-    Foolbox's default too, leaves fewest images on MNIST and CIFAR-10 together. Within EDGE counts
-    as stuck: projection softens every pixel off the edge, and half of the steps would go into
-    pushing it back.
+    optimum, one coordinate, would need too many steps. A hundredth is Foolbox's default too, and
+    leaves fewer images than a twentieth does: 174 for 188 of 200 on MNIST, 79 for 112 on CIFAR-10.
+    Within EDGE counts as stuck: projection softens every pixel off the edge, and half of the steps
+    would go into pushing it back.
     """
     if norm == "linf":
         return gradient.sign()

@@ -182,7 +182,7 @@ def own_images(case: str, n: int) -> Batch:
 
 
 def built(spec: str, case: str) -> Attack:
-    """An attack that knows what it needs; surrogates are networks of others, not robust."""
+    """An attack that knows what it needs; surrogates are published networks without a defense."""
     import_module("paired_others")
     attack = build_attack(spec, STRENGTHS[case])
     surrogate = setting(SURROGATES[case], 1)[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from importlib import import_module
@@ -147,7 +148,9 @@ class Grid(Foolbox):
             max_translation=self.shift, max_rotation=self.degrees,
             num_translations=self.shifts, num_rotations=self.angles,
         )  # fmt: skip
-        found: Tensor = library(target, images, foolbox.Misclassification(labels))[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch.meshgrid asks for its indexing
+            found: Tensor = library(target, images, foolbox.Misclassification(labels))[0]
         return found.clamp(0, 1)
 
 
