@@ -262,7 +262,7 @@ def test_the_models_of_a_suite_are_audited(command, planned, tmp_path):
 KILLED = """
 import os, signal, sys
 sys.path[:0] = {path}
-from test_audit import attacked, model
+from test_audit_command import attacked, model
 from benchmark.audit import parts
 
 def killed(subject):
