@@ -69,7 +69,8 @@ def ascent(gradient: Tensor, images: Tensor, norm: str, share: float = 0.05) -> 
     optimum, one coordinate, would need too many steps. A hundredth, Foolbox's default, leaves
     fewer images than this twentieth: 174 for 188 of 200 on MNIST, 79 for 112 on CIFAR-10; it waits
     until the reference records, which have `pgd_l1`, are made anew. Within EDGE counts as stuck:
-    projection softens every pixel off the edge, and half of the steps would go into pushing it back.
+    projection softens every pixel off the edge, and half of the steps would go into pushing it
+    back.
     """
     if norm == "linf":
         return gradient.sign()
