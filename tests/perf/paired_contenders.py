@@ -6,11 +6,9 @@ that takes each image by itself leaves out what is broken, which its users would
 
 from __future__ import annotations
 
-import os
 import time
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +17,7 @@ from pgd_contenders import task
 
 from attacks.build import build_attack
 from benchmark.core.streams import Streams
-from benchmark.core.types import Attack, AttackerKnowledge, Batch
-from benchmark.data.load import load
+from benchmark.core.types import Batch
 from benchmark.evaluation.verdicts import Meter, frozen, survives
 from reports.statistics.paired import Change, change
 
@@ -37,7 +34,6 @@ STRENGTHS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Such that some images are left and some are not."""
-SURROGATES = {"lenet5": "undefended_lenet5", "resnet2b": "undefended"}
 
 
 class Pair(NamedTuple):
@@ -82,10 +78,6 @@ BOTH = (
     ("gaussian_noise[draws=100]", "fb_gaussian[draws=100]"),
     ("uniform_noise[draws=100]", "fb_uniform[draws=100]"),
     ("salt_pepper_noise[draws=100]", "fb_salt_pepper[draws=100]"),
-    ("transfer_pgd", "ta_transfer_pgd"),
-    ("transfer_pgd_l2", "ta_transfer_pgd_l2"),
-    ("transfer_mifgsm", "ta_transfer_mifgsm[steps=20]"),
-    ("universal_patch", "art_patch"),
 )
 """On both networks, 500 images."""
 COSTLY = (
@@ -97,24 +89,18 @@ COSTLY = (
     ("aa_fab_t_l2", "pa_fab_t_l2"),
     ("aa_square_l2", "pa_square_l2"),
     ("apgdt_l1[steps=100]", "pa_apgd_t_l1"),
-    ("patch_rs[queries=2000]", "rs_patch[queries=2000,eps=9]"),
-    ("adversarial_patch", "rs_patch[queries=500,eps=9]"),
 )
 """On the smaller network."""
 SLOW = (
     ("hop_skip_jump[queries=2000]", "fb_hop_skip_jump[steps=8]"),
     ("hop_skip_jump[queries=2000]", "ch_hop_skip_jump[steps=8]"),
-    ("hop_skip_jump[queries=2000]", "art_hop_skip_jump[steps=8]"),
     ("hop_skip_jump[queries=5000]", "fb_hop_skip_jump[steps=15]"),
     ("boundary[queries=2500]", "fb_boundary[steps=2136]"),
-    ("rays[queries=2000]", "art_hop_skip_jump_linf[steps=8]"),
-    ("universal", "universal_perturbation[steps=5]"),
 )
 """On the smaller network, 200 images."""
 PAIRS = (
     *(Pair(*names, case) for names in BOTH for case in ("lenet5", "resnet2b")),
     *(Pair(*names) for names in COSTLY),
-    Pair("patch_rs[queries=2000]", "rs_patch[queries=2000]", "lenet5", 200),
     Pair("aa_square", "pa_square", "lenet5", 200),
     *(Pair(*names, images=200) for names in SLOW),
 )
@@ -175,26 +161,11 @@ def setting(case: str, n: int) -> tuple[torch.nn.Module, Batch]:
 
 
 @cache
-def own_images(case: str, n: int) -> Batch:
-    """What the attacker has."""
-    dataset = {"lenet5": "mnist", "resnet2b": "cifar10"}[case]
-    return load(dataset, Path(os.environ["REATTACK_DATA"]), False, 0).train.first(n).batch()
-
-
-def built(spec: str, case: str) -> Attack:
-    """An attack that knows what it needs; surrogates are published networks without a defense."""
-    import_module("paired_others")
-    attack = build_attack(spec, STRENGTHS[case])
-    surrogate = setting(SURROGATES[case], 1)[0]
-    own = own_images(case, attack.own_images)
-    return attack.knowing(AttackerKnowledge(own, (surrogate,) * len(attack.surrogates)))
-
-
-@cache
 def side(spec: str, case: str, n: int) -> Side:
     """Run an attack, warmed up on eight images, by which imports are not timed."""
     model, batch = setting(case, n)
-    attack = built(spec, case)
+    import_module("paired_others")
+    attack = build_attack(spec, STRENGTHS[case])
     rng = Streams.named(n, "race")
     few = slice(0, 8)
     survives(attack, model, Batch(batch.images[few], batch.labels[few]), Meter(), rng.take(few))

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from importlib import import_module
 from typing import Any, ClassVar
@@ -20,14 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks import ATTACKS
-from attacks.engine.ball import known
 from attacks.libraries.adapter import ThirdParty
 from attacks.libraries.advlib_adapter import AdvLib
-from attacks.libraries.art_adapter import Toolbox
 from attacks.libraries.art_mad import Anything
 from attacks.libraries.foolbox_adapter import FastGradient, Foolbox, ProjectedGradient
 from attacks.libraries.pyautoattack_adapter import AutoAttack
-from attacks.patch.squares import AnySquare
 from benchmark.core.seeding import draw_seed
 from benchmark.core.types import Threat
 
@@ -182,103 +177,8 @@ class Margin(AdvLib):
 
 
 @dataclass(frozen=True)
-class HopSkipJump(Toolbox):
-    """HopSkipJump by ART, image by image."""
-
-    library: ClassVar[str] = "HopSkipJump"
-    minimum_norm: ClassVar[bool] = True
-    eps: float
-    steps: int = 10
-    order: ClassVar[float] = 2
-
-    @property
-    def passes(self) -> int:
-        """The estimates, and at most fifty queries beside each of them."""
-        return sum(int(100 * math.sqrt(step + 1)) for step in range(self.steps)) + 50 * self.steps
-
-    def settings(self, shape: tuple[int, ...]) -> Mapping[str, Any]:
-        """See `Toolbox`."""
-        return {"norm": self.order, "max_iter": self.steps, "init_eval": 100}
-
-
-variant(HopSkipJump, "art_hop_skip_jump", norm="l2", order=2)
-variant(HopSkipJump, "art_hop_skip_jump_linf", norm="linf", order=math.inf)
-
-
-@dataclass(frozen=True)
-class Patch(Toolbox):
-    """One patch for all images by ART, learned for the middle of the attacker's own images."""
-
-    name: ClassVar[str] = "art_patch"
-    norm: ClassVar[str] = "patch"
-    library: ClassVar[str] = "AdversarialPatchPyTorch"
-    own_images: int = 500
-    eps: float = 0.0
-    side: int = 8
-    epochs: int = 10
-
-    @property
-    def threat(self) -> AnySquare:
-        """The square."""
-        return AnySquare(self.side)
-
-    @property
-    def passes(self) -> int:
-        """Of the attacker's images there and back, shared among 200 that are scored, say."""
-        return self.own_images * 2 * self.epochs // 200
-
-    def settings(self, shape: tuple[int, ...]) -> Mapping[str, Any]:
-        """See `Toolbox`; a step of a twentieth."""
-        middle = (shape[1] - self.side) // 2
-        return {
-            "patch_shape": (shape[0], self.side, self.side), "patch_location": (middle, middle),
-            "rotation_max": 0.0, "max_iter": self.epochs, "targeted": False, "batch_size": 100,
-            "patch_type": "square", "learning_rate": 0.05,
-        }  # fmt: skip
-
-    def run(self, attack: Any, images: Any, labels: Any) -> Any:
-        """See `Toolbox`."""
-        own = known(self).images
-        attack.generate(own.images.numpy(), torch.eye(labels.shape[1])[own.labels].numpy())
-        return attack.apply_patch(images, scale=self.side / images.shape[2])
-
-
-@dataclass(frozen=True)
-class Borrowed(ThirdParty):
-    """A library's attack on the surrogate, whatever the target answers."""
-
-    own_images: ClassVar[int] = 0
-    origin: ClassVar[str] = "torchattacks"
-    of: ClassVar[str]
-    eps: float
-    steps: int = 40
-
-    @property
-    def passes(self) -> int:
-        """Of the surrogate."""
-        return 2 * self.steps
-
-    def propose(
-        self, model: nn.Module, images: Tensor, labels: Tensor, rng: torch.Generator
-    ) -> Tensor:
-        """The library, its last step."""
-        torchattacks = import_module("torchattacks")
-        size = 2.5 * self.eps / self.steps
-        library = getattr(torchattacks, self.of)(
-            known(self).surrogates[0], eps=self.eps, alpha=size, steps=self.steps
-        )
-        found: Tensor = library(images, labels)
-        return found
-
-
-variant(Borrowed, "ta_transfer_pgd", norm="linf", of="PGD")
-variant(Borrowed, "ta_transfer_pgd_l2", norm="l2", of="PGDL2")
-variant(Borrowed, "ta_transfer_mifgsm", norm="linf", of="MIFGSM", surrogates=(None,))
-
-
-@dataclass(frozen=True)
 class SparseRS(ThirdParty):
-    """Sparse-RS by its authors' code, in l0 or as a patch."""
+    """Sparse-RS by its authors' code."""
 
     norm: ClassVar[str] = "l0"
     kind: ClassVar[str] = "L0"
@@ -306,25 +206,6 @@ class SparseRS(ThirdParty):
 
 
 variant(SparseRS, "rs_l0")
-
-
-@dataclass(frozen=True)
-class PatchRS(SparseRS):
-    """Its patches; `eps` is their area."""
-
-    name: ClassVar[str] = "rs_patch"
-    norm: ClassVar[str] = "patch"
-    kind: ClassVar[str] = "patches"
-    share: ClassVar[float] = 0.4
-    eps: float = 64
-
-    @property
-    def threat(self) -> AnySquare:
-        """The square."""
-        return AnySquare(int(self.eps**0.5))
-
-
-ATTACKS.register(PatchRS)
 
 
 @dataclass(frozen=True)
@@ -358,6 +239,5 @@ class SparsePGD(ThirdParty):
         return found
 
 
-for attack in (SparseDescent, Grid, Margin, HopSkipJump, Patch, SparsePGD):
-    if "name" in vars(attack):
-        ATTACKS.register(attack)
+for attack in (SparseDescent, Grid, Margin, SparsePGD):
+    ATTACKS.register(attack)
