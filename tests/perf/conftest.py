@@ -19,6 +19,8 @@ MACHINE = ("machine", "system", "python_implementation", "python_version")
 CPU = ("brand_raw", "hz_advertised_friendly", "count")
 COMMIT = ("id", "dirty", "time")
 BENCHMARK = ("group", "name", "fullname", "params", "extra_info", "stats")
+collect_ignore = ["paired_others.py"]
+"""Importing it registers attacks, which is for its race alone."""
 DIGITS = 4
 """Significant ones: more would be noise in every line of a diff."""
 
