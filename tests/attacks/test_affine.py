@@ -93,7 +93,7 @@ def test_both_goals_break_the_same_images():
 
 def test_whole_numbers_of_a_table_are_sizes_and_may_be_zero():
     attack = build_attack("pgd_affine", strengths_of("digits"))
-    assert attack.threat == Affine(25, 0, 0.15, 0.15)
+    assert attack.threat == Affine(15, 0, 0.075, 0.075)
     assert attack.passes == 1 + 20 * 11
 
 
