@@ -36,6 +36,7 @@ from benchmark.evaluation.probe import probe
 from benchmark.identity import fingerprint
 from benchmark.results import store
 from benchmark.results.answers import Answers
+from benchmark.results.flags import Flag
 from benchmark.results.records import Cell
 from benchmark.results.weights import read_weights, write_weights
 
@@ -68,6 +69,8 @@ class Model(NamedTuple):
     """Whether its logits depend differentiably on the images."""
     attacks: frozenset[str] | None = None
     """Names of those that training used; None: not known."""
+    found: tuple[Flag, ...] = ()
+    """What the first look found, whole; `flags` has it as text."""
 
 
 def trained_model(
@@ -110,7 +113,7 @@ def _looked_at(
     return Model(
         model, searched, trained.trained_on, verdicts.state_hash(model), training, flags,
         trained.cost, _finite(trained.probes), answers, probed.gradient,
-        attack_names(defense, strengths),
+        attack_names(defense, strengths), tuple(probed.flags),
     )  # fmt: skip
 
 

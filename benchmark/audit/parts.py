@@ -8,6 +8,7 @@ from benchmark.audit.binarisation import binarisation
 from benchmark.audit.bypass import bypass
 from benchmark.audit.curves import curves
 from benchmark.audit.indicators import indicators
+from benchmark.audit.model import model
 from benchmark.audit.randomness import randomness
 from benchmark.audit.sanity import sanity, transfer
 from benchmark.audit.subject import Subject
@@ -18,6 +19,7 @@ Part = Callable[[Subject], Checked]
 """Looks at one side of a model; what it attacks with is in its docstring."""
 
 PARTS: dict[str, Part] = {
+    "model": model,
     "indicators": indicators,
     "curves": curves,
     "sanity": sanity,

@@ -39,8 +39,8 @@ def of_outputs(model: nn.Module, images: Tensor, logits: Tensor) -> list[Flag]:
                 code="bounded",
                 message=f"outputs of {low:.4g} to {high:.4g} flatten out towards an end, expected "
                 "logits that no sigmoid, tanh, rectifier or clamp holds back",
-                value=piled,
-                threshold=most,
+                value=piled if piled >= most else None,  # another sign may have told
+                threshold=most if piled >= most else None,
             )
         ]
     return _of_size(logits)

@@ -11,8 +11,8 @@ import pytest
 from planted_audits import ZERO
 
 from benchmark.audit import parts
+from benchmark.audit.model import model
 from benchmark.results.audits import Checked, audit_files, content, read_audit, write_audit
-from benchmark.results.flags import Flag
 
 LINEAR = """
 import torch
@@ -29,13 +29,6 @@ class Net(nn.Module):
         {act}
         return self.head(images.flatten(1))
 """
-
-
-def model(subject):
-    """What the first look found, and the clean accuracy."""
-    found = [flag.partition(": ") for flag in subject.trained.flags]
-    flags = [Flag(code=code, message=message) for code, _, message in found]
-    return Checked(flags=flags, numbers={"accuracy": float(subject.right().float().mean())})
 
 
 def attacked(subject):
@@ -235,6 +228,20 @@ def test_a_forged_or_damaged_audit_is_refused_and_made_anew(audit, tmp_path, for
     assert str(again) == "sound"
 
 
+def test_what_the_first_look_doubts_is_never_sound(command, own, tmp_path):
+    """By the parts as they are shipped: what `run` flags, an audit does not vouch for."""
+    defense = own("return torch.sigmoid(self.head(images.flatten(1)))")
+    ended = command(
+        "audit", "--defense", defense, "--results", tmp_path / "results", "--limit", 1,
+        "--parts", "model", "--json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    (found,) = json.loads(ended.out)["audits"]
+    assert found["verdict"] == "broken"
+    (flag,) = found["flags"]
+    assert (flag["code"], flag["value"], flag["threshold"]) == ("bounded", None, None)
+
+
 def test_wrong_use(audit):
     audit("--suite", "ci").refused("expected --defense NAMES or --suite NAME, got both")
     audit("--parts", "modle").refused("unknown part of an audit 'modle'", "model")
@@ -264,6 +271,7 @@ import os, signal, sys
 sys.path[:0] = {path}
 from test_audit_command import attacked, model
 from benchmark.audit import parts
+from benchmark.audit.model import model
 
 def killed(subject):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -33,3 +33,11 @@ def test_a_sound_one_is_not(name):
 
 def test_every_flag_of_the_planted_is_explained():
     assert {code for _, code in BROKEN.values()} <= KINDS.keys()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_number_that_is_told_is_beyond_its_threshold(name):
+    batch = load("digits", None, False, 0).validation.first(100).batch()
+    for flag in probe(frozen(broken(name)), batch, 10).flags:
+        assert (flag.value is None) == (flag.threshold is None), flag
+        assert flag.value is None or flag.value >= flag.threshold, flag

@@ -84,6 +84,7 @@ class Model:
                 "data": whole.hash, "strengths": short_hash(sorted(subject.strengths.items())),
                 "attacks": short_hash([(n, ATTACKS.get(n).version) for n in ATTACKS.names()]),
                 "parts": _code(),
+                "first look": short_hash(*(flag.code for flag in subject.trained.found)),
             },
             device=device_name(settings.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
