@@ -158,6 +158,7 @@ class PGDL1(PGD):
     """PGD in l1 with sparse steps."""
 
     name: ClassVar[str] = "pgd_l1"
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = "l1-gradient"
     norm: ClassVar[str] = "l1"
 
@@ -188,5 +189,6 @@ class FGML1(FGSM):
     """The fast gradient method in l1: one step on the steepest coordinates."""
 
     name: ClassVar[str] = "fgm_l1"
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = "l1-gradient"
     norm: ClassVar[str] = "l1"

@@ -85,7 +85,7 @@ def test_a_step_has_size_one_and_climbs_as_much_as_any_can(norm, dual):
 def test_an_l1_step_is_sparse_avoids_the_edge_and_takes_the_steepest():
     images, gradient = points(size=(1, 10, 10))
     images[:, :, :5] = 0.0
-    step = ascent(gradient, images, "l1").flatten(1)
+    step = ascent(gradient, images, "l1", share=0.05).flatten(1)
     assert torch.allclose(step.abs().sum(dim=1), torch.ones(40))
     assert ((step != 0).sum(dim=1) == 5).all()
     pixels, slope = images.flatten(1), gradient.flatten(1)
@@ -95,6 +95,13 @@ def test_an_l1_step_is_sparse_avoids_the_edge_and_takes_the_steepest():
     kept = torch.where(step != 0, free, torch.inf).amin(dim=1)
     left = torch.where(step == 0, free, 0).amax(dim=1)
     assert (kept >= left).all()
+
+
+def test_an_l1_step_moves_a_hundredth_of_the_numbers_and_at_least_three():
+    for side, moved in ((1, 1), (8, 3), (28, 8)):
+        images, gradient = points(size=(1, side, side))
+        step = ascent(gradient, images * 0 + 0.5, "l1")
+        assert ((step != 0).flatten(1).sum(dim=1) == moved).all()
 
 
 def test_a_zero_gradient_moves_nothing():
