@@ -56,10 +56,6 @@ class GradientAttack(BallAttack):
         """The loss it climbs, (batch,)."""
         return margin_loss(logits, labels) if self.loss == "dlr" else own_loss(logits, labels)
 
-    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
-        """The margin loss looks at the third largest logit."""
-        return "the dlr loss needs 3 classes" if self.loss == "dlr" and classes < 3 else None
-
 
 @dataclass(frozen=True)
 class PGD(GradientAttack):

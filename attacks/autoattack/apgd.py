@@ -51,9 +51,14 @@ def untargeted(targets: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_margin(targets: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Targeted difference of logits ratio, (rows,): (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2)."""
-    largest = logits.topk(4, dim=1).values
+    """Targeted difference of logits ratio, (rows,): (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2).
+
+    Fewer than four classes do not have these: there it is the difference of logits as it is.
+    """
     own, target = (logits.gather(1, classes[:, None])[:, 0] for classes in (labels, targets))
+    if logits.shape[1] < 4:
+        return target - own
+    largest = logits.topk(4, dim=1).values
     return (target - own) / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2 + TINY)
 
 
@@ -220,10 +225,6 @@ class APGDTargeted(APGD):
     def passes(self) -> int:
         """A run for each target class, and a forward to choose them."""
         return self.targets * super().passes + 1
-
-    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
-        """The targeted margin looks at the fourth largest logit."""
-        return None if classes > 3 else f"needs more than 3 classes, the data set has {classes}"
 
     def attack(self, search: Search, rng: Streams) -> None:
         """See `Part.attack`. What one target class breaks is not attacked with the next."""

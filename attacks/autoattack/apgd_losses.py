@@ -75,10 +75,6 @@ class AutoPGDMargin(AutoPGD):
         """See `margin_loss`."""
         return margin_loss(logits, labels)
 
-    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
-        """The margin loss looks at the third largest logit."""
-        return "the dlr loss needs 3 classes" if classes < 3 else None
-
 
 @dataclass(frozen=True)
 class AutoPGDProbability(AutoPGD):
@@ -104,10 +100,6 @@ class AutoPGDTargeted(AutoPGD):
     def objective(self, targets: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """See `targeted_margin`."""
         return targeted_margin(targets, logits, labels)
-
-    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
-        """The targeted margin looks at the fourth largest logit."""
-        return None if classes > 3 else f"needs more than 3 classes, the data set has {classes}"
 
     def attack(self, search: Search, rng: Streams) -> None:
         """See `Stage.attack`. What one target class breaks is not attacked with the next."""

@@ -46,11 +46,6 @@ class Ensemble(Stage):
         """Of an image that stands to the end."""
         return sum(part.passes for part in self.parts())
 
-    def cannot_run(self, shape: tuple[int, ...], classes: int) -> str | None:
-        """The first reason of a part."""
-        reasons = (part.cannot_run(shape, classes) for part in self.parts())
-        return next((reason for reason in reasons if reason), None)
-
     def attack(self, search: Search, rng: Streams) -> None:
         """See `Part.attack`."""
         for part in self.parts():

@@ -20,13 +20,15 @@ def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio, (batch,): invariant to the scale of the logits.
 
     -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with z_(k) the k-th largest logit (Croce & Hein
-    2020). Needs 3 classes. Where the cross-entropy of a model with huge logits has no gradient
-    left, this one still has.
+    2020). Where the cross-entropy of a model with huge logits has no gradient left, this one still
+    has. Two classes have no third: there it is the difference of logits as it is.
     """
     ordered, order = logits.sort(dim=1, descending=True)
     own = logits.gather(1, labels[:, None]).squeeze(1)
     first = order[:, 0] == labels
     other = torch.where(first, ordered[:, 1], ordered[:, 0])
+    if logits.shape[1] < 3:
+        return other - own
     return (other - own) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
 
 

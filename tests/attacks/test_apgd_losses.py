@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_tasks import dealt
+from attack_tasks import broken_by, dealt
+from attack_tasks import linear_task as binary_task
 
 from attacks.autoattack.apgd import untargeted
 from attacks.autoattack.apgd_l1 import balls, begin, climb_ball, kept, moved_by, steepest
@@ -94,14 +95,11 @@ def test_both_goals_break_the_same_images(name):
     assert 5 < int(examples.sum()) < 60, "some broken, some not: or the test says nothing"
 
 
-@pytest.mark.parametrize(
-    ("name", "least"),
-    [("apgd_dlr_l1", 3), ("apgd_dlr_l2", 3), ("apgdt_l1", 4), ("apgd_pm_l1", 2), ("apgd_l1", 2)],
-)
-def test_too_few_classes_are_refused(name, least):
-    attack = build_attack(name, {norm: {"eps": eps} for norm, eps in EPS.items()})
-    assert attack.cannot_run((1, 8, 8), least) is None
-    assert least == 2 or "classes" in attack.cannot_run((1, 8, 8), least - 1)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", ["apgd_dlr_linf", "apgd_pm_linf", "apgd_dlr_l2", "apgd_pm_l2"])
+def test_few_classes_reach_the_closed_form_too(name, classes):
+    task = binary_task(name.rpartition("_")[2], classes)
+    assert torch.equal(broken_by(f"{name}[steps=40]", task), task.breakable)
 
 
 @pytest.mark.parametrize("name", NAMES)

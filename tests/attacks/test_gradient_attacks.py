@@ -81,9 +81,9 @@ def test_margin_loss_is_the_published_one():
     assert ((found > 0) == (logits.argmax(dim=1) != labels)).all()
 
 
-def test_the_margin_refuses_two_classes():
-    assert PGDLinfMargin(0.1).cannot_run((1, 8, 8), 2) == "the dlr loss needs 3 classes"
-    assert PGDLinf(0.1).cannot_run((1, 8, 8), 2) is None
+def test_two_classes_have_a_margin_without_a_third_logit():
+    logits, labels = torch.tensor([[3.0, 1.0], [0.5, 2.0]]), torch.tensor([0, 0])
+    assert margin_loss(logits, labels).tolist() == [-2.0, 1.5]
 
 
 # Two goals.
