@@ -80,8 +80,8 @@ def test_the_same_images_with_a_support_after_without(model):
 def test_why_a_row_has_no_number_is_in_what_is_printed(model):
     two = nn.Sequential(model, nn.Linear(10, 2))
     images, labels = torch.rand(20, *SHAPE), torch.arange(20) % 2
-    found = evaluate(two, images=images, labels=labels, attacks="aa_linf", quiet=True)
-    assert "skipped aa_linf: needs more than 3 classes" in repr(found)
+    found = evaluate(two, images=images, labels=labels, attacks="autoattack", quiet=True)
+    assert "skipped autoattack: needs more than 3 classes" in repr(found)
 
 
 def test_two_models_of_a_class_are_two_and_nothing_runs_twice(model, tmp_path):
