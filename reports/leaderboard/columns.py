@@ -161,7 +161,9 @@ def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
     if column.name == "audit":
         said = told(each.audit for each in lines.values() if each.audit)
         verdict, _, codes = said.partition(" (") if ";" not in said else (said, "", "")
-        value = "" if said.startswith(NOT) else str(ORDER.index(verdict.partition(",")[0]))
+        value = (
+            "" if said.startswith(NOT) or not said else str(ORDER.index(verdict.partition(",")[0]))
+        )
         return TableCell(column, verdict or NONE, value, visible(codes.removesuffix(")"), 160))
     if column.name == "flags":
         found = sorted({flag for each in lines.values() for flag in each.flags})

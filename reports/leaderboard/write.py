@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from reports.leaderboard.per_class import Labels, by_class
 from reports.leaderboard.submission import check_submission
 from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
+from reports.tidy.comparable import TrainedKey
 from reports.tidy.distinct import Distinct, distinct
 from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
@@ -33,11 +34,21 @@ class Look(NamedTuple):
     CSV all."""
 
 
+class Claims(NamedTuple):
+    """What came with submissions."""
+
+    scores: Sequence[Path] = ()
+    """Files of scores that must be those of the records."""
+    refused: Mapping[TrainedKey, str] = {}
+    """Data set, network and defense of rows that are not ranked, and why
+    (`reports.archive.handed_in`)."""
+
+
 def write_leaderboard(
     places: Sequence[Path],
     out: Path,
     with_reference: bool = False,
-    submissions: Sequence[Path] = (),
+    claims: Claims = Claims(),  # noqa: B008 (a constant)
     labels: Callable[[str], Labels] | None = None,
     clusters: Path | None = None,
     look: Look = Look(),  # noqa: B008 (a constant)
@@ -53,7 +64,7 @@ def write_leaderboard(
         labels: by the name of a data set its `classes.Labels`, so that rows open to their classes.
         clusters: file of `duplicates`: near-duplicates count once, and `note` says which.
         look: what defenses are called, and which columns are seen.
-        submissions: files of scores that must be those of the records.
+        claims: what others claim, and whose rows are not ranked.
 
     Raises:
         UsageError: the records cannot be read or disagree, a submission says otherwise, or
@@ -66,12 +77,12 @@ def write_leaderboard(
     frame = from_records([one.record for one in sources], audits=audits)
     frame, counted = distinct(frame, clusters) if clusters else Distinct(frame, [])
     ours = {one.trained for one in sources if one.reference}
-    table, attacks = board(frame, ours), per_attack(frame)
+    table, attacks = board(frame, ours, claims.refused), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
     notes = [[one, *counted] if one else counted for one in table["note"]]
     table = table.assign(note=["; ".join(said) for said in notes])
     names = namings(frame, look.known)
-    for path in submissions:
+    for path in claims.scores:
         check_submission(path, table, names)
     of_classes = {
         query: found

@@ -17,7 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.schema import About
 from benchmark.results.store import record_path, write_record
 from reports.archive.reference import read_file, write_file
-from reports.leaderboard.write import write_leaderboard
+from reports.leaderboard.write import Claims, write_leaderboard
 
 FORMULAS = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}",
@@ -229,7 +229,7 @@ def judged(tmp_path, results, submission, refused):
 
 def test_a_true_submission_is_taken(tmp_path, results, submission):
     path = tmp_path / "theirs" / "leaderboard.json"
-    assert write_leaderboard([results], tmp_path / "o", submissions=[path])
+    assert write_leaderboard([results], tmp_path / "o", claims=Claims([path]))
 
 
 def test_a_score_that_the_verdicts_do_not_give(judged):

@@ -21,6 +21,7 @@ Examples:
   python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
   python -m benchmark leaderboard --results mine --with-reference --out board
   python -m benchmark leaderboard --results theirs --submission theirs.json --out board
+  python -m benchmark leaderboard --submission theirs.records.gz --with-reference --out board
   python -m benchmark leaderboard --results mine --distinct mine/duplicates/clusters.csv
 """
 
@@ -79,7 +80,14 @@ def report(
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
-    results: ResultsFolders = [Path("results")],  # noqa: B006 (typer copies it)
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--results",
+            help="Results folder, or a file made by `reference`; repeatable. [results; nothing "
+            "where records are handed in]",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("leaderboard"),
     with_reference: Annotated[
         bool, typer.Option("--with-reference", help="Beside the project's own records.")
@@ -90,7 +98,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
     data_dir: DataDir = None,
     submission: Annotated[
         list[Path],
-        typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
+        typer.Option(
+            help="Of others: records, of which is said what was verified, trusted or missing; or "
+            "a leaderboard.json, whose scores must be those of its records; repeatable."
+        ),
     ] = [],  # noqa: B006
     distinct: Distinct = None,
     columns: Annotated[
@@ -100,11 +111,21 @@ def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
 ) -> None:
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
     from reports.leaderboard.columns import chosen
-    from reports.leaderboard.write import Look, write_leaderboard
+    from reports.leaderboard.write import Claims, Look, write_leaderboard
 
     look = Look(about_of, None if columns is None else chosen(columns))
     labels = partial(_labels, data_dir) if per_class else None
-    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct, look):
+    scores = [path for path in submission if path.suffix == ".json"]
+    records = [path for path in submission if path not in scores]
+    refused: dict[tuple[str, str, str], str] = {}
+    if records:
+        with importing():
+            from benchmark.cli.submission.judging import judged
+
+        refused = judged(records, with_reference)
+    claims = Claims(scores, refused)
+    places = [*(results or ([] if records else [Path("results")])), *records]
+    for path in write_leaderboard(places, out, with_reference, claims, labels, distinct, look):
         typer.echo(str(path))
 
 
