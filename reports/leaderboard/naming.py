@@ -6,7 +6,7 @@ The name in tables of files stays the one that `run` takes: nothing here is part
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -78,6 +78,15 @@ def namings(frame: pd.DataFrame, known: Known = nobody) -> dict[str, Naming]:
         else naming._replace(variant=name)
         for name, naming in found.items()
     }  # fmt: skip
+
+
+def short_names(found: Mapping[str, Naming]) -> dict[str, str]:
+    """For plots: the title alone where it says which; no two are alike."""
+    titles = Counter(visible(naming.title).casefold() for naming in found.values())
+    return {
+        name: naming.title if titles[visible(naming.title).casefold()] == 1 else naming.name
+        for name, naming in found.items()
+    }
 
 
 def _short(said: Mapping[str, About]) -> dict[str, str]:

@@ -273,9 +273,10 @@ def test_the_workflow_posts_the_table_and_is_red_where_something_is_refused(
     summary = tmp_path / "summary.md"
     env = os.environ | {"BASE": "HEAD~1", "GITHUB_STEP_SUMMARY": str(summary)}
     env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = ["bash", "-c", judge()[0]]
     ended = subprocess.run(
-        ["bash", "-c", judge()[0]], cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == (0 if true else 1), ended.stderr
     told = summary.read_text()
     assert "verified: hashes: 8 of 8" in told

@@ -71,7 +71,7 @@ def report(
     from reports.summary.write import write_report
     from reports.tidy.sources import gather
 
-    files = write_report(results, out, equal_training, join, distinct)
+    files = write_report(results, out, equal_training, join, distinct, about_of)
     for problem in files.problems:
         typer.echo(problem, err=True)
     pictures = write_sheets(gather([results]), out) if sheet else []
