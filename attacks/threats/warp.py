@@ -98,6 +98,8 @@ class Warps:
         for_ranks = len(pairs.originals) * 7 // 10
         rest, held = pairs.take(slice(for_ranks)), pairs.take(slice(for_ranks, None))
         alone = _alone(pairs)
+        if not alone.isfinite().all():
+            return None
         best: tuple[float, int] | None = None
         for rank in RANKS:
             made = self._of_rank(rest, alone[:for_ranks], rank)

@@ -111,13 +111,16 @@ class AmplifiedView(SupportView):
             self.inferred = known.model_copy(update={"sets": len(self.sets)})
 
     def _shown(self, first: Tensor) -> Batch:
-        """The support as often as own images: row by row as attacked first, or as last."""
-        times = max(1, round(self.numbers.own / len(first)))
-        shown = Batch(first, self.support.labels).repeat(times)
+        """As many of the support as own images: each as it was attacked first, or last."""
+        rows = torch.cat([
+            torch.randperm(len(first), generator=self.rng)
+            for _ in range(-(-self.numbers.own // len(first)))
+        ])[: self.numbers.own]  # fmt: skip
+        shown = Batch(first, self.support.labels).take(rows.to(first.device))
         if self.latest is None:
             return shown
-        old = torch.rand(len(shown.labels), generator=self.rng) < 0.5
-        latest = self.latest.repeat(times, 1, 1, 1)
+        old = torch.rand(len(rows), generator=self.rng) < 0.5
+        latest = self.latest[rows.to(first.device)]
         images = torch.where(old.to(first.device)[:, None, None, None], shown.images, latest)
         return Batch(images, shown.labels)
 

@@ -19,9 +19,9 @@ class Amplify:
     representations: str = "warp+mask+filter"
     """Names joined by `+`, of which the one that fits best is used, or else norms; `norms` alone;
     `none`: nothing is inferred, which leaves shown images beside rehearsed ones."""
-    own: int = 100
-    """Training images attacked in each step inside the set, and as many by an attack of the
-    defense's training; what is shown counts as much as either."""
+    own: int = 50
+    """Training images attacked in each step inside the set, as many by an attack of the defense's
+    training, and as many looks at what is shown."""
     every: int = 10
     """Steps from one attack on the shown images to the next, where the defender can run it."""
     tries: int = 4
