@@ -18,6 +18,8 @@ METHODS = "none", "finetune", "trust", "head", "norm", "learned", Amplify.name
 
 def _method(text: str) -> str:
     """A method as written, options sorted; UsageError for one that is none."""
+    if text in METHODS:
+        return text
     spec = Spec.parse(text)
     if spec.name not in METHODS:
         raise unknown("adaptation method", spec.name, METHODS)

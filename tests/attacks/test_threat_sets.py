@@ -227,6 +227,7 @@ def test_options_are_checked():
     for text, said in (
         ("amplify[evry=5]", "did you mean every"), ("amplify[own=0]", "at least 1"),
         ("amplify[quantile=2]", "at most 1"), ("amplify[own=x]", "expected int"),
+        ("amplify[representations=<b>]", "expected names such as"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=said):
             Amplify.of(text)

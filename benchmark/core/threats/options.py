@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import ClassVar
 
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, build, check_numbers
 
 NONE = "none"
+LETTERS = {*ascii_lowercase, "_", "+"}
+"""Of names joined: records of others have them, and pages show them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Amplify:
     def __post_init__(self) -> None:
         """Raise UsageError for numbers that make no sense."""
         check_numbers(self, least=1)
+        if not set(self.representations) <= LETTERS:
+            raise UsageError(
+                f"amplify[representations={self.representations!r}]: expected names such as "
+                "warp+mask, norms or none"
+            )
         if self.quantile > 1:
             raise UsageError(f"amplify[quantile={self.quantile:g}]: expected at most 1")
 
