@@ -16,6 +16,8 @@ from benchmark.core.threats.sets import Inference, Pairs, RepresentationSet, Thr
 FITTED = 0.7
 """Share of the pairs that are fitted."""
 NORMS = "norms"
+MOST, FEWEST, NUMBERS = 100, 20, 1 << 20
+"""Pairs that are looked at: as many as hold so many numbers. The first are of all classes."""
 TINY = 1e-10
 """Squared distance of a pair that did not change."""
 
@@ -49,6 +51,8 @@ def infer(numbers: Amplify, pairs: Pairs) -> Inference:
     pairs.check()
     available = representations(numbers)
     changed = pairs.take(pairs.distances > TINY)
+    most = max(FEWEST, min(MOST, NUMBERS // pairs.originals[0].numel()))
+    changed = changed.take(slice(most))
     count = len(changed.originals)
     if not numbers.infers or not count:
         return Inference("", None, {one.name: None for one in available}, count, 0.0, True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from attacks.threats.worst import worst
 from benchmark.core.streams import Streams
@@ -37,31 +38,29 @@ class Box(NamedTuple):
     width: int
 
     def places(self, images: Tensor) -> int:
-        """Where it may lie, by rows."""
+        """How many there are, by rows."""
         return (images.shape[2] - self.height + 1) * (images.shape[3] - self.width + 1)
 
-    def cut(self, images: Tensor) -> Tensor:
-        """What lies in the box at every place: (n, channels, height, width, places)."""
-        columns = nn.functional.unfold(images, self)
-        return columns.view(len(images), images.shape[1], *self, -1)
-
-    def corners(self, places: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """First rows and columns of places (n,)."""
+    def inside(self, images: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        """The index of what lies in the box at places (n,): (n, channels, height, width)."""
         across = images.shape[3] - self.width + 1
-        return places // across, places % across
+        count, channels = (torch.arange(size, device=images.device) for size in images.shape[:2])
+        down, right = (torch.arange(size, device=images.device) for size in self)
+        rows, columns = (places // across)[:, None] + down, (places % across)[:, None] + right
+        return (
+            count[:, None, None, None], channels[None, :, None, None],
+            rows[:, None, :, None], columns[:, None, None, :],
+        )  # fmt: skip
+
+    def sums(self, images: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sums over the box at every place, (n, places); weights (channels or 1, ...)."""
+        kernel = weights.expand(images.shape[1], *self)[None]
+        return conv2d(images, kernel).flatten(1)
 
 
 def laid_over(images: Tensor, mask: Tensor, colour: Tensor, places: Tensor) -> Tensor:
     """Images (n, ...) under the mask at `places` (n,); may leave [0, 1]."""
-    box = Box(mask.shape[0], mask.shape[1])
-    top, left = box.corners(places, images)
-    rows = top[:, None] + torch.arange(box.height, device=images.device)
-    columns = left[:, None] + torch.arange(box.width, device=images.device)
-    where = (
-        torch.arange(len(images), device=images.device)[:, None, None, None],
-        torch.arange(images.shape[1], device=images.device)[None, :, None, None],
-        rows[:, None, :, None], columns[:, None, None, :],
-    )  # fmt: skip
+    where = Box(mask.shape[0], mask.shape[1]).inside(images, places)
     made = images.clone()
     made[where] = (1 - mask) * images[where] + colour
     return made
@@ -85,12 +84,16 @@ class FittedMask:
         return laid_over(pairs.originals, self.mask, self.colour, self.places(pairs))
 
     def places(self, pairs: Pairs) -> Tensor:
-        """Where it fits best, int64 (n,): what it leaves inside the box, and all outside."""
-        box = Box(self.mask.shape[0], self.mask.shape[1])
-        before, after = box.cut(pairs.originals), box.cut(pairs.attacked)
-        mask, colour = self.mask[None, None, ..., None], self.colour[None, ..., None]
-        left = ((1 - mask) * before + colour - after).square() - (before - after).square()
-        return left.sum(dim=(1, 2, 3)).argmin(dim=1)
+        """Where it fits best, int64 (n,): what it leaves inside the box, and all outside.
+
+        The square of (1 - m) x + v - a, multiplied out: each term is a convolution.
+        """
+        box, (before, after) = Box(self.mask.shape[0], self.mask.shape[1]), pairs
+        keep, one = 1 - self.mask, torch.ones_like(self.mask)
+        left = box.sums(before.square(), keep.square()) + box.sums(after.square(), one)
+        left = left - 2 * box.sums(before * after, keep) + 2 * box.sums(before, keep * self.colour)
+        left = left - 2 * box.sums(after, self.colour) - box.sums((before - after).square(), one)
+        return left.argmin(dim=1)
 
     def attack_inside(
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
@@ -145,20 +148,18 @@ def changed_box(pairs: Pairs) -> Box:
 
 def _average(pairs: Pairs, box: Box) -> Tensor:
     """The first v: what is seen, in the mean, where most changed."""
-    change = box.cut(pairs.attacked - pairs.originals).square().sum(dim=(1, 2, 3))
-    return _at(box.cut(pairs.attacked), change.argmax(dim=1)).mean(dim=0)
-
-
-def _at(cut: Tensor, places: Tensor) -> Tensor:
-    return cut[torch.arange(len(cut), device=cut.device), ..., places]
+    change = (pairs.attacked - pairs.originals).square()
+    places = box.sums(change, change.new_ones(box)).argmax(dim=1)
+    return pairs.attacked[box.inside(change, places)].mean(dim=0)
 
 
 def _solved(pairs: Pairs, box: Box, places: Tensor, tries: int) -> FittedMask:
-    """M and v by least squares over pairs and channels, v of each channel, then m cut to [0, 1].
+    """The mask and its colour by least squares over pairs and channels; m is cut to [0, 1].
 
     With k = 1 - m: attacked = k * original + v.
     """
-    before, after = _at(box.cut(pairs.originals), places), _at(box.cut(pairs.attacked), places)
+    where = box.inside(pairs.originals, places)
+    before, after = pairs.originals[where], pairs.attacked[where]
     mean_before, mean_after = before.mean(dim=0), after.mean(dim=0)
     before, after = before - mean_before, after - mean_after
     keep = (before * after).sum(dim=(0, 1)) / (before.square().sum(dim=(0, 1)) + RIDGE)

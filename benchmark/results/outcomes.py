@@ -108,7 +108,7 @@ class Inferred(Frozen):
     """By representation that was available, the best first: the median share of a change that it
     leaves unexplained on pairs it was not fitted on; None where it could not be fitted."""
     pairs: Count
-    """That changed."""
+    """That changed, as many as were looked at."""
     sets: Count
     """Sets in the end: one more for each time that shown images were attacked again."""
     size: Amount | None = None

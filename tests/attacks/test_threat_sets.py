@@ -241,3 +241,12 @@ def test_a_mask_may_lie_anywhere_inside():
     )  # fmt: skip
     assert (made.flatten(1).sum(dim=1) == 12).all()
     assert (made.mean(dim=0) < 1).all()
+
+
+def test_large_images_need_no_more_memory_than_they_have(images):
+    """On 3x128x128, of 30 pairs those that hold about a million numbers."""
+    large = torch.nn.functional.interpolate(images[:30], (128, 128)).expand(-1, 3, -1, -1)
+    places = torch.randint(97 * 97, (30,), generator=stream("large"))
+    attacked = laid_over(large.clone(), torch.ones(32, 32), torch.full((3, 32, 32), 0.5), places)
+    found = infer(Amplify(representations="mask"), Pairs(large, attacked))
+    assert (found.kind, found.pairs) == ("mask", 21) and found.residuals["mask"] < 1e-3

@@ -77,7 +77,7 @@ class Inference(NamedTuple):
     """Of each representation on pairs that it was not fitted on, the best first: the median of
     ||nearest - attacked||^2 / ||attacked - original||^2; None where it could not be fitted."""
     pairs: int
-    """That changed."""
+    """That changed, as many as were looked at."""
     clipped: float
     """Share of the numbers of `nearest` that leave [0, 1], and are cut."""
     in_order: bool
