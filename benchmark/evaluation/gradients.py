@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from benchmark.core.out_of_memory import is_shortage
 from benchmark.core.types import Batch
 from benchmark.evaluation.logits import OTHER_SIZE, named, near
+from benchmark.evaluation.slopes import of_slopes
 from benchmark.results.answers import TOLERANCE
 from benchmark.results.flags import Flag
 
@@ -50,6 +51,8 @@ def of_gradients(
         flags.append(Flag(code="zero gradients", message=message, value=zero, threshold=0))
     elif expected is not None:
         flags += _of_parts(model, batch.images, (gradient == 0).all(dim=0), expected)
+    if not flags and expected is not None:  # each of these would be the reason
+        flags = of_slopes(model, batch.images, logits.shape[1])
     return flags, True
 
 

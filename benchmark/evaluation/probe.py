@@ -3,7 +3,8 @@
 Each finding is a flag of its records that begins with its name: `randomised`, `batch`,
 `order`, `state`, `inner optimisation`, `quantised`, `abstains`; of its outputs `probabilities`,
 `bounded`, `saturated`; of its gradients `gradient mode`, `no gradient`, `zero gradients`,
-`missing gradients`, `gradients not finite` (`benchmark.results.flags` says what they mean).
+`missing gradients`, `gradients not finite`, `wrong gradients` (`benchmark.results.flags` says what
+they mean).
 """
 
 from __future__ import annotations

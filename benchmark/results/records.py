@@ -13,11 +13,11 @@ from pydantic import AfterValidator, model_validator
 from benchmark.core.schema import About, Cost, Effort, Frozen
 from benchmark.results.answers import Answers
 from benchmark.results.cells import Budget, Cell, Choice, Knowledge, Method, Scored
-from benchmark.results.outcomes import Integrity, Outcome, Share, Verdicts, fell
+from benchmark.results.outcomes import Inferred, Integrity, Outcome, Share, Verdicts, fell
 from benchmark.results.sizes import fits
 
 __all__ = [
-    "Budget", "Cell", "Choice", "Integrity", "Knowledge", "Method", "Outcome",
+    "Budget", "Cell", "Choice", "Inferred", "Integrity", "Knowledge", "Method", "Outcome",
     "Scored", "Share", "Verdicts", "fell",
 ]  # fmt: skip
 """Of `benchmark.results.cells` and `outcomes`, which records are about."""

@@ -150,6 +150,9 @@ def _facts(sources: Sequence[Sourced]) -> Iterator[tuple[str, str]]:
         found["trained on"][trained_on or "no attack"] = None
         found["defense options"][_options(provenance.defense_options)] = None
         found["adaptation"][_options(provenance.adaptation)] = None
+        for one_draw in record.outcome.inferred[:1] if record.outcome else []:
+            of = f"{record.cell.attack}, K = {record.cell.budget.shots}"
+            found["inferred"][f"{of}, first draw: {one_draw}"] = None
         found["commit"][provenance.commit or ""] = None
         found["versions"][_options(provenance.versions)] = None
         found["device"][provenance.device] = None
