@@ -68,6 +68,7 @@ MAY_USE = {
     "benchmark.api": "core cli reports",
     "benchmark.pytest_plugin": "core cli reports",
     "benchmark.__main__": "cli",
+    "benchmark.examples": "",
     "attacks": "core engine autoattack libraries",
     "attacks.engine": "core",
     "attacks.autoattack": "core attacks engine",

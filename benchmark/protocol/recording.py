@@ -216,6 +216,7 @@ def _blank(
             commit=fingerprint.commit(),
             device=device_name(settings.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            about=defense.about,
             tuned=settings.choice(cell),
         ),
         fingerprint={},

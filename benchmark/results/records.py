@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from benchmark.core.schema import Cost, Effort, Frozen
+from benchmark.core.schema import About, Cost, Effort, Frozen
 from benchmark.results.answers import Answers
 from benchmark.results.cells import Budget, Cell, Choice, Knowledge, Method, Scored
 from benchmark.results.outcomes import Inferred, Integrity, Outcome, Share, Verdicts, fell
@@ -63,6 +63,8 @@ class Provenance(Frozen):
     commit: str | None
     device: str
     created: str
+    about: About = About()
+    """What tables say of the defense, as its file had it then: for display alone."""
     tuned: Choice | None = None
     """Where `adaptation` was chosen by `run --tuned`: how."""
 

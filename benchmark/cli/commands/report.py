@@ -6,11 +6,14 @@ import json as json_module
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Results
+from benchmark.cli.options import DataDir, Json, Results, importing
+
+if TYPE_CHECKING:
+    from benchmark.core.schema import About
 
 LEADERBOARD_EXAMPLES = """\b
 Examples:
@@ -75,7 +78,7 @@ def report(
         typer.echo(str(path))
 
 
-def leaderboard(
+def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
     results: ResultsFolders = [Path("results")],  # noqa: B006 (typer copies it)
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("leaderboard"),
     with_reference: Annotated[
@@ -90,13 +93,27 @@ def leaderboard(
         typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
     ] = [],  # noqa: B006
     distinct: Distinct = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Of the exports, and first seen on the page: clean,gain,audit."),
+    ] = None,
 ) -> None:
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
-    from reports.leaderboard.write import write_leaderboard
+    from reports.leaderboard.columns import chosen
+    from reports.leaderboard.write import Look, write_leaderboard
 
+    look = Look(about_of, None if columns is None else chosen(columns))
     labels = partial(_labels, data_dir) if per_class else None
-    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct):
+    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct, look):
         typer.echo(str(path))
+
+
+def about_of(name: str) -> About:
+    """What a registered defense says of itself; torch waits until a record does not say."""
+    with importing():
+        from baselines.build import about_of
+
+    return about_of(name)
 
 
 def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:
