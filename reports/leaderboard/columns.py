@@ -72,7 +72,7 @@ class TableCell(NamedTuple):
 
 PER_SHOTS = (
     ("robust", "robust", "right under the stale and the new attack: the headline"),
-    ("robust_rule", "knows the rule", "right under who knows how it adapts, not to which images"),
+    ("robust_rule", "robust_rule", "right under who knows how it adapts, not to which images"),
     ("static", "static", "on examples crafted before the model adapted: what others report"),
     ("clean", "clean", "images as they are"),
     ("inflation", "inflation", "static minus robust: what scoring stale examples overstates"),

@@ -146,6 +146,7 @@ def _facts(sources: Sequence[Sourced]) -> Iterator[tuple[str, str]]:
     found: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for one in sources:
         record, provenance = one.record, one.record.provenance
+        found["in results"][record.cell.defense] = None
         trained_on = "unknown" if record.trained_on is None else ", ".join(record.trained_on)
         found["trained on"][trained_on or "no attack"] = None
         found["defense options"][_options(provenance.defense_options)] = None

@@ -91,10 +91,11 @@ def write_leaderboard(
     }
     classes = by_class(frame, of_classes)
     seen = DEFAULT if look.columns is None else look.columns
+    read = table.assign(tied=table["tied"].map(lambda tied: [names[one].name for one in tied]))
     texts = {
-        "html": page(table, attacks, classes, sources, names, seen),
-        "md": as_markdown(table, names, seen), "csv": as_csv(table, names, look.columns),
-        "tex": as_latex(table, names, seen), "json": as_json(table, names),
+        "html": page(read, attacks, classes, sources, names, seen),
+        "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),
+        "tex": as_latex(read, names, seen), "json": as_json(table, names),
     }  # fmt: skip
     check_writable(out)
     paths = []

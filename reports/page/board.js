@@ -51,7 +51,11 @@ function drawAttacks(place) {
   }
   place.replaceChildren(table);
 }
-const said = (cell) => (cell.querySelector(".spark") ? cell.title : [...cell.querySelectorAll(".num, .ci, .hole")].map((e) => e.textContent).join(" "));
+function said(cell) {
+  if (cell.querySelector(".spark")) return cell.title;
+  const [first, ...more] = [...cell.querySelectorAll(".hole, .num, .ci")].map((e) => e.textContent.trim());
+  return more.length ? `${first} (${more.join("; ")})` : first ?? "";
+}
 function drawNumbers(place, row) {
   const list = make("dl");
   const heads = row.closest("table").tHead.rows[0].cells;
@@ -117,7 +121,7 @@ function fillAttack(table, label, k) {
     const [shots, lines] = heat(detailOf(row.querySelector(".open")).querySelector(".attacks"));
     const squares = lines.find(([place]) => place === index)?.[3];
     const value = squares?.[k === "0" ? 0 : 2 * shots.indexOf(Number(k)) + 2];
-    const cell = row.lastElementChild, known = Array.isArray(value);
+    const cell = row.querySelector("td.attack"), known = Array.isArray(value);
     cell.dataset.v = known ? value[0] : "";
     cell.replaceChildren(make("span", known ? fixed(value[0]) : value ?? "–", "num"));
     if (known) cell.append(make("span", `${fixed(value[1])}–${fixed(value[2])}`, "ci"));
@@ -206,8 +210,7 @@ function lines(table) {
   const at = heads.flatMap((head, index) => (head.hidden || head.dataset.c === "curve" ? [] : [index]));
   const words = (cell) => {
     if (cell.tagName === "TH") return [cell.querySelector(".name"), cell.querySelector(".variant")].filter(Boolean).map((e) => e.textContent).join(", ");
-    const [first, ...more] = [...cell.querySelectorAll(".hole, .num, .ci")].map((e) => e.textContent.trim());
-    return more.length ? `${first} (${more.join("; ")})` : first ?? "";
+    return said(cell);
   };
   const rows = [...table.querySelectorAll("tbody[data-threat]:not([hidden]) tr.row:not([hidden])")];
   return [at.map((i) => heads[i].textContent.trim()), ...rows.map((row) => at.map((i) => words(row.cells[i]).replace(/\s+/g, " ")))];
@@ -228,7 +231,12 @@ function copy(kind) {
   area.select();
 }
 
+const chooser = form.querySelector(".chooser");
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
+});
 document.addEventListener("click", (event) => {
+  if (chooser.open && !event.target.closest(".chooser")) chooser.open = false;
   const button = event.target.closest("button, a");
   const row = event.target.closest("tr.row");
   if (!button && row && getSelection().isCollapsed) toggle(row.querySelector(".open"));
