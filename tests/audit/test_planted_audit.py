@@ -7,11 +7,11 @@ import pytest
 from audit_subjects import digits, subject_of
 from planted_models import BROKEN, SOUND, WINNERS, broken
 
-from benchmark.audit import sanity, verdict_noise
+from benchmark.audit import curves, sanity, verdict_noise
 from benchmark.audit.parts import PARTS
 from benchmark.evaluation.probe import probe
 
-IMAGES = 50
+IMAGES = 40
 EXPECTED = {name: code for name, (_, code) in BROKEN.items()} | {WINNERS: "binarisation"}
 """Of k-winners-take-all no first look can tell: over small steps its slopes are right."""
 
@@ -20,6 +20,7 @@ EXPECTED = {name: code for name, (_, code) in BROKEN.items()} | {WINNERS: "binar
 def cheap(monkeypatch):
     blind = {"square": ("aa_square[queries=200]",), "rays": ("rays[queries=200]",)}
     monkeypatch.setattr(sanity, "BLIND", blind)
+    monkeypatch.setattr(curves, "STEPS", (1, 10, 40))
     monkeypatch.setattr(sanity, "MORE", {"twice the steps": ("pgd_linf[steps=80]",)})
     attacks = ("pgd_linf[steps=10]", "aa_square[queries=50]")
     monkeypatch.setattr(verdict_noise, "ATTACKS", attacks)
