@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -41,6 +44,19 @@ def representations(numbers: Amplify) -> list[RepresentationSet]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
+class Judged(NamedTuple):
+    """A representation, what it makes of most pairs, and what that leaves of the others."""
+
+    way: RepresentationSet
+    found: ThreatSet | None
+    residual: float | None
+
+    @property
+    def order(self) -> float:
+        """Last is what could not be fitted."""
+        return math.inf if self.residual is None else self.residual
+
+
 @torch.no_grad()
 def infer(numbers: Amplify, pairs: Pairs) -> Inference:
     """The set that explains the pairs: the smallest residual if it is small, else norms.
@@ -49,35 +65,41 @@ def infer(numbers: Amplify, pairs: Pairs) -> Inference:
         UsageError: the pairs do not match, or a representation that nobody knows.
     """
     pairs.check()
-    available = representations(numbers)
-    changed = pairs.take(pairs.distances > TINY)
-    most = max(FEWEST, min(MOST, NUMBERS // pairs.originals[0].numel()))
-    changed = changed.take(slice(most))
+    available, changed = representations(numbers), changed_pairs(pairs)
     count = len(changed.originals)
     if not numbers.infers or not count:
         return Inference("", None, {one.name: None for one in available}, count, 0.0, True)
-    residuals: dict[str, float | None] = {}
-    fitted: dict[str, tuple[RepresentationSet, ThreatSet]] = {}
-    part = max(1, int(FITTED * count))
-    rest, held = changed.take(slice(part)), changed.take(slice(part, None))
-    for one in available if len(held.originals) else []:
-        found = one.fit(rest)
-        residual = residual_of(found, held) if found else None
-        if found is not None and residual is not None:
-            fitted[one.name] = one, found
-        residuals[one.name] = residual
-    residuals = dict(sorted(residuals.items(), key=lambda item: _last(item[1])))
-    best = next(iter(residuals), None)
-    if best is not None and _last(residuals[best]) < numbers.fits:
-        way, found = fitted[best]
-        found = way.fit(changed) or found
-        return Inference(best, found, residuals, count, clipped(found, changed), True)
+    rest, held = halves(changed)
+    judged = sorted((judge(one, rest, held) for one in available), key=lambda one: one.order)
+    residuals = {one.way.name: one.residual for one in judged}
+    if judged and judged[0].found and judged[0].order < numbers.fits:
+        way, found = judged[0].way, judged[0].found
+        whole = way.fit(changed)  # all of them tell more, unless the fit goes astray
+        left = residual_of(whole, held) if whole else None
+        if whole is not None and left is not None and left < numbers.fits:
+            found = whole
+        return Inference(way.name, found, residuals, count, clipped(found, changed), True)
     norms = Norms(numbers.ascent, numbers.quantile).fit(changed)
     return Inference(NORMS, norms, residuals, count, 0.0, in_order(changed))
 
 
-def _last(residual: float | None) -> float:
-    return float("inf") if residual is None else residual
+def changed_pairs(pairs: Pairs) -> Pairs:
+    """Those that changed, the first as many as are looked at."""
+    most = max(FEWEST, min(MOST, NUMBERS // pairs.originals[0].numel()))
+    return pairs.take(pairs.distances > TINY).take(slice(most))
+
+
+def halves(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """Those that are fitted, and the others."""
+    part = max(1, int(FITTED * len(pairs.originals)))
+    return pairs.take(slice(part)), pairs.take(slice(part, None))
+
+
+def judge(way: RepresentationSet, rest: Pairs, held: Pairs) -> Judged:
+    """Fit `rest`, and say what is left of `held`, of which there may be none."""
+    found = way.fit(rest) if len(held.originals) else None
+    residual = residual_of(found, held) if found else None
+    return Judged(way, None if residual is None else found, residual)
 
 
 def residual_of(found: ThreatSet, pairs: Pairs) -> float | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
-from attacks.threats.worst import worst
+from attacks.threats.worst import between, worst
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
 
@@ -72,14 +72,10 @@ class FittedFilter:
     def attack_inside(
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
-        """The worst of a few filters: as a pair's, or between the least and most observed."""
-        low, high = self.observed.amin(dim=0), self.observed.amax(dim=0)
+        """The worst of a few filters: as a pair's, or between two."""
 
         def draw(rng: Streams) -> Tensor:
-            some = self.observed[rng.integers(len(self.observed)).to(images.device)]
-            share = rng.uniform((len(self.basis),)).to(images.device)
-            seen = (rng.uniform() < 0.5).to(images.device)[:, None]
-            c = torch.where(seen, some, low + share * (high - low))
+            c = between(self.observed, rng)
             return filtered(images, self.mean + c @ self.basis)
 
         return worst(model, images, labels, self.tries if len(self.basis) else 1, draw, rng)

@@ -76,13 +76,16 @@ def list_(
     what: Annotated[
         str, typer.Argument(help="attacks, defenses, datasets, networks, recipes or suites.")
     ],
+    name: Annotated[
+        str | None, typer.Argument(help="One of them: its options, what it needs.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what there is by name, what it needs, and what is unavailable and why."""
+    """Show what there is, a line each; of one name its options, and why it is unavailable."""
     from benchmark.cli import listing
 
-    listing.show(what, data_dir, json)
+    listing.show(what, name, data_dir, json)
 
 
 @app.command()

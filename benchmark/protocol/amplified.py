@@ -61,14 +61,9 @@ class AmplifiedView(SupportView):
     @property
     def effort(self) -> Effort:
         """Of the inner steps, and of the attack on the support before the first of them."""
-        looked = len(self.support.labels)
-        before = self.noted[0].model_copy(update={"images": 0, "updates": 0})
-        before = before.model_copy(
-            update={
-                "forwards": before.forwards - looked, "backwards": before.backwards - looked,
-            }
-        )  # fmt: skip
-        return sum(self.noted[1:], before)
+        first, looked = self.noted[0], len(self.support.labels)
+        attack = Effort(forwards=first.forwards - looked, backwards=first.backwards - looked)
+        return sum(self.noted[1:], attack)
 
     def _look(self, parameters: Parameters) -> Batch:
         """See `Show`."""

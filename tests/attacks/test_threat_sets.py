@@ -13,6 +13,7 @@ from attacks.threats.infer import infer
 from attacks.threats.local_filter import FittedFilter, filtered
 from attacks.threats.mask import FittedMask, Masks, laid_over
 from attacks.threats.norms import FittedNorms
+from attacks.threats.worst import between
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
@@ -152,6 +153,17 @@ def test_own_images_are_attacked_inside_the_set(images, plant):
         ).median() < 0.05
         losses.append(nn.functional.cross_entropy(model(made), labels, reduction="none"))
     assert (losses[1] >= losses[0] - 1e-6).all() and (losses[1] > losses[0] + 1e-3).any()
+
+
+def test_draws_lie_between_what_was_observed():
+    """Of two pairs at 0 and 1: half at the ends, the others anywhere between; and none outside."""
+    observed = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    drawn = between(observed, Streams.named(4000, "between"))
+    assert torch.allclose(drawn.sum(dim=1), torch.ones(4000))
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    ends = ((drawn == 0) | (drawn == 1)).all(dim=1).float().mean()
+    assert 0.7 < ends < 0.8, "half, and half of the others, whose two pairs are the same"
+    assert abs(float(drawn[:, 0].mean()) - 0.5) < 0.03
 
 
 def test_the_same_pairs_give_the_same_set(images):
