@@ -18,6 +18,7 @@ from benchmark.cli.commands import (
     model,
     report,
     run,
+    share,
     tune,
 )
 from benchmark.cli.options import DEBUG, App, Json, importing
@@ -41,6 +42,7 @@ app.command()(report.report)
 app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
 app.command()(report.reference)
 app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
+app.command(epilog=share.EXAMPLES)(share.share)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=model.TRAIN_EXAMPLES)(model.train)

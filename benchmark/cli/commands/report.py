@@ -94,12 +94,12 @@ def leaderboard(
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
     from reports.leaderboard.write import write_leaderboard
 
-    labels = partial(_labels, data_dir) if per_class else None
+    labels = partial(labels_of, data_dir) if per_class else None
     for path in write_leaderboard(results, out, with_reference, submission, labels, distinct):
         typer.echo(str(path))
 
 
-def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:
+def labels_of(data_dir: Path | None, name: str) -> dict[str, list[int]]:
     """The labels of a data set's test images, by their hash; none where it is not at hand."""
     from benchmark.data.catalog import DATASETS
     from benchmark.data.load import load, unavailable
