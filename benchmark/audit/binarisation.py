@@ -95,7 +95,7 @@ def binarisation(subject: Subject, texts: tuple[str, ...] = ATTACKS) -> Checked:
         return Checked(skipped="the model gives no gradient")
     images = subject.batch.take(subject.right()).images[:IMAGES]
     if len(images) < FEWEST:
-        return Checked(skipped=f"{len(images)} images are right, the test needs {FEWEST}")
+        return Checked(skipped=f"right images: {len(images)}, the test needs {FEWEST}")
     attack, rng = subject.attack(texts[0]), subject.streams("binarisation").take(slice(len(images)))
     assert isinstance(attack, BallAttack)
     with metered(subject.model, subject.meter):

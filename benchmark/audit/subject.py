@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attacks.build import build_attack
 from benchmark.artifacts.attacker import Attacker
 from benchmark.artifacts.models import Model
+from benchmark.core.errors import AuditError
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 from benchmark.evaluation.verdicts import Meter, correct, run_attack, survives
@@ -43,7 +44,7 @@ class Subject:
     @property
     def randomised(self) -> bool:
         """Whether it answers the same images otherwise every time, as the first look found."""
-        return any(str(flag).startswith("randomised") for flag in self.trained.flags)
+        return self.flagged("randomised")
 
     def attack(self, text: str) -> Attack:
         """An attack at this data's strength, which knows what it needs to."""
@@ -68,17 +69,29 @@ class Subject:
     def left(self, *texts: str) -> Tensor:
         """Which images attacks leave right, each on what those before it left: bool (n,).
 
-        An attack that cannot run on this data, for want of classes say, leaves all.
+        An attack that cannot run on this data, for want of classes say, leaves all; so does one
+        that gradients which are not finite lead to no image at all.
         """
         if not texts:
             return self.right()
         if texts not in self._left:
             standing, attack = self.left(*texts[:-1]), self.attack(texts[-1])
             if attack.cannot_run(tuple(self.batch.images.shape[1:]), self.classes) is None:
-                rng = self.streams(texts[-1])
-                standing, _ = survives(attack, self.model, self.batch, self.meter, rng, standing)
+                standing = self._left_by(attack, standing, self.streams(texts[-1]))
             self._left[texts] = standing
         return self._left[texts]
+
+    def _left_by(self, attack: Attack, standing: Tensor, rng: Streams) -> Tensor:
+        try:
+            return survives(attack, self.model, self.batch, self.meter, rng, standing)[0]
+        except AuditError:
+            if not self.flagged("gradients not finite"):
+                raise
+            return standing
+
+    def flagged(self, code: str) -> bool:
+        """Whether the first look at the model found this."""
+        return any(str(flag).startswith(code) for flag in self.trained.flags)
 
     def right(self) -> Tensor:
         """Which images are right without an attack: bool (n,)."""

@@ -31,13 +31,15 @@ PARTS = 3
 def verdict_noise(subject: Subject) -> Checked:
     """Share of verdicts that flip with batch size, threads and the attack's seed, for each attack.
 
-    Attacks with each of `ATTACKS` four times.
+    Attacks with each of `ATTACKS` four times; a model without a gradient with those that need none.
     """
     if subject.randomised:
         return Checked(skipped="the model answers at random: verdicts are noise already")
     flags: list[Flag] = []
     numbers: dict[str, float | None] = {}
     for text in ATTACKS:
+        if subject.attack(text).needs_gradient and not subject.trained.gradient:
+            continue
         usual = subject.stands(text)
         for cause, others in asked_again(subject, text).items():
             flips = None if others is None else int((others != usual).sum())

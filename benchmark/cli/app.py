@@ -20,6 +20,7 @@ from benchmark.cli.commands import (
     run,
     share,
     tune,
+    verify,
 )
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
@@ -43,6 +44,7 @@ app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
 app.command()(report.reference)
 app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
 app.command(epilog=share.EXAMPLES)(share.share)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=model.TRAIN_EXAMPLES)(model.train)

@@ -13,6 +13,8 @@ from reports.tidy.format import percent
 
 LONG = 300
 """Letters of a message that are shown."""
+ENOUGH = 50
+"""Validation images, of which a finding is 14 %: 7 that one of two attacks alone breaks."""
 
 
 def lines(audit: Audit) -> Iterator[str]:
@@ -20,8 +22,10 @@ def lines(audit: Audit) -> Iterator[str]:
     seconds = sum(part.cost.seconds for part in audit.parts.values())
     yield (
         f"{visible(model(audit), LONG)}: {audit} "
-        f"[{audit.images} validation images, {seconds:.1f} s]"
+        f"[{audit.images} validation image{'s' if audit.images != 1 else ''}, {seconds:.1f} s]"
     )
+    if few(audit):
+        yield f"  {few(audit)}"
     for flag in audit.flags:
         yield f"  {flag.code}: {_line(flag)}"
     for name, part in audit.parts.items():
@@ -31,6 +35,13 @@ def lines(audit: Audit) -> Iterator[str]:
         yield f"  not looked at yet: {', '.join(map(visible, audit.missing))}"
     if audit.advised:
         yield f"  what the doubt leaves: {left(audit.advised)}"
+
+
+def few(audit: Audit) -> str:
+    """What so few images cannot show, in one line; nothing where there are enough."""
+    if audit.images >= ENOUGH:
+        return ""
+    return "few images: where attacks are compared, a finding takes 7 images that one alone breaks"
 
 
 def _line(flag: Flag) -> str:

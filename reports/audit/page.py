@@ -13,7 +13,7 @@ from markupsafe import Markup
 from benchmark.results.audits import Audit, Checked, Verdict
 from benchmark.results.flags import Flag
 from benchmark.results.store import atomic_path
-from reports.audit.console import LONG, measured
+from reports.audit.console import LONG, few, measured
 from reports.tidy.escape import visible
 
 SAYS: Mapping[Verdict, str] = {
@@ -58,7 +58,8 @@ def page(audit: Audit) -> str:
     )
     environment.filters["visible"] = lambda text: visible(text, LONG)
     return environment.from_string(_text("audit.html")).render(
-        audit=audit, says=SAYS[audit.verdict], flags=[_flag(one) for one in audit.flags],
+        audit=audit, says=SAYS[audit.verdict], few=few(audit),
+        flags=[_flag(one) for one in audit.flags],
         parts=[_part(name, audit.parts.get(name)) for name in {**_all(audit)}],
         style=Markup(_text("board.css") + _text("audit.css")),
         seconds=sum(part.cost.seconds for part in audit.parts.values()),

@@ -1,5 +1,7 @@
 """Verdicts that flip where nothing should change them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from audited import bare_subject, subject, trained
@@ -67,3 +69,11 @@ def test_a_randomised_model_has_no_verdicts_to_flip():
     batch = Batch(torch.rand(8, 1, 4, 4), torch.zeros(8, dtype=torch.int64))
     asked = bare_subject(Company(), batch, 0.1, ["randomised: 5 passes disagree"])
     assert "random" in noise.verdict_noise(asked).skipped
+
+
+def test_without_a_gradient_there_are_verdicts_of_attacks_that_need_none(attacks, tmp_path):
+    asked = subject(trained(), tmp_path, limit=20)
+    blind = replace(asked, trained=asked.trained._replace(gradient=False))
+    assert {name.split(":")[0] for name in noise.verdict_noise(blind).numbers} == {
+        "aa_square[queries=20]"
+    }

@@ -83,8 +83,9 @@ def test_a_flag_is_one_line_that_explains_itself(audit, own):
     defense = own("return torch.sigmoid(self.head(images.flatten(1)))")
     ended = audit("--follow-advice", defense=defense)
     assert ended.code == 0, ended.err
-    verdict, flag, left = ended.out.splitlines()
+    verdict, few, flag, left = ended.out.splitlines()
     assert verdict.startswith("digits/own.py:Net/own.py:Net/s0: broken (bounded)")
+    assert few.startswith("  few images: ")
     assert flag.startswith("  bounded: outputs of 0.") and "https://arxiv.org/" in flag
     assert "return what comes before the last function" in flag
     assert "% right (" in left and "Wilson; n = 20) under the worst of aa_linf" in left

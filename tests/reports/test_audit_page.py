@@ -187,3 +187,16 @@ def test_every_kind_of_flag_explains_itself():
     for code, kind in KINDS.items():
         assert code == code.lower() and kind.meaning and kind.advice, code
         assert re.fullmatch(r"[^,]+ \d{4}, https://\S+", kind.paper), code
+
+
+@pytest.mark.parametrize(("images", "said"), [(1, True), (49, True), (50, False)])
+def test_few_images_are_said(images, said):
+    audit = audit_of(record(), images=images)
+    told = "a finding takes 7 images"
+    assert any(told in line for line in lines(audit)) == (told in page(audit)) == said
+    assert ("1 validation image," in next(iter(lines(audit)))) == (images == 1)
+
+
+def test_parts_that_found_something_are_open():
+    found = {"model": Checked(flags=[ZERO]), "curves": Checked(numbers={"eps 0": 1.0})}
+    assert re.findall(r"<details( open)?", page(audit_of(record(), parts=found))) == [" open", ""]
