@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from baselines import DEFENSES
 from benchmark.core.errors import UsageError, unknown
-from benchmark.core.specs import Spec, build, label_of
+from benchmark.core.schema import About
+from benchmark.core.specs import Spec, build, label_of, options_of
 from benchmark.core.types import Attack, Brought, Defense, Family, Progress, Split, Trained
 from benchmark.identity.user_file import named_in
 
@@ -105,20 +107,65 @@ def _told_apart(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def build_defense(text: str) -> tuple[str, Defense]:
-    """A defense and its name in tables, from `name[options]` or `file.py:NAME[options]`."""
-    spec = Spec.parse(text)
+    """A defense and its name in tables, from `name[options]` or `file.py:NAME[options]`.
+
+    An option `label` that is not the defense's own is what tables call it: for display alone.
+    """
+    spec, label = _without_label(Spec.parse(text))
+    name, defense = _built(spec)
+    if label and "label" in options_of(type(defense)):
+        return _built(Spec.parse(text))
+    if label:
+        about = _about(defense.about.model_dump() | {"label": label}, name)
+        object.__setattr__(defense, "about", about)  # they are frozen, and have no such option
+    return name, defense
+
+
+def about_of(name: str) -> About:
+    """What is known of a registered defense by its name in tables; nothing of any other."""
+    try:
+        return DEFENSES.get(Spec.parse(name).name.partition("@")[0]).about
+    except UsageError:
+        return About()
+
+
+def _about(found: Any, name: str) -> About:
+    """What an object says about itself, an `About` or a mapping; nothing if it is neither.
+
+    Raises:
+        UsageError: it is a mapping of something else.
+    """
+    try:
+        if isinstance(found, Mapping):
+            return About.model_validate({**found})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"{name}: about.{'.'.join(map(str, first['loc']))}: {first['msg']}; expected short "
+            f"texts under {', '.join(About.model_fields)}"
+        ) from None
+    return found if isinstance(found, About) else About()
+
+
+def _without_label(spec: Spec) -> tuple[Spec, str]:
+    label = dict(spec.options).get("label", "")
+    return Spec(spec.name, tuple(one for one in spec.options if one[0] != "label")), label
+
+
+def _built(spec: Spec) -> tuple[str, Defense]:
     path, colon, name = spec.name.rpartition(":")
     if not (colon and path.endswith(".py")):
         kind, two, model = spec.name.partition(":")
         if two:
             options = (*spec.options, ("model", model))
-            return label_of(text), DEFENSES.build(Spec(kind, tuple(sorted(options))))
+            return label_of(str(spec)), DEFENSES.build(Spec(kind, tuple(sorted(options))))
         return str(spec), DEFENSES.build(with_recipe(spec))
     file = Path(path)
     short = Spec(f"{file.name}:{name}", spec.options)
     found, home = named_in(file, name, "--defense")
     with home.entered():
         defense = _from_object(found, short)
+    object.__setattr__(defense, "about", _about(getattr(found, "about", None), short.name))
     brought = Brought(file.resolve(), home.code, home.entered)
     object.__setattr__(defense, "brought", brought)  # they are frozen, and have no such option
     return str(short), defense

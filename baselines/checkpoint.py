@@ -15,6 +15,7 @@ from baselines import DEFENSES
 from baselines.networks.weights import archive_kind, fit_weights, hash_of_file, load_weights
 from baselines.networks.zoo import check_network
 from benchmark.core.errors import UsageError, describe, unknown
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Defense, Family, Progress, Split, Trained
 
 
@@ -28,6 +29,7 @@ class Checkpoint(Defense):
     """
 
     name: ClassVar[str] = "checkpoint"
+    about: ClassVar[About] = About(title="Checkpoint", summary="weights that somebody else trained")
     trains: ClassVar[bool] = False
     path: str
     trained_on: str = "unknown"

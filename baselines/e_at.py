@@ -25,6 +25,7 @@ from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
 from benchmark.core.errors import UsageError
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Batch
 
 
@@ -64,6 +65,13 @@ class EATraining(ByLoss):
     """Fine-tuning of a robust model on a pool of attacks, the most harmful drawn most often."""
 
     name: ClassVar[str] = "e_at"
+    about: ClassVar[About] = About(
+        title="E-AT", authors="Croce, Hein", year=2022,
+        paper="Adversarial Robustness against Multiple and Single lp-Threat Models via Quick "
+        "Fine-Tuning of Robust Classifiers",
+        link="https://arxiv.org/abs/2105.12508",
+        summary="a robust model fine-tuned to several threats, the most harmful drawn most often",
+    )  # fmt: skip
     epochs: int = 3
     lr: float = 1e-3
     start: str = "pgd_at"

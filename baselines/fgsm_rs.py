@@ -22,6 +22,7 @@ from baselines import DEFENSES
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 
@@ -49,6 +50,12 @@ class FastTraining(ByLoss):
     """Adversarial training on one step of `step` * eps from a random start in linf."""
 
     name: ClassVar[str] = "fgsm_rs"
+    about: ClassVar[About] = About(
+        title="Fast AT", authors="Wong, Rice, Kolter", year=2020,
+        paper="Fast is better than free: Revisiting adversarial training",
+        link="https://arxiv.org/abs/2001.03994",
+        summary="training on one step from a random start in linf",
+    )  # fmt: skip
     epochs: int = 170
     step: float = 1.25
 

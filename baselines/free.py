@@ -23,6 +23,7 @@ from baselines import DEFENSES
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Batch
 
 
@@ -59,6 +60,12 @@ class FreeTraining(ByLoss):
     """Adversarial training in linf, each batch `replays` times with one backward pass each."""
 
     name: ClassVar[str] = "free"
+    about: ClassVar[About] = About(
+        title="Free AT", year=2019,
+        authors="Shafahi, Najibi, Ghiasi, Xu, Dickerson, Studer, Davis, Taylor, Goldstein",
+        paper="Adversarial Training for Free!", link="https://arxiv.org/abs/1904.12843",
+        summary="each batch replayed, one backward pass for weights and images",
+    )  # fmt: skip
     epochs: int = 42
     replays: int = 8
 

@@ -29,6 +29,7 @@ from baselines.training.loop import RAMP, Loss, classification_loss, train
 from baselines.training.resumable_progress import ResumableProgress
 from baselines.training.schedule import Schedule
 from benchmark.adaptation.adapt import inner_update
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Batch, Defense, Progress, Split, Trained
 
 __all__ = ["MetaAdv", "construct_adv_task_set", "inner_update", "meta_test", "meta_train"]
@@ -40,6 +41,10 @@ class MetaAdv(MetaSettings, Defense):
     """Adversarial training on the tasks' attacks to start from, then meta-training over them."""
 
     name: ClassVar[str] = "meta_adv"
+    about: ClassVar[About] = About(
+        title="Meta-adversarial training",
+        summary="meta-learning over attacks: weights from which a few attacked images are enough",
+    )
     warmup_epochs: int = 25
     """Of adversarial training on the attacks of the pool, where nothing else is the start."""
     warmup_lr: float = 3e-3

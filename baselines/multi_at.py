@@ -22,6 +22,7 @@ from baselines.training.attack_pool import POOL, pool
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Batch
 
 
@@ -34,6 +35,12 @@ class MultiTraining(ByLoss):
     """
 
     name: ClassVar[str] = "multi_at"
+    about: ClassVar[About] = About(
+        title="Multi-AT", authors="Tramer, Boneh", year=2019,
+        paper="Adversarial Training and Robustness for Multiple Perturbations",
+        link="https://arxiv.org/abs/1904.13000",
+        summary="training on several attacks: their average, the worst, or one at random",
+    )  # fmt: skip
     epochs: int = 20
     how: Literal["average", "worst", "random"] = "average"
     attacks: str = POOL

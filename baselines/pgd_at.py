@@ -14,6 +14,7 @@ from baselines import DEFENSES
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 from benchmark.core.types import Attack, Batch
 
 
@@ -23,6 +24,11 @@ class PGDTraining(ByLoss):
     """min_theta E max_{|delta| <= eps} L(theta, x + delta, y), the maximum found by PGD in linf."""
 
     name: ClassVar[str] = "pgd_at"
+    about: ClassVar[About] = About(
+        title="PGD-AT", authors="Madry, Makelov, Schmidt, Tsipras, Vladu", year=2018,
+        paper="Towards Deep Learning Models Resistant to Adversarial Attacks",
+        link="https://arxiv.org/abs/1706.06083", summary="training on PGD examples in linf",
+    )  # fmt: skip
     attack_steps: int = 7
 
     def training_attacks(self, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:

@@ -12,6 +12,7 @@ from baselines import DEFENSES
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss, classification_loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 
 
 @DEFENSES.register
@@ -20,6 +21,9 @@ class Standard(ByLoss):
     """Cross-entropy on clean images."""
 
     name: ClassVar[str] = "standard"
+    about: ClassVar[About] = About(
+        title="Standard training", summary="cross-entropy on clean images, no defense at all"
+    )
 
     def loss(self, strengths: Mapping[str, Any], ledger: Ledger, rng: torch.Generator) -> Loss:
         """See `ByLoss.loss`."""

@@ -26,6 +26,7 @@ from baselines import DEFENSES
 from baselines.training.ledger import Ledger
 from baselines.training.loop import Loss
 from baselines.training.loss_defense import ByLoss
+from benchmark.core.schema import About
 from benchmark.core.streams import Streams
 from benchmark.core.types import Attack, Batch, Goal
 
@@ -66,6 +67,12 @@ class Trades(ByLoss):
     """Cross-entropy on clean images plus `beta` times the divergence under attack in linf."""
 
     name: ClassVar[str] = "trades"
+    about: ClassVar[About] = About(
+        title="TRADES", authors="Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan", year=2019,
+        paper="Theoretically Principled Trade-off between Robustness and Accuracy",
+        link="https://arxiv.org/abs/1901.08573",
+        summary="cross-entropy on clean images plus the divergence under attack",
+    )  # fmt: skip
     epochs: int = 36
     attack_steps: int = 7
     beta: float = 6.0

@@ -43,14 +43,25 @@ class Evaluation:
         self.flags = list(dict.fromkeys(flag for flags in frame["flags"] for flag in flags))
 
     def __repr__(self) -> str:
-        columns = ["attack", "shots", "n", "clean", "robust", "robust_interval", "status"]
+        """A row for each attack and budget, in percent, then what is missing and the flags."""
+        from reports.tidy.format import percent
+        from reports.tidy.frame import rows
+
+        adapts = any(self.frame["shots"])
+        head = ["attack", *(["K"] if adapts else []), "n", "clean"]
+        head += ["static@K", "robust@K (95 %)"] if adapts else ["robust (95 %)"]
+        table = [head]
+        for row in rows(self.frame):
+            static = [percent(row.static) if row.shots else ""] if adapts else []
+            table.append([
+                row.attack, *([str(row.shots)] if adapts else []),
+                str(row.n) if row.status == "done" else "", percent(row.clean),
+                *static, percent(row.robust, row.robust_interval if row.status == "done" else None),
+            ])  # fmt: skip
+        lines = _aligned(table)
         undone = self.frame[self.frame["status"] != "done"]
-        reasons = [
-            f"{status} {attack}: {reason}"
-            for attack, status, reason in undone[["attack", "status", "reason"]].to_numpy()
-        ]
-        flags = [f"flag: {flag}" for flag in self.flags]
-        return "\n".join([self.frame[columns].to_string(index=False), *reasons, *flags])
+        lines += [f"{row.status} {row.attack}: {row.reason}" for row in rows(undone)]
+        return "\n".join([*lines, *(f"flag: {flag}" for flag in self.flags)])
 
     def plot(self) -> Figure:
         """Robust accuracy under each attack, with its interval, beside clean accuracy."""
@@ -81,6 +92,15 @@ class Evaluation:
         from reports.comparison.table import compare_frames
 
         return compare_frames(self.frame, other.frame)
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Lines of a table of text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
+        for first, *others in table
+    ]
 
 
 def evaluate(  # noqa: PLR0913 (one argument for each thing that a call may say)

@@ -68,6 +68,7 @@ MAY_USE = {
     "benchmark.api": "core cli reports",
     "benchmark.pytest_plugin": "core cli reports",
     "benchmark.__main__": "cli",
+    "benchmark.examples": "",
     "attacks": "core engine autoattack libraries",
     "attacks.engine": "core",
     "attacks.autoattack": "core attacks engine",
@@ -75,6 +76,7 @@ MAY_USE = {
     "attacks.decision": "core attacks engine",
     "attacks.libraries": "core attacks engine",
     "attacks.patch": "core attacks engine autoattack",
+    "attacks.threats": "core engine",
     "baselines": "core identity results data adaptation evaluation attacks training meta networks",
     "baselines.networks": "core identity data adaptation",
     "baselines.training": "core results data adaptation evaluation attacks baselines networks",
@@ -91,7 +93,7 @@ MAY_USE = {
 }
 """The way of the data: what each folder may import."""
 LAYERS = {"benchmark": 8, "reports": 5, "baselines": 4, "attacks": 3}
-ARROWS = {"benchmark": 64, "reports": 18, "baselines": 7, "attacks": 7}
+ARROWS = {"benchmark": 64, "reports": 18, "baselines": 7, "attacks": 8}
 """Imports between the folders and modules at the top of a package, at most; and one more for each
 file there that registers an attack or a defense, since adding one touches one file."""
 MODULES = 13

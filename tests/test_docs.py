@@ -49,3 +49,16 @@ def test_the_page_of_the_package_index_stands_alone():
     page = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["readme"]
     text = (ROOT / page).read_text("utf-8")
     assert len(text) > 500 and not LINK.findall(text)
+
+
+def test_the_readme_is_read_in_a_few_minutes():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) < 900
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_two_screens_without_a_heading(page):
+    """Tables aside, which are looked up, not read."""
+    without = 0
+    for line in page.read_text("utf-8").splitlines():
+        without = 0 if line.startswith("#") else without + (not line.startswith("|"))
+        assert without <= 100, f"100 lines before {line!r}"

@@ -32,7 +32,7 @@ from benchmark.core.model_batch import (
 from benchmark.core.out_of_memory import in_parts
 from benchmark.core.schema import Effort
 from benchmark.core.types import Batch
-from benchmark.results.records import Budget, Method
+from benchmark.results.records import Budget, Inferred, Method
 
 Show = Callable[[Parameters], Batch]
 """What the defender looks at in one inner step, given the parameters it has by then."""
@@ -44,12 +44,9 @@ Rate = float | Parameters
 
 DEFAULTS: Mapping[Method, tuple[int, float]] = {
     "none": (0, 0.0),
-    "finetune": (10, 0.02),
-    "trust": (10, 0.05),
-    "head": (10, 0.02),
-    "norm": (10, 0.1),
-    "learned": (3, 1.0),
-}
+    "finetune": (10, 0.02), "trust": (10, 0.05), "head": (10, 0.02), "norm": (10, 0.1),
+    "learned": (3, 1.0), "amplify": (200, 0.1),
+}  # fmt: skip
 """Steps and learning rate of each method, chosen on validation images (see README); of `learned`
 the learning rate multiplies the step sizes that came with the model."""
 
@@ -71,7 +68,8 @@ class Adapted(NamedTuple):
     support_loss: tuple[float, float]
     """Cross-entropy on what was shown first, before and after."""
     effort: Effort = Effort()
-    """What the inner steps took, noted by whoever shows."""
+    """What the inner steps took, and `inferred` what they found out: noted by whoever shows."""
+    inferred: Inferred | None = None
 
     @property
     def model(self) -> nn.Module:

@@ -19,6 +19,7 @@ from benchmark.cli.commands import (
     report,
     run,
     tune,
+    verify,
 )
 from benchmark.cli.options import DEBUG, App, Json, importing
 from benchmark.core.errors import UsageError, describe
@@ -41,6 +42,7 @@ app.command()(report.report)
 app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
 app.command()(report.reference)
 app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=model.TRAIN_EXAMPLES)(model.train)
@@ -74,13 +76,16 @@ def list_(
     what: Annotated[
         str, typer.Argument(help="attacks, defenses, datasets, networks, recipes or suites.")
     ],
+    name: Annotated[
+        str | None, typer.Argument(help="One of them: its options, what it needs.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets are.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what there is by name, what it needs, and what is unavailable and why."""
+    """Show what there is, a line each; of one name its options, and why it is unavailable."""
     from benchmark.cli import listing
 
-    listing.show(what, data_dir, json)
+    listing.show(what, name, data_dir, json)
 
 
 @app.command()

@@ -89,7 +89,7 @@ def every_cell(plan: Plan, costs: Sequence[int], seconds: float, results: Path) 
         there = is_kept(results, cell)
         grid.add_row(
             escape(cell.defense), str(cell.seed), escape(", ".join(cell.shown)),
-            escape(cell.attack), str(cell.budget),
+            escape(cell.attack), escape(str(cell.budget)),
             str(cell.episodes), str(_scored(cell, plan)), f"{passes:,}",
             f"{passes * seconds:.1f}", "there" if there else "",
         )  # fmt: skip

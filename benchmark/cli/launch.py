@@ -14,6 +14,7 @@ from typing import Any, get_args
 import torch
 from rich.console import Console
 
+from baselines.build import about_of
 from benchmark.artifacts.settings import Reattack, RunSettings, Scope
 from benchmark.cli.dry_run import show as show_plan
 from benchmark.cli.options import DEBUG
@@ -204,7 +205,7 @@ def _show_results(plan: Plan, results: Path, *, json: bool, quiet: bool) -> None
     elif not quiet:
         print_summary(frame, Console(emoji=False))
     out = results / "report"
-    write_if_other(frame, out)
+    write_if_other(frame, out, about_of)
     talk = Console(emoji=False, stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     talk.print(
         f"records: {results / 'records'}\ntables and plots: {out}\n"

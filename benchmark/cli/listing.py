@@ -21,8 +21,23 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def show(what: str, data_dir: Path | None, json: bool) -> None:
-    """Print one list, as a table or as JSON."""
+IN_SHORT = {
+    "attacks": ("name", "family", "threat (digits)", "about"),
+    "defenses": ("name", "trains on", "about"),
+    "datasets": ("name", "shape", "classes", "network", "here"),
+    "suites": ("name", "data set", "about"),
+}
+"""Columns of a list on a terminal; a pipe has all, as has one that is named."""
+MIDDLE = 16
+"""Letters of a column between the name and the last one, on a terminal."""
+
+
+def show(what: str, name: str | None, data_dir: Path | None, json: bool) -> None:
+    """Print one list, a line a row; or all there is to say of one name; or either as JSON.
+
+    Raises:
+        UsageError: no such list, or no such name in it.
+    """
     lists: dict[str, Callable[[], list[Row]]] = {
         "attacks": attacks,
         "defenses": defenses,
@@ -35,17 +50,49 @@ def show(what: str, data_dir: Path | None, json: bool) -> None:
         raise unknown("list", what, lists)
     with importing():
         rows = lists[what]()
+    if name is not None:
+        rows = [row for row in rows if row["name"] == name]
+        if not rows:
+            known = (row["name"] for row in lists[what]())
+            raise unknown(what.removesuffix("s"), name, known, f"list {what}")
     if json:
         print(json_module.dumps({what: rows}))
-        return
-    grid = Table(box=None, header_style="bold", pad_edge=False)
-    for column in rows[0]:
-        grid.add_column(column, no_wrap=column == "name")
-    for row in rows:
-        words = ("" if value is None else " ".join(str(value).split()) for value in row.values())
-        grid.add_row(*map(Text, words))  # brackets are options here, not markup
-    wide = None if sys.stdout.isatty() else 2000  # a pipe has no width: one line a row
-    Console(emoji=False, highlight=False, width=wide).print(grid)
+    elif name is not None:
+        _print_one(rows[0])
+    else:
+        every = tuple(rows[0])
+        _print_all(rows, IN_SHORT.get(what, every) if sys.stdout.isatty() else every)
+
+
+def _print_all(rows: list[Row], columns: tuple[str, ...]) -> None:
+    """A line each: a terminal cuts them at its edge, and wide columns before; a pipe nothing."""
+    widest = MIDDLE if sys.stdout.isatty() else None
+    middle = columns[1:-1]
+    table = [columns, *(tuple(_word(row[column]) for column in columns) for row in rows)]
+    table = [(name, *(_cut(word, widest) for word in words), last) for name, *words, last in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][: len(middle) + 1]
+    console = Console(emoji=False, highlight=False, width=None if widest else 100_000)
+    for place, line in enumerate(table):
+        text = "  ".join([*map(str.ljust, line[:-1], widths), line[-1]])
+        bold = "" if place else "bold"
+        console.print(Text(text, style=bold), no_wrap=True, overflow="ellipsis")
+
+
+def _cut(word: str, widest: int | None) -> str:
+    return word if widest is None or len(word) <= widest else f"{word[: widest - 1]}\u2026"
+
+
+def _print_one(row: Row) -> None:
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    for column, value in row.items():
+        if value is not None:
+            grid.add_row(Text(column, style="bold"), Text(_word(value)))
+    Console(emoji=False, highlight=False).print(grid)
+
+
+def _word(value: Any) -> str:
+    """In one line; brackets are options here, not markup."""
+    return "" if value is None else " ".join(str(value).split())
 
 
 def _first_line(component: object) -> str:
@@ -54,6 +101,12 @@ def _first_line(component: object) -> str:
 
 def _only_by_name(attack: type[Attack]) -> str:
     return f" Not in `all`: {attack.only_by_name}." if attack.only_by_name else ""
+
+
+def _options(built: Attack) -> str:
+    from benchmark.core.specs import options_of
+
+    return ", ".join(f"{name}={getattr(built, name)}" for name in options_of(type(built)))
 
 
 def attacks() -> list[Row]:
@@ -65,7 +118,7 @@ def attacks() -> list[Row]:
     rows: list[Row] = []
     for name in ATTACKS.names():
         component = ATTACKS.get(name)
-        threat = build_attack(name, strengths_of("digits")).threat
+        built = build_attack(name, strengths_of("digits"))
         shapes = {facts.shape: dataset for dataset, facts in DATASETS.items()}
         needs = {
             reason
@@ -76,9 +129,10 @@ def attacks() -> list[Row]:
             {
                 "name": name,
                 "family": component.family,
-                "threat (digits)": str(threat),
+                "threat (digits)": str(built.threat),
                 "origin": component.origin,
                 "needs": "; ".join(sorted(reason.split(",")[0] for reason in needs)) or None,
+                "options (digits)": _options(built),
                 "about": _first_line(component) + _only_by_name(component),
             }
         )

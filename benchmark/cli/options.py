@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.models import CommandFunctionType
 
 from benchmark.core.errors import UsageError
+from benchmark.core.specs import split
 
 DEBUG = "--debug"
 LIMIT = "2GB"
@@ -61,8 +62,8 @@ def text_of(flag: str, file: Path | None) -> str:
 
 
 def words(flag: str, text: str | None) -> list[str] | None:
-    """Comma-separated names; None where the flag was not given."""
-    found = [part.strip() for part in (text or "").split(",") if part.strip()]
+    """Comma-separated names, options in brackets; None where the flag was not given."""
+    found = split(text or "")
     if text is not None and not found:
         raise UsageError(
             f"{flag}: expected names, got {text!r}; leave the flag out for the default"

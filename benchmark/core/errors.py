@@ -33,16 +33,25 @@ class OverLimit(BaseException):
     """
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """An unknown name, with the closest known ones and the list.
+MANY = 20
+"""Names beyond which a message has the nearest alone."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], shown_by: str = "") -> UsageError:
+    """An unknown name, with the three nearest known ones; and the list, where it is short.
+
+    Else how many there are, and which command shows them.
 
     >>> str(unknown("network", "resnet", ["resnet18", "small_cnn"]))
     "unknown network 'resnet'; did you mean resnet18? Known: resnet18, small_cnn"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    many = len(names) > MANY
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0 if many else 0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}")
+    all_of_them = f"{len(names)} are known{shown_by and f', see `{shown_by}`'}"
+    listed = all_of_them if many else f"Known: {', '.join(names) or 'none'}"
+    return UsageError(f"unknown {kind} {name!r}{hint} {listed}")
 
 
 LINE, PAGE = 2_000, 20_000

@@ -64,20 +64,23 @@ class Registry(Generic[T]):
         if name in self.unavailable and name not in self._components:
             raise UsageError(f"{self.kind} {name!r} is unavailable: {self.unavailable[name]}")
         if name not in self._components:
-            raise unknown(self.kind, name, self._components)
+            raise self._unknown(name)
         return self._components[name]
 
     def match(self, pattern: str) -> list[str]:
         """The names a shell pattern such as `pgd_*` stands for; UsageError if none."""
         found = [name for name in self.names() if fnmatchcase(name, pattern)]
         if not found:
-            raise unknown(self.kind, pattern, self._components)
+            raise self._unknown(pattern)
         return found
 
     def build(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> T:
         """The component a spec describes; see `specs.build` for how options are resolved."""
         component: T = build(self.get(spec.name), spec, defaults or {})
         return component
+
+    def _unknown(self, name: str) -> UsageError:
+        return unknown(self.kind, name, self._components, f"list {self.kind}s")
 
     def _discover(self) -> None:
         if self._discovered:

@@ -55,6 +55,28 @@ class Effort(Cost):
 
 EFFORT = tuple(Effort.model_fields)
 
+Line = Annotated[str, Field(max_length=300)]
+
+
+class About(Frozen):
+    """What tables say of a defense beside its numbers.
+
+    For display alone: it is no part of what a defense is, and changing it makes nothing stale.
+    """
+
+    title: Line = ""
+    """As the field calls it, where its name is shown: `PGD-AT`."""
+    authors: Line = ""
+    year: int | None = Field(default=None, ge=1900, le=2200)
+    paper: Line = ""
+    """Its title."""
+    link: Line = ""
+    """Where it is: shown as a link where it begins with https:// or http://."""
+    summary: Line = ""
+    """One line: what it does."""
+    label: Line = ""
+    """What a variant is called in place of title and options: `pgd_at[epochs=8,label=long]`."""
+
 
 def short_hash(*parts: object) -> str:
     """16 hexadecimal digits of the SHA-256 of the parts' text."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.images import Batch, Shape, Split
-from benchmark.core.schema import Effort
+from benchmark.core.schema import About, Effort
 from benchmark.core.streams import Streams
 
 __all__ = [
@@ -239,6 +239,8 @@ class Defense(ABC):
     start: str = ""
     """The defense whose weights training starts from, as the user writes it; none by default. It
     is trained first, once for all that start there: see `baselines.training.warm_start`."""
+    about: ClassVar[About] = About()
+    """What tables say of it: title, authors, year, paper, link, summary. For display alone."""
     brought: Brought | None = None
     """Set by `baselines.build`; None for those that are registered."""
 

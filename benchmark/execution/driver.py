@@ -184,7 +184,10 @@ class Driver:
         Not where adapting is what costs, since each of them makes all models.
         """
         static, cells = work.static, work.opened.group.cells
-        costs = any(one.budget.knowledge == "simulated" or len(one.arrivals) > 1 for one in cells)
+        costs = any(
+            one.budget.knowledge == "simulated" or one.budget.amplify or len(one.arrivals) > 1
+            for one in cells
+        )
         if static is None or costs or work.alone or work.opened.inputs.examples.missing(static):
             work.spent, work.shown = _sum(work.spent, work.shown), (0, 0, 0.0)
             return work

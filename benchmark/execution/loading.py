@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from attacks.build import strengths_of
+from attacks.threats.infer import infer
+from baselines.training.warm_start import starts
 from benchmark.artifacts.attacker import SMALL, Attacker
 from benchmark.artifacts.example_cache import Cache
 from benchmark.artifacts.examples import ExampleStore
@@ -97,7 +100,18 @@ class InputLoader:
         _, data = self.data(cell)
         model, defense = self.model(cell), self.defenses[cell.defense]
         attacker = self._attacker(cell)
-        return Inputs(self.settings, self.attacks, defense, data, model, self.examples, attacker)
+        return Inputs(
+            self.settings, self.attacks, defense, data, model, self.examples, attacker,
+            self._training_attacks(defense, data), infer,
+        )  # fmt: skip
+
+    def _training_attacks(self, defense: Defense, data: Dataset) -> tuple[Attack, ...]:
+        """Those of a defense and of what it starts from."""
+        strengths = strengths_of(data.name, data.shape, self.settings.strengths)
+        several = (defense, *starts(defense).values())
+        return tuple(
+            {attack: None for one in several for attack in one.training_attacks(strengths) or ()}
+        )
 
     def _attacker(self, cell: Cell) -> Attacker:
         """Whoever attacks the model of a cell; models it trained serve the next cell too."""

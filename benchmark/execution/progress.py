@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from benchmark.artifacts.settings import ProgressListener
 from benchmark.core import types
@@ -57,11 +58,16 @@ class ProgressBars(QuietProgress):
         self.console, self.total = console, len(plan.cells)
         self.costs = dict(zip(map(str, plan.cells), cost.costs(plan), strict=True))
         self.done = 0
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=24)
-        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+        whole = Column(no_wrap=True)  # a narrow terminal shortens the names, not the clock
+        name = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        columns = TextColumn("{task.description}", table_column=name), BarColumn(bar_width=12)
+        times = (
+            TimeElapsedColumn(whole), TextColumn("left", table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+        )  # fmt: skip
         self.bars = Bars(
             *columns, *times, console=console, transient=True, speed_estimate_period=90,
-            disable=not console.is_terminal,
+            expand=True, disable=not console.is_terminal,
         )  # fmt: skip
         self.cells = self.bars.add_task("cells", total=sum(self.costs.values()) + self.total)
 
@@ -92,7 +98,7 @@ class ProgressBars(QuietProgress):
 
     def begun(self, cell: Cell) -> None:
         """Name the cell in flight."""
-        name = f"cell {self.done + 1}/{self.total} {cell.defense} {cell.attack} {cell.budget}"
+        name = f"{self.done + 1}/{self.total} {cell.attack} {cell.defense} {cell.budget}"
         self.bars.update(self.cells, description=escape(name))
 
     def finished(self, cell: Cell, status: str, reason: str | None) -> None:

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from attacks.build import strengths_of
 from baselines.networks.zoo import build_network
 from benchmark.core.copying import copied
 from benchmark.core.seeding import stream
+from benchmark.core.threats.options import Amplify
 from benchmark.data.catalog import Facts
 from benchmark.data.splits import POOL
 from benchmark.plan.matrix import Plan
@@ -42,11 +44,22 @@ def cost(cell: Cell, plan: Plan) -> int:
         return query * attack.passes
     support = cell.budget.shots * facts.classes
     simulated = cell.budget.knowledge == "simulated"
+    numbers = cell.budget.amplify
     times = cell.budget.steps + 1  # and once to note the loss before adapting
+    times = 1 + -(-times // numbers.every) if numbers else times
     crafted = support * times if simulated else max(support, POOL * facts.classes)
     crafted = 0 if cell.budget.knowledge == "clean" else crafted
-    shown = sum(crafted * one.passes + 4 * support * cell.budget.steps for one in arrivals)
+    step = _amplified(cell, numbers, plan) if numbers else 4 * support
+    shown = sum(crafted * one.passes + step * cell.budget.steps for one in arrivals)
     return cell.episodes * (shown + query * attack.passes)
+
+
+def _amplified(cell: Cell, numbers: Amplify, plan: Plan) -> int:
+    """Passes of a step of `amplify`: own images attacked in two ways, and three looks."""
+    strengths = strengths_of(cell.dataset, plan.facts[cell.dataset].shape)
+    rehearsed = plan.defenses[cell.defense].training_attacks(strengths) or ()
+    inside = max(numbers.tries, numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
+    return numbers.own * (6 + inside + max((one.passes for one in rehearsed), default=0))
 
 
 def scored_images(cell: Cell, facts: Facts) -> int:

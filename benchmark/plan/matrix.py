@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from attacks.build import build_attack, check_override, strengths_of
+from attacks.threats.infer import representations
 from baselines.build import build_defenses
 from baselines.networks.zoo import check_network, default_network
 from baselines.training.warm_start import families
@@ -259,12 +260,26 @@ def budgets(scope: Mapping[str, Any]) -> list[Budget]:
     for shots in sorted(set(scope["shots"])):
         for method in scope["methods"]:
             for knowledge in scope["knowledge"]:
-                steps, lr = DEFAULTS[method]
+                steps, lr = DEFAULTS[Spec.parse(method).name]
                 budget = Budget(
                     shots=shots, method=method, knowledge=knowledge,
                     steps=steps if said is None else said, lr=scope.get("lr") or lr,
                 )  # fmt: skip
                 if not budget.adapts:
                     budget = Budget(shots=0, method="none")
+                check_knowledge(budget)
                 found.setdefault(str(budget), budget)
     return list(found.values())
+
+
+def check_knowledge(budget: Budget) -> None:
+    """Raise UsageError where `amplify` has no originals, or names what nobody knows."""
+    numbers = budget.amplify
+    if numbers is None:
+        return
+    representations(numbers)
+    if numbers.infers and budget.knowledge not in ("pairs", "simulated"):
+        raise UsageError(
+            f"amplify with --knowledge {budget.knowledge}: expected pairs or simulated, since it "
+            "compares attacked images with their originals; amplify[representations=none] does not"
+        )

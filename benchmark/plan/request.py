@@ -16,7 +16,7 @@ from benchmark.results.records import Knowledge, Method, Scored
 Count = Annotated[int, Field(ge=0)]
 FLAGS = {"methods": "adapt", "steps": "adapt-steps", "lr": "adapt-lr"}
 """Fields of a request whose flag has another name."""
-CHOICES = {"methods": ("adaptation method", Method), "knowledge": ("knowledge", Knowledge)}
+CHOICES = {"knowledge": ("knowledge", Knowledge)}
 
 
 class AttackScope(BaseModel):
@@ -132,6 +132,8 @@ def make_request(values: Mapping[str, Any]) -> Request:
         if first["type"] == "literal_error":
             kind, choices = CHOICES[field]
             raise unknown(kind, got, get_args(choices)) from None
+        if isinstance(said := first.get("ctx", {}).get("error"), UsageError):
+            raise said from None
         message = first["msg"].removeprefix("Input should be ")
         flag = FLAGS.get(field, field)
         raise UsageError(f"--{flag}: expected {message}, got {got!r}") from None

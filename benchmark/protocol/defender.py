@@ -23,11 +23,16 @@ from benchmark.data.splits import (
 )
 from benchmark.evaluation.verdicts import Meter, frozen, run_attack
 from benchmark.protocol.inputs import Inputs
-from benchmark.results.records import Cell
+from benchmark.results.records import Cell, Inferred
+
+CAPTURED = "captured", "pairs"
+"""Knowledge of images that were attacked once."""
 
 
 class SupportView:
     """A defender's `Show` that notes what each look took."""
+
+    inferred: Inferred | None = None
 
     def __init__(self, show: Show, meter: Meter) -> None:
         """`meter`: counts the passes of the attack, where the defender runs it."""
@@ -60,13 +65,13 @@ class SupportView:
 def with_effort(adapted: Sequence[Adapted], views: Sequence[SupportView]) -> list[Adapted]:
     """The adapted models with what their defenders' looks took."""
     pairs = zip(adapted, views, strict=True)
-    return [one._replace(effort=view.effort) for one, view in pairs]
+    return [one._replace(effort=view.effort, inferred=view.inferred) for one, view in pairs]
 
 
 def captured_draws(cells: Sequence[Cell]) -> list[tuple[Cell, int]]:
     """What `craft_shown` needs for all cells of a group: their supports are attacked once."""
     shown = [cell.showing(cell.arrivals[0]) for cell in cells if cell.budget.adapts]
-    captured = [cell for cell in shown if cell.budget.knowledge == "captured"]
+    captured = [cell for cell in shown if cell.budget.knowledge in CAPTURED]
     return [(cell, index) for cell in captured for index in range(cell.episodes)]
 
 
@@ -85,7 +90,7 @@ def craft_shown(
         inputs: where data, models and attacks are.
         meter: counts the passes of the attack.
     """
-    if draws[0][0].budget.knowledge != "captured":
+    if draws[0][0].budget.knowledge not in CAPTURED:
         return [None] * len(draws)
     pools: dict[tuple[int, int], Sequence[Tensor]] = {}
     shown: list[Tensor | None] = []
@@ -163,16 +168,15 @@ def support_view(
     return SupportView(show, meter)
 
 
-def view_of_adapted(
+def capture_again(
     cell: Cell, index: int, inputs: Inputs, meter: Meter, stage: int, start: nn.Module
-) -> SupportView:
+) -> Tensor | None:
     """The same for a model that has adapted before: what is captured was crafted against it."""
-    captured = None
-    if cell.budget.knowledge == "captured":
-        support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)
-        rng = streams("shown", cell, index, support, stage)
-        captured = craft(frozen(start), cell, support, inputs, meter, rng)
-    return support_view(cell, index, inputs, meter, captured, stage, start)
+    if cell.budget.knowledge not in CAPTURED:
+        return None
+    support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)
+    rng = streams("shown", cell, index, support, stage)
+    return craft(frozen(start), cell, support, inputs, meter, rng)
 
 
 def streams(kind: str, cell: Cell, index: int, images: Batch, stage: int = 0) -> Streams:

@@ -25,11 +25,11 @@ from benchmark.core.streams import Streams
 from benchmark.core.types import Batch
 from benchmark.evaluation.batch_size import one_by_one
 from benchmark.evaluation.verdicts import Meter, check_reattack, correct, state_hash, survives
+from benchmark.protocol.amplified import view_of
 from benchmark.protocol.defender import (
+    capture_again,
     craft_shown,
     distance,
-    support_view,
-    view_of_adapted,
     with_effort,
 )
 from benchmark.protocol.inputs import Inputs
@@ -177,7 +177,7 @@ def adapt_to(
         plain = [(cell.showing(arrivals[0]), index) for cell, index in draws]
         shown = craft_shown(plain, inputs, meter)
         views = [
-            support_view(cell, index, inputs, meter, images)
+            view_of(cell, index, inputs, meter, images)
             for (cell, index), images in zip(plain, shown, strict=True)
         ]
         models = adapt_all(inputs.trained.network, draws[0][0].budget, views)
@@ -196,13 +196,15 @@ def adapt_further(
 ) -> Adapted:
     """Adapt a model that has adapted before to the last of `arrivals`, from where it is."""
     model, stage = start.model, len(arrivals) - 1
-    view = view_of_adapted(cell.showing(arrivals[-1]), index, inputs, meter, stage, model)
+    plain = cell.showing(arrivals[-1])
+    captured = capture_again(plain, index, inputs, meter, stage, model)
+    view = view_of(plain, index, inputs, meter, captured, stage, model)
     (step,) = with_effort(adapt_all(model, cell.budget, [view]), [view])
     check_moved(state_hash(model), model, step)
     parameters = {**start.parameters, **step.parameters}
     return Adapted(
         start.trained, parameters, distance(start.trained, parameters), step.support_loss,
-        start.effort + step.effort,
+        start.effort + step.effort, step.inferred,
     )  # fmt: skip
 
 
@@ -272,6 +274,7 @@ def finish(
         moved=[one.moved for one in adapted],
         support_loss=[one.support_loss for one in adapted],
         adaptation=[one.effort for one in adapted],
+        inferred=[one.inferred for one in adapted if one.inferred],
         outside=static.outside + sum(episode.outside for episode in episodes),
         integrity=check_adaptation(cell, adapted, inputs),
     )

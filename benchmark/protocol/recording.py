@@ -216,6 +216,7 @@ def _blank(
             commit=fingerprint.commit(),
             device=device_name(settings.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            about=defense.about,
             tuned=settings.choice(cell),
         ),
         fingerprint={},
@@ -231,6 +232,8 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     parts = (attack, *others, inputs.defense)
     modules = set(NEEDED if inputs.defense.trains else ())
     modules.update(*map(fingerprint.modules_of, parts))
+    if cell.budget.amplify and inputs.infer is not None:
+        modules.add(inputs.infer.__module__)
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),

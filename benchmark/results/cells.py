@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from benchmark.core.errors import unknown
 from benchmark.core.schema import Amount, Count, Frozen, Seed
+from benchmark.core.specs import Spec
+from benchmark.core.threats.options import Amplify
 
-Method = Literal["none", "finetune", "trust", "head", "norm", "learned"]
-Knowledge = Literal["captured", "simulated", "clean"]
+METHODS = "none", "finetune", "trust", "head", "norm", "learned", Amplify.name
+"""How a model may adapt; `amplify` alone has options."""
+
+
+def _method(text: str) -> str:
+    """A method as written, options sorted; UsageError for one that is none."""
+    if text in METHODS:
+        return text
+    spec = Spec.parse(text)
+    if spec.name not in METHODS:
+        raise unknown("adaptation method", spec.name, METHODS)
+    if spec.options and Amplify.of(text) is None:
+        raise unknown(f"option of {spec.name}", spec.options[0][0], [])
+    return str(spec)
+
+
+Method = Annotated[str, AfterValidator(_method)]
+"""The name of one, with options in brackets."""
+Knowledge = Literal["captured", "pairs", "simulated", "clean"]
+"""The K attacked images per class; with their originals; the attack itself; the originals alone."""
 Scored = Literal["test", "validation"]
 
 
@@ -27,6 +48,11 @@ class Budget(Frozen):
     def adapts(self) -> bool:
         """False for the rows in which the model stays as it was trained."""
         return self.shots > 0 and self.steps > 0 and self.method != "none"
+
+    @property
+    def amplify(self) -> Amplify | None:
+        """The numbers of `amplify`; None of another method."""
+        return Amplify.of(self.method)
 
     def __str__(self) -> str:
         if not self.adapts:

@@ -97,6 +97,38 @@ def fell(losses: Sequence[tuple[float, float]]) -> float:
     return sum(after < before for before, after in losses) / len(losses)
 
 
+class Inferred(Frozen):
+    """What `amplify` found out about the attacker from the pairs of one episode."""
+
+    kind: str
+    """The representation that was chosen, `norms` where none fits; empty where nothing is."""
+    found: str
+    """The set own images were attacked in: `a warp of rank 2`; empty where no image changed."""
+    residuals: dict[str, Amount | None]
+    """By representation that was available, the best first: the median share of a change that it
+    leaves unexplained on pairs it was not fitted on; None where it could not be fitted."""
+    pairs: Count
+    """That changed, as many as were looked at."""
+    sets: Count
+    """Sets in the end: one more for each time that shown images were attacked again."""
+    size: Amount | None = None
+    """Median l2 distance of own images inside the first set, in units of that of the pairs."""
+    declared: Amount | None = None
+    """The same in the norm of the declared threat, in units of its size; None of other threats."""
+    clipped: Share = 0.0
+    """Share of the numbers of images that the set puts outside [0, 1], where they are cut."""
+    in_order: bool = True
+    """False where nothing fits and most attacked images are nearer to another's original."""
+
+    def __str__(self) -> str:
+        """As in `a warp of rank 2, residual 0.003; runner-up a mask, 0.41`."""
+        known = {name: left for name, left in self.residuals.items() if left is not None}
+        own = known.pop(self.kind, None)
+        fit = "" if own is None else f", residual {own:.2g}"
+        after = "; ".join(f"runner-up a {name}, {left:.2g}" for name, left in [*known.items()][:1])
+        return f"{self.found or 'nothing'}{fit}{'; ' if after else ''}{after}"
+
+
 class Outcome(Frozen):
     """The verdicts of a cell: was the image classified correctly. DESIGN section 3 of the words.
 
@@ -119,6 +151,8 @@ class Outcome(Frozen):
     adaptation: list[Effort] = []
     """Per episode, what adapting took: passes of the inner loop, and of the attack where the
     defender runs it. Seconds are not kept, since episodes adapt together; empty: not known."""
+    inferred: list[Inferred] = []
+    """Per episode, what `amplify` found out; empty of other methods."""
     outside: Count = 0
     """Minimum-norm proposals over budget, all runs together: there the attack counts as failed."""
     integrity: Integrity | None = None
@@ -136,6 +170,8 @@ class Outcome(Frozen):
         if {table.episodes for table in many} != {episodes} or not episodes:
             raise ValueError("adapted models have verdicts of several numbers of episodes")
         known = len(self.adaptation) or episodes
+        if len(self.inferred) not in (0, episodes):
+            known = 0
         if not len(self.moved) == len(self.support_loss) == known == episodes:
             raise ValueError(f"facts on adaptation of other than the {episodes} episodes there are")
         return self

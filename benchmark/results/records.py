@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from benchmark.core.schema import Cost, Effort, Frozen
+from benchmark.core.schema import About, Cost, Effort, Frozen
 from benchmark.results.answers import Answers
 from benchmark.results.cells import Budget, Cell, Choice, Knowledge, Method, Scored
-from benchmark.results.outcomes import Integrity, Outcome, Share, Verdicts, fell
+from benchmark.results.outcomes import Inferred, Integrity, Outcome, Share, Verdicts, fell
 from benchmark.results.sizes import fits
 
 __all__ = [
-    "Budget", "Cell", "Choice", "Integrity", "Knowledge", "Method", "Outcome",
+    "Budget", "Cell", "Choice", "Inferred", "Integrity", "Knowledge", "Method", "Outcome",
     "Scored", "Share", "Verdicts", "fell",
 ]  # fmt: skip
 """Of `benchmark.results.cells` and `outcomes`, which records are about."""
@@ -63,6 +63,8 @@ class Provenance(Frozen):
     commit: str | None
     device: str
     created: str
+    about: About = About()
+    """What tables say of the defense, as its file had it then: for display alone."""
     tuned: Choice | None = None
     """Where `adaptation` was chosen by `run --tuned`: how."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from benchmark.core.errors import unknown
 from reports.archive.audited import NOT, ORDER, told
 from reports.statistics.intervals import Interval
 from reports.tidy.escape import visible
@@ -15,6 +16,8 @@ from reports.tidy.training_cost import in_short
 
 NONE = "\N{EN DASH}"
 NAMED = 8
+SPAN = 0.2
+"""The least that the height of a small curve stands for: noise is not drawn as a slope."""
 
 
 class Column(NamedTuple):
@@ -24,6 +27,11 @@ class Column(NamedTuple):
     label: str
     shots: int | None
     help: str
+
+    @property
+    def key(self) -> str:
+        """By what it is chosen; robust@0 beside other K is a column of its own."""
+        return "before" if self.name == "robust" and self.shots is None else self.name
 
     @property
     def numeric(self) -> bool:
@@ -40,6 +48,13 @@ class Track(NamedTuple):
     static: str | None
 
 
+class Spark(NamedTuple):
+    """robust@K and static@K over K, evenly spaced, as corners `x,y` in a box of 60 x 16."""
+
+    robust: str
+    static: str
+
+
 class TableCell(NamedTuple):
     """A table cell. Texts are raw: the page escapes them."""
 
@@ -52,13 +67,14 @@ class TableCell(NamedTuple):
     hole: str = ""
     """What an incomplete row lacks."""
     track: Track | None = None
+    spark: Spark | None = None
 
 
 PER_SHOTS = (
-    ("clean", "clean", "images as they are"),
     ("robust", "robust", "right under the stale and the new attack: the headline"),
-    ("robust_rule", "knows the rule", "right under who knows how it adapts, not to which images"),
+    ("robust_rule", "robust_rule", "right under who knows how it adapts, not to which images"),
     ("static", "static", "on examples crafted before the model adapted: what others report"),
+    ("clean", "clean", "images as they are"),
     ("inflation", "inflation", "static minus robust: what scoring stale examples overstates"),
     ("gain", "gain", "robust@K minus robust@0: what adaptation is worth"),
     ("unseen", "unseen union", "right under all attacks of families training did not use"),
@@ -70,6 +86,17 @@ PER_SHOTS = (
 """Name, label and help of the columns each K has."""
 ADAPTED_ONLY = ("robust_rule", "static", "inflation", "gain", "collateral")
 SIGNED = ("gain", "collateral")
+ALWAYS = ("rank", "defense", "robust")
+"""Keys of columns that no choice leaves out."""
+FURTHER = {
+    "before": "robust@0", "curve": "over K", "audit": "audit", "training_passes": "training",
+    "flags": "flags",
+}  # fmt: skip
+"""Keys and names of columns that do not belong to a K."""
+CHOICES = {name: f"{label}@K" for name, label, _ in PER_SHOTS if name not in ALWAYS} | FURTHER
+"""Keys of columns that may be chosen, each with its name."""
+DEFAULT = ("clean", "robust_rule", "static", "before", "curve", "audit", "size")
+CURVE_HELP = "robust@K over all K, static@K dashed; sorted by the change from first to last"
 AUDIT_HELP = "whether attacks on this very model can be believed, and why not"
 RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
 
@@ -79,7 +106,6 @@ def columns(table: pd.DataFrame) -> list[Column]:
     shots = sorted({*table["shots"]}, reverse=True)
     found = [Column("rank", f"rank@{k}", k, RANK_HELP.format(k)) for k in shots]
     found.append(Column("defense", "defense", None, "and how it adapts"))
-    found.append(Column("audit", "audit", None, AUDIT_HELP))
     for k in shots:
         mine = table[table["shots"] == k]
         found += [
@@ -88,14 +114,26 @@ def columns(table: pd.DataFrame) -> list[Column]:
             if (k or name not in ADAPTED_ONLY)
             and (name in ("robust", "clean", "size") or mine[name].notna().any())
         ]
+    if len(shots) > 1:
+        found.append(Column("curve", "over K", None, CURVE_HELP))
+    found.append(Column("audit", "audit", None, AUDIT_HELP))
     found.append(Column("training_passes", "training", None, "images through the network, passes"))
     found.append(Column("flags", "flags", None, "what makes its cells doubtful"))
     if 0 in shots and len(shots) > 1:  # robust@0 stands beside every K
-        place = next(i for i, column in enumerate(found) if column.name == "clean")
         before = next(c for c in found if c.name == "robust" and c.shots == 0)
         found.remove(before)
-        found.insert(place, before._replace(shots=None))
+        place = next(i for i, column in enumerate(found) if column.name == "robust")
+        found.insert(place + 1, before._replace(shots=None))
     return found
+
+
+def chosen(text: str) -> list[str]:
+    """Keys of columns from a comma-separated list; UsageError for one that is none."""
+    keys = [part for part in (each.strip() for each in text.split(",")) if part]
+    for key in keys:
+        if key not in (*CHOICES, *ALWAYS):
+            raise unknown("column", key, CHOICES)
+    return keys
 
 
 def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableCell]:
@@ -103,7 +141,9 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableC
     any_line = next(iter(lines.values()))
     for column in wanted:
         k = column.shots
-        if column.name in ("defense", "training_passes", "audit", "flags"):
+        if column.name == "curve":
+            yield _curve(column, lines)
+        elif column.name in ("defense", "training_passes", "audit", "flags"):
             yield _fact(column, any_line, lines)
         elif (line := lines.get(0 if k is None else k)) is None:
             yield TableCell(column, hole="not run" if column.name == "robust" else "")
@@ -121,7 +161,9 @@ def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
     if column.name == "audit":
         said = told(each.audit for each in lines.values() if each.audit)
         verdict, _, codes = said.partition(" (") if ";" not in said else (said, "", "")
-        value = "" if said.startswith(NOT) else str(ORDER.index(verdict.partition(",")[0]))
+        value = (
+            "" if said.startswith(NOT) or not said else str(ORDER.index(verdict.partition(",")[0]))
+        )
         return TableCell(column, verdict or NONE, value, visible(codes.removesuffix(")"), 160))
     if column.name == "flags":
         found = sorted({flag for each in lines.values() for flag in each.flags})
@@ -131,6 +173,27 @@ def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
     if pd.isna(passes):
         return TableCell(column, note="not known")
     return TableCell(column, in_short(passes), f"{passes:.0f}", note=f"{passes:,.0f} passes")
+
+
+def _curve(column: Column, lines: Mapping[int, Any]) -> TableCell:
+    done = [line for _, line in sorted(lines.items()) if not pd.isna(line.robust)]
+    if len(done) < 2:
+        return TableCell(column)
+    values = [getattr(line, name) for line in done for name in ("robust", "static")]
+    low, span = min(values), max(SPAN, max(values) - min(values))
+    x = [60 * i / (len(done) - 1) for i in range(len(done))]
+    robust, static = (
+        " ".join(
+            f"{a:.0f},{15 - 14 * (getattr(each, name) - low) / span:.1f}"
+            for a, each in zip(x, done, strict=True)
+        )
+        for name in ("robust", "static")
+    )
+    said = ", ".join(f"{percent(line.robust)} at K = {line.shots}" for line in done)
+    change = done[-1].robust - done[0].robust
+    return TableCell(
+        column, "", f"{change:.6f}", note=f"robust@K: {said}", spark=Spark(robust, static)
+    )
 
 
 def several(names: Sequence[str]) -> str:

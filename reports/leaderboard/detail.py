@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +28,21 @@ class Heat(NamedTuple):
     interval: str = ""
 
 
-class AttackLine(NamedTuple):
-    """An attack of the heat map; squares are robust@0, then static and robust for each K."""
+Square = tuple[float, float, float] | str | None
+"""In percent the value and both ends of its interval; a status; or nothing."""
 
-    family: str
-    attack: str
-    threat: str
+
+class AttackLine(NamedTuple):
+    """An attack of the heat map, which the page's script draws.
+
+    Squares are robust@0, then static and robust for each K.
+    """
+
+    attack: int
+    """Its place in the list of attacks of the table."""
     scope: str
     n: str
-    squares: tuple[Heat, ...]
+    squares: tuple[Square, ...]
 
 
 class ClassLine(NamedTuple):
@@ -50,8 +57,8 @@ class Detail(NamedTuple):
     """What a row opens to; texts are raw: the page escapes them."""
 
     chart: Chart | None
-    shots: tuple[int, ...]
-    attacks: tuple[AttackLine, ...]
+    heat: str
+    """JSON: the K that are not 0, then the `AttackLine`s."""
     classes: tuple[ClassLine, ...]
     """Empty where nobody brought the labels."""
     album: Album
@@ -63,14 +70,15 @@ class Detail(NamedTuple):
 
 
 def detail(
-    row: BoardRow, attacks: Sequence[Any], classes: Sequence[Any], album: Album,
-    sources: Sequence[Sourced],
+    row: BoardRow, attacks: Sequence[Any], places: Mapping[str, int], classes: Sequence[Any],
+    album: Album, sources: Sequence[Sourced],
 ) -> Detail:  # fmt: skip
     """Of one row.
 
     Args:
         row: the row.
         attacks: the lines of `headline.per_attack` of its defense, K = 0 and its adaptation.
+        places: of each attack in the list of its table.
         classes: the rows of `classes.by_class` of its largest K.
         album: its pictures.
         sources: the records of its defense.
@@ -79,26 +87,35 @@ def detail(
     shots = tuple(sorted({k for k in lines if k} | {line.shots for line in attacks if line.shots}))
     mine = of_row(row, sources)
     return Detail(
-        chart(lines), shots, tuple(_attack_lines(attacks, shots)),
+        chart(lines), json.dumps([shots, [*_attack_lines(attacks, places, shots)]]),
         tuple(_class_line(line) for line in classes), album, tuple(_notes(lines)),
         tuple(_facts(mine)), command(row, mine),
     )  # fmt: skip
 
 
-def _attack_lines(attacks: Sequence[Any], shots: Sequence[int]) -> Iterator[AttackLine]:
+def _attack_lines(
+    attacks: Sequence[Any], places: Mapping[str, int], shots: Sequence[int]
+) -> Iterator[AttackLine]:
     by_attack: defaultdict[str, dict[int, Any]] = defaultdict(dict)
     for line in attacks:
         by_attack[line.attack][line.shots] = line
     for name, found in by_attack.items():
         one = next(iter(found.values()))
-        squares = [_heat(found.get(0), "robust")]
+        squares = [_square(found.get(0), "robust")]
         for k in shots:
-            squares += [_heat(found.get(k), "static"), _heat(found.get(k), "robust")]
+            squares += [_square(found.get(k), "static"), _square(found.get(k), "robust")]
         sizes = sorted({str(line.n) for line in found.values() if not pd.isna(line.n)}, key=int)
-        yield AttackLine(
-            visible(one.family), visible(name), visible(one.threat), one.scope, ", ".join(sizes),
-            tuple(squares),
-        )  # fmt: skip
+        yield AttackLine(places[name], one.scope, ", ".join(sizes), tuple(squares))
+
+
+def _square(line: Any, name: str) -> Square:
+    if line is None:
+        return None
+    value = getattr(line, name)
+    if pd.isna(value):
+        return str({"missing": "not run"}.get(line.status, line.status))
+    low, high = getattr(line, f"{name}_interval")
+    return round(100 * value, 1), round(100 * low, 1), round(100 * high, 1)
 
 
 def _class_line(line: Any) -> ClassLine:
@@ -107,11 +124,7 @@ def _class_line(line: Any) -> ClassLine:
 
 
 def _heat(line: Any, name: str) -> Heat:
-    if line is None:
-        return Heat("")
     value = getattr(line, name)
-    if pd.isna(value):
-        return Heat({"missing": "not run"}.get(line.status, line.status))
     ends = getattr(line, f"{name}_interval")
     return Heat(percent(value), round(10 * value), f"{percent(ends.low)} to {percent(ends.high)}")
 
@@ -133,10 +146,14 @@ def _facts(sources: Sequence[Sourced]) -> Iterator[tuple[str, str]]:
     found: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for one in sources:
         record, provenance = one.record, one.record.provenance
+        found["in results"][record.cell.defense] = None
         trained_on = "unknown" if record.trained_on is None else ", ".join(record.trained_on)
         found["trained on"][trained_on or "no attack"] = None
         found["defense options"][_options(provenance.defense_options)] = None
         found["adaptation"][_options(provenance.adaptation)] = None
+        for one_draw in record.outcome.inferred[:1] if record.outcome else []:
+            of = f"{record.cell.attack}, K = {record.cell.budget.shots}"
+            found["inferred"][f"{of}, first draw: {one_draw}"] = None
         found["commit"][provenance.commit or ""] = None
         found["versions"][_options(provenance.versions)] = None
         found["device"][provenance.device] = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from reports.leaderboard.columns import TableCell, cells, columns, several
+from reports.leaderboard.columns import ALWAYS, DEFAULT, TableCell, cells, columns, several
+from reports.leaderboard.naming import Naming
 from reports.leaderboard.rows import BoardRow, board_rows
 from reports.leaderboard.table import COLUMNS
 from reports.leaderboard.threats import ALL
@@ -24,8 +25,16 @@ TRUST = (
 )
 
 
-def flat(table: pd.DataFrame) -> pd.DataFrame:
-    """A line per row, threat and K, each `..._interval` as `..._low` and `..._high`."""
+Names = Mapping[str, Naming]
+"""How each defense is shown, by its name in the column `defense`."""
+ABOUT = ("authors", "year", "paper", "link", "summary")
+
+
+def flat(table: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """A line per row, threat and K, each `..._interval` as `..._low` and `..._high`.
+
+    Then `name`, what the row is called where people read, and what its defense says of itself.
+    """
     found: dict[str, list[Any]] = {}
     for name in (*COLUMNS, "adaptation"):
         values = table[name].tolist()
@@ -36,6 +45,10 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
                 ]
         else:
             found[name] = [_plain(value) for value in values]
+    shown = [names[defense] for defense in table["defense"]]
+    found["name"] = [one.name for one in shown]
+    found |= {name: [getattr(one.about, name) for one in shown] for name in ABOUT}
+    found["link"] = [one.link for one in shown]
     return pd.DataFrame(found, dtype=object)
 
 
@@ -43,18 +56,35 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, list) else None if pd.isna(value) else value
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """For spreadsheets and scripts; text that a spreadsheet would run as a formula is quoted."""
-    lines = flat(table)
-    for name in ("tied", "flags"):
+def as_csv(table: pd.DataFrame, names: Names, chosen: Sequence[str] | None = None) -> str:
+    """For spreadsheets and scripts; text that a spreadsheet would run as a formula is quoted.
+
+    With `chosen` keys of columns, only these beside what says which row it is.
+    """
+    lines = flat(table, names)
+    if chosen is not None:
+        lines = lines[[name for name in lines if _is_chosen(str(name), chosen)]]
+    for name in {"tied", "flags"} & {*lines}:
         lines[name] = lines[name].map("; ".join)
     text = lines.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
     return str(text.to_csv(index=False, lineterminator="\n"))
 
 
-def as_json(table: pd.DataFrame) -> str:
+KEY = (
+    "dataset", "network", "defense", "name", "threat", "shots", "adaptation", "status", "missing",
+)  # fmt: skip
+_OF = {"size": ("n", "episodes", "seeds"), "before": ("robust_before",), "worst": ("worst_family",)}
+
+
+def _is_chosen(name: str, chosen: Sequence[str]) -> bool:
+    stem = name.removesuffix("_low").removesuffix("_high")
+    wanted = {*KEY, *ALWAYS, *chosen, *(part for key in chosen for part in _OF.get(key, ()))}
+    return stem in wanted or (name.startswith("rank_") and "rank" in wanted)
+
+
+def as_json(table: pd.DataFrame, names: Names) -> str:
     """`rows` is a line per row, threat and K; what is not known is null."""
-    lines = flat(table).to_dict(orient="records")
+    lines = flat(table, names).to_dict(orient="records")
     content = {"format": FORMAT, "schema_version": SCHEMA, "rows": lines}
     return json.dumps(content, indent=1, allow_nan=False, default=_number) + "\n"
 
@@ -63,24 +93,25 @@ def _number(value: Any) -> Any:
     return value.item()  # NumPy's
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """A table per data set and network, over all attacks, columns for each K."""
+def as_markdown(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAULT) -> str:
+    """A table per data set and network, over all attacks, the chosen columns for each K."""
     parts = ["# Leaderboard: robustness after adaptation, re-attacked\n", f"{TRUST}\n"]
     for (dataset, network), part in _sections(table):
-        head, body = _grid(part)
+        head, body = _grid(part, names, chosen)
         parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
         parts.append(
             markdown_table(head, [[markdown(text, 200) for text in row] for row in body], left=2)
         )
-        parts += [f"- {markdown(line, 400)}" for line in _remarks(part)] + [""]
+        said = [*_remarks(part, names), *_sources(part, names)]
+        parts += [f"- {markdown(line, 600)}" for line in said] + [""]
     return "\n".join(parts)
 
 
-def as_latex(table: pd.DataFrame) -> str:
+def as_latex(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAULT) -> str:
     r"""A tabular (booktabs) per data set and network; names are escaped."""
     parts = [f"% \\usepackage{{booktabs}}\n% {TRUST}\n"]
     for (dataset, network), part in _sections(table):
-        head, body = _grid(part)
+        head, body = _grid(part, names, chosen)
         parts += [
             f"% {latex(dataset)}, {latex(network)}",
             f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
@@ -90,7 +121,8 @@ def as_latex(table: pd.DataFrame) -> str:
             *(f"{' & '.join(map(latex, row))} \\\\" for row in body),
             "\\bottomrule",
             "\\end{tabular}\n",
-            *(f"% {latex(line, 400)}" for line in _remarks(part)),
+            *(f"% {latex(line, 600)}" for line in _remarks(part, names)),
+            *(f"% {latex(line, 600)}" for line in _sources(part, names)),
         ]
     return "\n".join(parts)
 
@@ -102,26 +134,43 @@ def _sections(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFra
         yield (str(dataset), str(network)), part
 
 
-def _grid(part: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of plain texts: defense and adaptation, then the columns of the page."""
-    wanted = [column for column in columns(part) if column.name not in ("defense", "flags")]
+def _grid(
+    part: pd.DataFrame, names: Names, chosen: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of plain texts: defense and adaptation, then the chosen columns."""
+    keys = {*ALWAYS, *chosen} - {"defense", "curve"}
+    wanted = [column for column in columns(part) if column.key in keys]
     head = ["defense", "adaptation", *(column.label for column in wanted)]
     body = [
-        [row.defense, row.adaptation, *(_text(cell) for cell in cells(row.lines[ALL], wanted))]
+        [
+            names[row.defense].name,
+            row.adaptation,
+            *(_text(cell) for cell in cells(row.lines[ALL], wanted)),
+        ]
         for row in _ordered(board_rows(part))
     ]
     return head, body
 
 
-def _remarks(part: pd.DataFrame) -> Iterator[str]:
+def _sources(part: pd.DataFrame, names: Names) -> Iterator[str]:
+    """A line for each defense: as `run` takes it, who made it, and where that is written."""
+    for defense in dict.fromkeys(part["defense"]):
+        named = names[defense]
+        told = [defense, named.about.summary, named.source, named.about.paper, named.link]
+        said = [text for text in told if text and text != named.name]
+        if said:
+            yield f"{named.name}: {'; '.join(said)}"
+
+
+def _remarks(part: pd.DataFrame, names: Names) -> Iterator[str]:
     """A line for each reason why rows are not ranked, not counted whole, or doubted."""
     found: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for line in rows(part):
         doubts = [f"flag: {flag}" for flag in line.flags]
         for remark in filter(None, (line.missing, line.note, *doubts)):
-            found[remark][line.defense].append(line.shots)
-    for remark, names in found.items():
-        of = [f"{name} (K = {', '.join(map(str, sorted({*k})))})" for name, k in names.items()]
+            found[remark][names[line.defense].name].append(line.shots)
+    for remark, rows_of in found.items():
+        of = [f"{name} (K = {', '.join(map(str, sorted({*k})))})" for name, k in rows_of.items()]
         yield f"{remark}: {several(of)}"
 
 

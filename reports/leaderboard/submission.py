@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark.core.errors import UsageError
 from benchmark.results.sealing import parse
-from reports.leaderboard.exports import FORMAT, SCHEMA, as_json
+from reports.leaderboard.exports import FORMAT, SCHEMA, Names, as_json
 from reports.statistics.scores import QUANTITIES
 from reports.tidy.escape import visible
 from reports.tidy.rows import Key
@@ -22,14 +22,14 @@ CLOSE = 1e-6
 NAME = (*Key._fields, "threat")
 
 
-def check_submission(path: Path, table: pd.DataFrame) -> None:
+def check_submission(path: Path, table: pd.DataFrame, names: Names) -> None:
     """Compare a submitted file with `board` of the records it claims to be made of.
 
     Raises:
         UsageError: it cannot be read, claims a row whose records are not there, or says a number
             that the verdicts do not give. The message names the row and both numbers.
     """
-    ours = {_name(row): row for row in json.loads(as_json(table))["rows"]}
+    ours = {_name(row): row for row in json.loads(as_json(table, names))["rows"]}
     for row in _rows(path):
         known = ours.get(_name(row))
         if known is None:

@@ -6,7 +6,8 @@ A row is a defense on a data set and network, with one way to adapt.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,15 @@ COLUMNS = (
 verdict on its models, with the codes of what was found."""
 
 
-def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.DataFrame:
+def board(
+    frame: pd.DataFrame, reference: Collection[TrainedKey] = (),
+    refused: Mapping[TrainedKey, str] = MappingProxyType({}),
+) -> pd.DataFrame:  # fmt: skip
     """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
 
     Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
-    `comparable.compared`, which says what `reference` is for.
+    `comparable.compared`, which says what `reference` is for. What is `refused` is not ranked, and
+    counts in nobody's rank; its texts say why.
     """
     found = list(threat_rows(frame))
     entries = [facts(part) for part in found]
@@ -54,7 +59,7 @@ def board(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> pd.Dat
     counted = [part.row.counted("family mean") for _, part in whole]
     _numbers(whole, counted)
     _worst(whole, [part.row.attacks() for _, part in whole])
-    _rank(whole, counted, reference)
+    _rank(whole, counted, reference, refused)
     table = pd.DataFrame(entries, columns=COLUMNS).astype(
         dict.fromkeys((*QUANTITIES, *WORST), "float64")
         | dict.fromkeys(("n", "episodes", "ruled", *RANKS[:3]), "Int64")
@@ -124,10 +129,16 @@ def _families(row: ResultRow, robust: dict[str, Table]) -> dict[str, Table]:
     return {family: union(group) for family, group in groups.items()}
 
 
-def _rank(whole: Whole, verdicts: TablesByRow, reference: Collection[TrainedKey]) -> None:
+def _rank(
+    whole: Whole, verdicts: TablesByRow, reference: Collection[TrainedKey],
+    refused: Mapping[TrainedKey, str],
+) -> None:  # fmt: skip
     """Ranks and ties within each group; what is not ranked says why in `missing`."""
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, (entry, _) in enumerate(whole):
+    for index, (entry, part) in enumerate(whole):
+        if part.row.key[:3] in refused:
+            entry["missing"] = f"{UNRANKED}{refused[part.row.key[:3]]}"
+            continue
         groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
     for group in groups.values():
         found = compared([whole[index][1].row for index in group], reference)

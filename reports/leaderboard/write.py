@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
+from reports.leaderboard.columns import DEFAULT
 from reports.leaderboard.exports import as_csv, as_json, as_latex, as_markdown
+from reports.leaderboard.naming import Known, namings, nobody
 from reports.leaderboard.page import page
 from reports.leaderboard.per_class import Labels, by_class
 from reports.leaderboard.submission import check_submission
 from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
+from reports.tidy.comparable import TrainedKey
 from reports.tidy.distinct import Distinct, distinct
 from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
 from reports.tidy.sources import gather
 
 
+class Look(NamedTuple):
+    """What changes no number."""
+
+    known: Known = nobody
+    """What is known of a defense by its name, for records that do not say."""
+    columns: Sequence[str] | None = None
+    """Keys of those in Markdown, LaTeX and CSV, and first seen on the page; None: a few, and in
+    CSV all."""
+
+
+class Claims(NamedTuple):
+    """What came with submissions."""
+
+    scores: Sequence[Path] = ()
+    """Files of scores that must be those of the records."""
+    refused: Mapping[TrainedKey, str] = {}
+    """Data set, network and defense of rows that are not ranked, and why
+    (`reports.archive.handed_in`)."""
+
+
 def write_leaderboard(
     places: Sequence[Path],
     out: Path,
     with_reference: bool = False,
-    submissions: Sequence[Path] = (),
+    claims: Claims = Claims(),  # noqa: B008 (a constant)
     labels: Callable[[str], Labels] | None = None,
     clusters: Path | None = None,
+    look: Look = Look(),  # noqa: B008 (a constant)
 ) -> list[Path]:
     """Write leaderboard.html, .md, .csv, .tex and .json; returns their paths.
 
@@ -38,7 +63,8 @@ def write_leaderboard(
         with_reference: whether the project's own records of other defenses are put beside them.
         labels: by the name of a data set its `classes.Labels`, so that rows open to their classes.
         clusters: file of `duplicates`: near-duplicates count once, and `note` says which.
-        submissions: files of scores that must be those of the records.
+        look: what defenses are called, and which columns are seen.
+        claims: what others claim, and whose rows are not ranked.
 
     Raises:
         UsageError: the records cannot be read or disagree, a submission says otherwise, or
@@ -51,21 +77,25 @@ def write_leaderboard(
     frame = from_records([one.record for one in sources], audits=audits)
     frame, counted = distinct(frame, clusters) if clusters else Distinct(frame, [])
     ours = {one.trained for one in sources if one.reference}
-    table, attacks = board(frame, ours), per_attack(frame)
+    table, attacks = board(frame, ours, claims.refused), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
     notes = [[one, *counted] if one else counted for one in table["note"]]
     table = table.assign(note=["; ".join(said) for said in notes])
-    for path in submissions:
-        check_submission(path, table)
-    known = {
+    names = namings(frame, look.known)
+    for path in claims.scores:
+        check_submission(path, table, names)
+    of_classes = {
         query: found
         for name in dict.fromkeys(frame["dataset"])
         for query, found in (labels(name) if labels else {}).items()
     }
-    classes = by_class(frame, known)
+    classes = by_class(frame, of_classes)
+    seen = DEFAULT if look.columns is None else look.columns
+    read = table.assign(tied=table["tied"].map(lambda tied: [names[one].name for one in tied]))
     texts = {
-        "html": page(table, attacks, classes, sources), "md": as_markdown(table),
-        "csv": as_csv(table), "tex": as_latex(table), "json": as_json(table),
+        "html": page(read, attacks, classes, sources, names, seen),
+        "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),
+        "tex": as_latex(read, names, seen), "json": as_json(table, names),
     }  # fmt: skip
     check_writable(out)
     paths = []

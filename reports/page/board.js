@@ -2,6 +2,12 @@
 const root = document.documentElement;
 const form = document.querySelector(".controls");
 const boards = [...document.querySelectorAll("table.board")];
+const make = (tag, text = "", name = "") => {
+  const element = document.createElement(tag);
+  if (text !== "") element.textContent = text;
+  if (name) element.className = name;
+  return element;
+};
 
 /* Theme: the system's until the reader says otherwise. */
 const theme = document.getElementById("theme");
@@ -12,18 +18,72 @@ theme.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" 
 system.addEventListener("change", tell);
 tell();
 
+/* What a row opens to is drawn when it opens: very many rows load at once. */
+const listed = new Map(boards.map((table) => [table, JSON.parse(table.dataset.attacks)]));
+const heat = (place) => JSON.parse(place.dataset.heat);
+const fixed = (value) => value.toFixed(1);
+function square(value) {
+  if (!Array.isArray(value)) return make("td", value ?? "");
+  const cell = make("td", fixed(value[0]), `h h${Math.round(value[0] / 10)}`);
+  cell.title = `${fixed(value[1])} to ${fixed(value[2])}`;
+  return cell;
+}
+function heading(text) { const cell = make("th", text); cell.scope = "col"; return cell; }
+function drawAttacks(place) {
+  const attacks = listed.get(place.closest("table.board"));
+  const [shots, lines] = heat(place);
+  const table = make("table", "", "heat"), head = make("tr"), body = make("tbody");
+  table.append(make("caption", `${place.getAttribute("aria-label")}, percent correct. A dot marks `
+    + "families that training used, a question mark those nobody declared."), make("thead"), body);
+  head.append(...["family", "attack", "threat", "n", "robust@0"].map(heading));
+  for (const k of shots) head.append(heading(`static@${k}`), heading(`robust@${k}`));
+  table.tHead.append(head);
+  let before = "";
+  for (const [index, scope, n, squares] of lines) {
+    const [family, name, threat] = attacks[index];
+    const row = make("tr", "", family === before ? "" : "first"), label = make("th", name);
+    label.scope = "row";
+    const marks = { seen: [" •", "family seen in training"], unknown: [" ?", "nobody declared whether training used this family"] };
+    if (marks[scope]) { const mark = make("b", marks[scope][0], "seen"); [, mark.title] = marks[scope]; label.append(mark); }
+    row.append(make("td", family === before ? "" : family), label, make("td", threat), make("td", n), ...squares.map(square));
+    body.append(row);
+    before = family;
+  }
+  place.replaceChildren(table);
+}
+function said(cell) {
+  if (cell.querySelector(".spark")) return cell.title;
+  const [first, ...more] = [...cell.querySelectorAll(".hole, .num, .ci")].map((e) => e.textContent.trim());
+  return more.length ? `${first} (${more.join("; ")})` : first ?? "";
+}
+function drawNumbers(place, row) {
+  const list = make("dl");
+  const heads = row.closest("table").tHead.rows[0].cells;
+  [...row.cells].forEach((cell, index) => {
+    const name = heads[index].textContent.trim(), text = said(cell).trim();
+    if (cell.tagName === "TD" && !cell.classList.contains("attack") && text && text !== "–") {
+      list.append(make("dt", name), make("dd", text));
+    }
+  });
+  place.replaceChildren(make("h3", "All its numbers"), list);
+}
+
 /* Rows: a closed detail waits in the last tbody, an open one follows its row. */
+const detailOf = (button) => document.getElementById(button.getAttribute("aria-controls"));
 function close(button) {
   button.setAttribute("aria-expanded", "false");
-  const detail = document.getElementById(button.getAttribute("aria-controls"));
+  const detail = detailOf(button);
   detail.hidden = true;
   button.closest("table").querySelector(".details").append(detail);
 }
 function toggle(button) {
   if (button.getAttribute("aria-expanded") === "true") { close(button); return; }
-  const detail = document.getElementById(button.getAttribute("aria-controls"));
+  const detail = detailOf(button), row = button.closest("tr");
+  const attacks = detail.querySelector(".attacks");
+  if (!attacks.querySelector("table")) drawAttacks(attacks);
+  drawNumbers(detail.querySelector(".numbers"), row);
   button.setAttribute("aria-expanded", "true");
-  button.closest("tr").after(detail);
+  row.after(detail);
   detail.hidden = false;
 }
 function closeAll(scope) {
@@ -31,21 +91,21 @@ function closeAll(scope) {
 }
 
 /* Sorting: empty values last in both directions; what is open closes. */
-function sort(heading, direction) {
-  const table = heading.closest("table");
-  const index = [...heading.parentElement.children].indexOf(heading);
+function sort(head, direction) {
+  const table = head.closest("table");
+  const index = [...head.parentElement.children].indexOf(head);
   const sign = direction === "ascending" ? 1 : -1;
   closeAll(table);
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", direction);
-  const words = heading.classList.contains("defense");
+  head.setAttribute("aria-sort", direction);
+  const words = head.classList.contains("defense");
   for (const body of table.querySelectorAll("tbody[data-threat]")) {
     const keyed = [...body.rows].map((row) => {
       const value = row.cells[index].dataset.v;
       return { row, value: words ? value : value === "" ? null : Number(value) };
     });
     keyed.sort((a, b) => {
-      if (a.value === null || b.value === null) return (a.value === null) - (b.value === null);
+      if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.row.dataset.place - b.row.dataset.place;
       return sign * (words ? a.value.localeCompare(b.value) : a.value - b.value)
         || a.row.dataset.place - b.row.dataset.place;
     });
@@ -53,55 +113,151 @@ function sort(heading, direction) {
   }
 }
 
+/* The attack that is chosen: a column of robust@K under it alone, filled from what rows open to. */
+function fillAttack(table, label, k) {
+  const index = listed.get(table).findIndex(([, name]) => name === label);
+  table.querySelector("th.attack .sort").textContent = `robust@${k}, ${label}`;
+  for (const row of table.querySelectorAll("tr.row")) {
+    const [shots, lines] = heat(detailOf(row.querySelector(".open")).querySelector(".attacks"));
+    const squares = lines.find(([place]) => place === index)?.[3];
+    const value = squares?.[k === "0" ? 0 : 2 * shots.indexOf(Number(k)) + 2];
+    const cell = row.querySelector("td.attack"), known = Array.isArray(value);
+    cell.dataset.v = known ? value[0] : "";
+    cell.replaceChildren(make("span", known ? fixed(value[0]) : value ?? "–", "num"));
+    if (known) cell.append(make("span", `${fixed(value[1])}–${fixed(value[2])}`, "ci"));
+  }
+}
+
 /* Filters. */
+const chosen = () => new Set(["rank", "defense", "robust", ...[...form.querySelectorAll("[name=column]:checked")].map((box) => box.value)]);
 function filter() {
   const wish = Object.fromEntries(new FormData(form));
-  const text = wish.text.trim().toLowerCase();
+  const text = wish.text.trim().toLowerCase(), keys = chosen(), all = wish.shots === "every";
+  const attack = wish.attack === "" ? "" : form.elements.attack.selectedOptions[0].textContent;
   let seen = 0;
   for (const table of boards) {
     const section = table.closest("section");
     const threats = [...table.querySelectorAll("tbody[data-threat]")];
     const known = threats.some((body) => body.dataset.threat === wish.threat);
-    const all = wish.shots === "every";
-    const k = wish.shots === "largest" ? table.dataset.largest : wish.shots;
-    const has = all || table.querySelector(`th[data-k="${k}"]`) !== null;
-    const there = (!wish.dataset || section.dataset.dataset === wish.dataset) && known && has;
+    const k = wish.shots === "largest" || all ? table.dataset.largest : wish.shots;
+    const heads = [...table.tHead.rows[0].cells];
+    const has = all || heads.some((head) => head.dataset.k === k);
+    const under = attack && listed.get(table).some(([, name]) => name === attack);
+    const there = (!wish.dataset || section.dataset.dataset === wish.dataset) && known && has && (!attack || under);
     section.hidden = !there;
-    for (const cell of table.querySelectorAll("[data-k]")) {
-      cell.hidden = !all && cell.dataset.k !== k;
-    }
+    if (!there) continue;
+    if (under) fillAttack(table, attack, k);
+    const hide = heads.map(({ dataset }) => (dataset.c === "attack" ? !under
+      : !keys.has(dataset.c) || (dataset.k !== undefined && !all && dataset.k !== k)));
+    heads.forEach((head, index) => { head.hidden = hide[index]; });
     for (const body of threats) {
       body.hidden = body.dataset.threat !== wish.threat;
-      for (const row of body.rows) {
+      for (const row of body.hidden ? [] : body.rows) {
         if (!row.classList.contains("row")) continue;
+        const cells = row.children;
+        for (let index = 0; index < cells.length; index += 1) {
+          if (cells[index].hidden !== hide[index]) cells[index].hidden = hide[index];
+        }
         const knows = !wish.knowledge || row.dataset.knowledge === wish.knowledge;
         row.hidden = !(knows && row.dataset.name.includes(text));
-        if (there && !body.hidden && !row.hidden) seen += 1;
+        if (!row.hidden) seen += 1;
       }
     }
   }
   document.getElementById("count").textContent = `${seen} ${seen === 1 ? "row" : "rows"}`;
 }
 
+/* The address keeps what is chosen, so that a link shows the same. */
+const usual = [...form.querySelectorAll("[name=column]:checked")].map((box) => box.value).join();
+function keep() {
+  const wish = new URLSearchParams();
+  for (const name of ["dataset", "threat", "shots", "attack", "knowledge", "text"]) {
+    const field = form.elements[name];
+    const first = field.options ? field.options[0].value : "";
+    if (field.value !== first) wish.set(name, field.value);
+  }
+  const columns = [...form.querySelectorAll("[name=column]:checked")].map((box) => box.value).join();
+  if (columns !== usual) wish.set("columns", columns);
+  history.replaceState(null, "", String(wish) ? `#${wish}` : location.pathname + location.search);
+}
+function recall() {
+  const wish = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of wish) {
+    const field = form.elements[name];
+    if (name === "columns") {
+      const keys = value.split(",");
+      for (const box of form.querySelectorAll("[name=column]")) box.checked = keys.includes(box.value);
+    } else if (field?.options ? [...field.options].some((o) => o.value === value) : name === "text") field.value = value;
+  }
+}
+function rankFirst() {
+  for (const table of boards) {
+    const under = form.elements.attack.value !== "";
+    const head = table.querySelector(under ? "th.attack" : "th.rank:not([hidden])");
+    if (head) sort(head, under ? "descending" : "ascending");
+  }
+}
+
+/* What is seen, as text; a formula gets an apostrophe, and nothing is markup. */
+const escapes = {
+  csv: (text) => { const safe = /^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? `'${text}` : text; return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe; },
+  markdown: (text) => text.replace(/[\\`*_~[\]|$#]/g, "\\$&").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;"),
+  latex: (text) => [...text].map((c) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--", "≈": "$\\approx$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "…": "\\ldots{}", '"': "\\textquotedbl{}" }[c]
+    ?? ("{}_%&$#".includes(c) ? `\\${c}` : c < "\u0080" ? c : `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`))).join(""),
+};
+function lines(table) {
+  const heads = [...table.tHead.rows[0].cells];
+  const at = heads.flatMap((head, index) => (head.hidden || head.dataset.c === "curve" ? [] : [index]));
+  const words = (cell) => {
+    if (cell.tagName === "TH") return [cell.querySelector(".name"), cell.querySelector(".variant")].filter(Boolean).map((e) => e.textContent).join(", ");
+    return said(cell);
+  };
+  const rows = [...table.querySelectorAll("tbody[data-threat]:not([hidden]) tr.row:not([hidden])")];
+  return [at.map((i) => heads[i].textContent.trim()), ...rows.map((row) => at.map((i) => words(row.cells[i]).replace(/\s+/g, " ")))];
+}
+function asText(kind, table) {
+  const [head, ...rows] = lines(table).map((row) => row.map(escapes[kind]));
+  if (kind === "csv") return [head, ...rows].map((row) => row.join(",")).join("\n");
+  if (kind === "markdown") return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  const body = rows.map((row) => `${row.join(" & ")} \\\\`);
+  return [`\\begin{tabular}{${head.map((_, i) => (i < 2 ? "l" : "r")).join("")}}`, "\\toprule", `${head.join(" & ")} \\\\`, "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n");
+}
+function copy(kind) {
+  const dialog = document.getElementById("copy"), area = dialog.querySelector("textarea");
+  const seen = boards.filter((table) => !table.closest("section").hidden);
+  area.value = seen.map((table) => asText(kind, table)).join("\n\n");
+  dialog.showModal();
+  area.focus();
+  area.select();
+}
+
+const chooser = form.querySelector(".chooser");
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
+});
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button");
+  if (chooser.open && !event.target.closest(".chooser")) chooser.open = false;
+  const button = event.target.closest("button, a");
+  const row = event.target.closest("tr.row");
+  if (!button && row && getSelection().isCollapsed) toggle(row.querySelector(".open"));
   if (!button) return;
   if (button.classList.contains("open")) toggle(button);
+  if (button.dataset.copy) copy(button.dataset.copy);
   if (button.classList.contains("sort")) {
-    const heading = button.closest("th");
+    const head = button.closest("th");
     const turned = { ascending: "descending", descending: "ascending" };
-    sort(heading, turned[heading.getAttribute("aria-sort")] || button.dataset.first);
+    sort(head, turned[head.getAttribute("aria-sort")] || button.dataset.first);
   }
 });
 form.addEventListener("input", (event) => {
   boards.forEach(closeAll);
   filter();
-  if (event.target.name === "shots") {
-    for (const table of boards) {
-      const rank = table.querySelector("th.rank:not([hidden])");
-      if (rank) sort(rank, "ascending");
-    }
-  }
+  keep();
+  if (["shots", "attack"].includes(event.target.name)) rankFirst();
 });
 form.addEventListener("submit", (event) => event.preventDefault());
+addEventListener("hashchange", () => { recall(); filter(); });
+const asked = location.hash.length > 1;
+recall();
 filter();
+if (asked) rankFirst();

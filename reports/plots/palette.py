@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""After Okabe & Ito 2008, without the yellow that paper swallows."""
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F4F24",
+    "#5E3C99", "#8C8C8C",
+)  # fmt: skip
+"""After Okabe & Ito 2008, without the yellow that paper swallows; then brown, violet and grey."""
 SHAPES = "osD^vPX"
 DASHES = ("-", "--", "-.", ":")
 
@@ -20,7 +23,7 @@ class Mark(NamedTuple):
 
 
 def marks(names: Iterable[str]) -> dict[str, Mark]:
-    """A mark for each name, in order; unlike for the first 28."""
+    """A mark for each name, in order; unlike for the first 40."""
     return {
         name: Mark(
             COLOURS[i % len(COLOURS)],

@@ -26,7 +26,9 @@ Curves = dict[str, dict[float, Any]]
 """By defense, then by eps: a line of `per_attack`."""
 
 
-def strength_figure(attacks: pd.DataFrame) -> Figure | None:
+def strength_figure(
+    attacks: pd.DataFrame, known: Mapping[str, Mark] | None = None
+) -> Figure | None:
     """A panel per attack, for K = 0 and the largest K; a line per defense, 95% intervals as bars.
 
     At 0 stands clean accuracy. From the `per_attack` of one data set and network; None where no
@@ -35,10 +37,11 @@ def strength_figure(attacks: pd.DataFrame) -> Figure | None:
     panels = _panels(attacks)
     if not panels:
         return None
-    known = marks(attacks["defense"])
+    known = known or marks(attacks["defense"])
+    drawn = {*attacks["defense"]}
     down, across = math.ceil(len(panels) / ACROSS), min(ACROSS, len(panels))
     width = WIDTH if across > 2 else 0.6 + 2.2 * across
-    legend_rows = math.ceil(len(known) / (2 * across))
+    legend_rows = math.ceil(len(drawn) / (2 * across))
     figure = Figure(
         figsize=(width, HEIGHT * down + 0.3 + 0.16 * (1 + legend_rows)), layout="constrained"
     )

@@ -35,7 +35,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     ]  # fmt: skip
 
 
-def plane_figure(table: pd.DataFrame) -> Figure | None:
+def plane_figure(table: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure | None:
     """Each defense before (hollow) and after adapting with the largest K, from `board`.
 
     Both accuracies as in the leaderboard, with 95% intervals; the stairs are the Pareto front of
@@ -46,7 +46,7 @@ def plane_figure(table: pd.DataFrame) -> Figure | None:
         return None
     shots = int(mine["shots"].max())
     last, first = (rows(mine[mine["shots"] == k]) for k in (shots, 0))
-    known = marks(mine["defense"])
+    known = _of(known or marks(mine["defense"]), mine)
     columns = 2
     figure = Figure(
         figsize=(WIDTH, HEIGHT + 0.15 * math.ceil(len(known) / columns)), layout="constrained"
@@ -95,7 +95,7 @@ COSTS = {
 }
 
 
-def cost_figure(table: pd.DataFrame) -> Figure | None:
+def cost_figure(table: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure | None:
     """gain@K of the largest K against what training and one adaptation took, from `board`.
 
     A panel for each cost that is known; None where nothing adapts or no cost is known.
@@ -105,7 +105,7 @@ def cost_figure(table: pd.DataFrame) -> Figure | None:
     panels = [name for name in COSTS if (mine[name].astype("Float64").fillna(0) > 0).any()]
     if not shots or not panels:
         return None
-    known = marks(table["defense"])
+    known = _of(known or marks(table["defense"]), table)
     columns = 2 * len(panels)
     height = 2.2 + 0.15 * math.ceil(len(known) / columns)
     figure = Figure(figsize=(0.5 + PANEL * len(panels), height), layout="constrained")
@@ -138,6 +138,11 @@ def _log_scale(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     if high / low < 100:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+
+
+def _of(known: Mapping[str, Mark], table: pd.DataFrame) -> dict[str, Mark]:
+    """The marks of the defenses that are in a table."""
+    return {name: known[name] for name in dict.fromkeys(table["defense"])}
 
 
 def _legend(figure: Figure, known: Mapping[str, Mark], columns: int) -> None:

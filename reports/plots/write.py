@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from benchmark.results.store import atomic_path, slug
 from reports.plots.collateral import collateral_figure
+from reports.plots.column import column_figure
 from reports.plots.matrix import matrix_figure
+from reports.plots.palette import marks
 from reports.plots.sequence import sequence_figure
 from reports.plots.sheet import sheets
 from reports.plots.shots import shots_figure
@@ -23,10 +25,16 @@ from reports.tidy.aggregate import Views
 from reports.tidy.sources import Sourced
 
 
-def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> list[Path]:
+def write_plots(
+    shown: Views, out: Path, table: pd.DataFrame | None = None,
+    families: pd.DataFrame | None = None, names: Mapping[str, str] | None = None,
+) -> list[Path]:  # fmt: skip
     """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
 
     With `board.costed` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
+
+    With `per_family` also `column-...`, for a column of a paper. `names` are what defenses are
+    called; each has one colour and shape in all figures.
 
     There is no `shots-...` where only one K was run. Where other attacks were shown than scored,
     there is `collateral-...` for each K and `sequence-...`.
@@ -34,7 +42,9 @@ def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> l
     Raises:
         UsageError: `out` cannot be written.
     """
-    head, attacks = shown.head, shown.attacks
+    shown = Views(*(_named(part, names) for part in shown))
+    head, attacks, known = shown.head, shown.attacks, marks(shown.head["defense"])
+    table, families = (part if part is None else _named(part, names) for part in (table, families))
     places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
     written: list[Path] = []
     with styled():
@@ -48,11 +58,15 @@ def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> l
                 written += save(shots_figure(of_head), out / f"shots-{name}")
             if len(of_attacks):
                 written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
-                written += _save_some({"strength": strength_figure(of_attacks)}, out, name)
+                written += _save_some({"strength": strength_figure(of_attacks, known)}, out, name)
             if table is not None:
                 mine = table[(table["dataset"] == dataset) & (table["network"] == network)]
-                figures = {"plane": plane_figure(mine), "cost": cost_figure(mine)}
+                figures = {"plane": plane_figure(mine, known), "cost": cost_figure(mine, known)}
                 written += _save_some(figures, out, name)
+            if families is not None:
+                here = (families["dataset"] == dataset) & (families["network"] == network)
+                figure = column_figure(of_head, families[here], known)
+                written += _save_some({"column": figure}, out, name)
         for (dataset, network, shots), part in shown.changed.groupby(
             ["dataset", "network", "shots"]
         ):
@@ -62,6 +76,13 @@ def write_plots(shown: Views, out: Path, table: pd.DataFrame | None = None) -> l
             name = f"sequence-{slug(str(dataset))}-{slug(str(network))}"
             written += save(sequence_figure(part), out / name)
     return written
+
+
+def _named(table: pd.DataFrame, names: Mapping[str, str] | None) -> pd.DataFrame:
+    """The table with what people call its defenses."""
+    if not names or "defense" not in table:
+        return table
+    return table.assign(defense=[names.get(name, name) for name in table["defense"]])
 
 
 def write_sheets(sources: Sequence[Sourced], out: Path) -> list[Path]:

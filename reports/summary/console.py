@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.results.records import BY_RULE
+from reports.summary.attack_lines import print_by_attack, with_what_is_there
 from reports.summary.two_classes import print_two_classes
 from reports.tidy.aggregate import headline
 from reports.tidy.escape import visible
@@ -30,18 +31,19 @@ COLUMNS = {
 """Heading of each column. Accuracies but `unseen`, `worst` go over all attacks, by family mean."""
 
 DISPENSABLE = (
-    "training",
-    "robust_rule",
-    "unseen",
-    "worst",
-    "reattacked",
-    "gain",
-    "clean",
-    "robust_before",
-)
-"""Which columns a narrow terminal loses, first to last."""
+    "training", "reattacked", "unseen", "worst", "gain", "robust_rule", "clean", "robust_before",
+)  # fmt: skip
+"""Which columns a narrow terminal loses, first to last: robust@K, static@K, inflation stay."""
 
-RULE = "rule: under who knows how models adapt, not to which images"
+MEANING = {
+    "robust": "robust@K: under both the stale and the new attack",
+    "robust_rule": "rule: under who knows how models adapt, not to which images",
+    "inflation": "inflation = static - robust",
+    "gain": "gain = robust@K - robust@0",
+    "unseen": "unseen: over families not trained on",
+    "worst": "worst case: per image",
+}
+"""What the footnote says of a column that is shown."""
 
 DOUBTS = 4
 """How many findings are printed in full."""
@@ -51,14 +53,17 @@ def print_summary(frame: pd.DataFrame, console: Console) -> None:
     """Print the headline table of each data set and network, then what is missing or doubtful."""
     table = headline(frame)
     table = table.assign(adaptation=adaptations(table)).merge(training_costs(frame), on=KEY)
+    table = with_what_is_there(table, frame)
+    shown: dict[str, None] = {}
     for (dataset, network), part in table.groupby(["dataset", "network"], sort=False):
         lines = _lines(part)
         names = [name for name in COLUMNS if name != "adaptation" or len(set(lines[name])) > 2]
-        if lines["robust_rule"].isna().all():  # nobody asked for it
-            names.remove("robust_rule")
+        names = _fitting(lines, names, console)
+        shown |= dict.fromkeys(names)
         console.print(Text(f"\n{visible(str(dataset))}, {visible(str(network))}", style="bold"))
-        console.print(_fitting(lines, names, console))
-    console.print(Text(_caption(table) + _ruled(frame), style="dim"))
+        console.print(_grid(lines, names))
+        print_by_attack(frame, str(dataset), str(network), console)
+    console.print(Text(_caption(table, shown) + _ruled(frame), style="dim"))
     _print_audits(frame, console)
     print_two_classes(frame, console)
     _print_doubts(frame, console)
@@ -74,15 +79,18 @@ def _lines(part: pd.DataFrame) -> pd.DataFrame:
     return lines.merge(unseen.rename(columns={"robust": "unseen"}), on=key, how="left")
 
 
-def _fitting(lines: pd.DataFrame, names: list[str], console: Console) -> Table:
-    """The table with as many columns as fit the console."""
-    for dispensable in (*DISPENSABLE, None):
+def _fitting(lines: pd.DataFrame, names: list[str], console: Console) -> list[str]:
+    """The columns in which something stands, and of those as many as fit the console."""
+    if not lines["shots"].any():  # robust@0 is robust@K
+        names = [name for name in names if name != "robust_before"]
+    names = [name for name in names if any(_cell(row, name, None) for row in rows(lines))]
+    for dispensable in DISPENSABLE:
         grid = _grid(lines, names)
         width = Measurement.get(console, console.options.update(max_width=999), grid).maximum
         if width <= console.width:
             break
         names = [name for name in names if name != dispensable]
-    return grid
+    return names
 
 
 def _grid(lines: pd.DataFrame, names: Iterable[str]) -> Table:
@@ -112,23 +120,30 @@ def _cell(row: Any, name: str, last: Any) -> str:
     if row.shots == 0 and name in ("static", "reattacked", "robust_rule", "inflation", "gain"):
         return ""
     if name == "robust" and row.status != "done":
-        return f"{row.scored}/{row.expected} cells"
+        return f"{percent(value)} of {row.scored}/{row.expected} cells".removeprefix(" of ")
     interval = row.robust_interval if name == "robust" else None
     return percent(value, interval, signed=name == "gain")
 
 
-def _caption(table: pd.DataFrame) -> str:
-    sizes = sorted({*table.loc[table["scope"] == "all", "n"].dropna()})
-    ends = " to ".join(str(size) for size in dict.fromkeys(sizes[:1] + sizes[-1:]))
-    ruled = sorted({*table.loc[table["scope"] == "all", "ruled"].dropna()})
-    counts = " to ".join(str(count) for count in dict.fromkeys(ruled[:1] + ruled[-1:]))
-    rule = f" {RULE}; over {counts} attacks with several draws." if ruled else ""
+def _caption(table: pd.DataFrame, shown: Iterable[str]) -> str:
+    whole = table[table["scope"] == "all"]
+    n, ruled = _ends(whole["n"]), _ends(whole["ruled"])
+    adapts = whole["shots"].any()
+    meanings = [MEANING[name] for name in shown if name in MEANING and (adapts or name != "robust")]
+    if ruled and "robust_rule" in shown:
+        meanings.append(f"over {ruled} attacks with several draws")
+    if (whole["status"] != "done").any():
+        meanings.append('"of 2/3 cells": over the attacks that are there for all, no score')
     return (
         "Percent correct over all attacks: mean over families of the worst attack in each"
-        f"{f'; n = {ends}' if ends else ''}. robust: under both the stale and the new attack; "
-        "inflation = static - robust; gain = robust@K - robust@0; unseen: over families not "
-        f"trained on; worst case: per image.{rule}"
-    )
+        f"{f'; n = {n}' if n else ''}. {'; '.join(meanings)}{'.' if meanings else ''}"
+    ).rstrip()
+
+
+def _ends(numbers: pd.Series) -> str:
+    """`397`, or `200 to 397`; empty where there is none."""
+    sizes = sorted({*numbers.dropna()})
+    return " to ".join(str(size) for size in dict.fromkeys(sizes[:1] + sizes[-1:]))
 
 
 def _ruled(frame: pd.DataFrame) -> str:

@@ -87,6 +87,6 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
             for place, end in enumerate(("low", "high")):
                 ends = [pair[place] if isinstance(pair, tuple) else None for pair in frame[name]]
                 columns[f"{stem}_{end}"] = pd.Series(ends, index=frame.index, dtype="float64")
-        elif name not in ("verdicts", "positives"):
+        elif name not in ("verdicts", "positives", "about"):
             columns[name] = frame[name]
     return pd.DataFrame(columns)

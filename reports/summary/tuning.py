@@ -29,7 +29,7 @@ def table(tried: Iterable[Any], chosen: Collection[tuple[Any, ...]]) -> Table:
     for one in sorted(tried, key=lambda one: (one.defense, -one.robust, one.clean_drop)):
         marked = (one.defense, one.method, one.steps, one.lr) in chosen
         grid.add_row(
-            Text(visible(one.defense)), one.method, str(one.steps), f"{one.lr:g}",
+            Text(visible(one.defense)), Text(visible(one.method)), str(one.steps), f"{one.lr:g}",
             percent(one.robust, Interval(*one.interval)), percent(one.before),
             percent(one.clean_drop, signed=True), "chosen" if marked else "",
             style="bold" if marked else "",

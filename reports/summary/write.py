@@ -10,10 +10,11 @@ import pandas as pd
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import split
 from benchmark.results.audits import readable_audits
+from reports.leaderboard.naming import Known, namings, nobody, short_names
 from reports.leaderboard.table import costed
 from reports.plots.write import write_plots
 from reports.summary.files import as_csv, write_tables
-from reports.tidy.aggregate import views
+from reports.tidy.aggregate import per_family, views
 from reports.tidy.distinct import distinct
 from reports.tidy.frame import from_records, read
 from reports.tidy.leave_one_out import joined
@@ -33,7 +34,7 @@ class ReportFiles(NamedTuple):
 
 def write_report(
     directory: Path | str, out: Path | str, equal: str | None = None, join: str | None = None,
-    clusters: Path | None = None,
+    clusters: Path | None = None, known: Known = nobody,
 ) -> ReportFiles:  # fmt: skip
     """Read the records below `directory`; write tables, summary and plots into `out`.
 
@@ -41,7 +42,7 @@ def write_report(
     function of the frame, called here. `equal` names a defense: only those whose training took as
     many passes are shown (`costs.equal_training`). `join` names options, comma-separated:
     defenses that differ in these only are one row (`joined`). `clusters` is a file of `duplicates`:
-    near-duplicates count once (`distinct`).
+    near-duplicates count once (`distinct`). `known` says what defenses are called in plots.
 
     Raises:
         UsageError: there are no readable records, `out` cannot be written, `equal` is unknown,
@@ -58,10 +59,10 @@ def write_report(
     if clusters is not None:
         frame, counted = distinct(frame, clusters)
         left_out = [*left_out, *counted]
-    return _write(frame, out, left_out, [*loaded.problems, *problems])
+    return _write(frame, out, left_out, [*loaded.problems, *problems], known)
 
 
-def write_if_other(frame: pd.DataFrame, out: Path) -> None:
+def write_if_other(frame: pd.DataFrame, out: Path, known: Known = nobody) -> None:
     """Write the report of a tidy frame, unless the one in `out` is of the very same numbers.
 
     Raises:
@@ -71,7 +72,7 @@ def write_if_other(frame: pd.DataFrame, out: Path) -> None:
     if page.is_file() and table.is_file() and table.read_bytes() == as_csv(frame).encode():
         return
     _check_folder(out)
-    _write(frame, out, [], [])
+    _write(frame, out, [], [], known)
 
 
 def _check_folder(out: Path) -> None:
@@ -81,10 +82,12 @@ def _check_folder(out: Path) -> None:
         )
 
 
-def _write(frame: pd.DataFrame, out: Path, left_out: list[str], problems: list[str]) -> ReportFiles:
-    shown = views(frame)
+def _write(
+    frame: pd.DataFrame, out: Path, left_out: list[str], problems: list[str], known: Known
+) -> ReportFiles:
+    shown, names = views(frame), short_names(namings(frame, known))
     tables, plots = (
         write_tables(frame, shown, out, left_out),
-        write_plots(shown, out, costed(frame, shown.head)),
+        write_plots(shown, out, costed(frame, shown.head), per_family(frame), names),
     )
     return ReportFiles(*tables, plots, [*problems, *left_out])

@@ -100,6 +100,21 @@ def per_attack(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def per_family(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line per row and family of attacks: right under all of the family that every row has.
+
+    Columns: COLUMNS, then `family` and `adaptation`.
+    """
+    parts = []
+    for row in result_rows(frame):
+        groups: defaultdict[str, set[str]] = defaultdict(set)
+        for name in row.counted("family mean") if row.scope == "all" and row.complete else ():
+            groups[row.families[name]].add(name)
+        parts += [(family, row.only(groups[family])) for family in sorted(groups)]
+    table = _table([(part, "union") for _, part in parts])
+    return table.assign(family=[family for family, _ in parts], adaptation=adaptations(table))
+
+
 def _table(scored: list[tuple[ResultRow, Over]]) -> pd.DataFrame:
     entries = [
         {**row.key._asdict(), "scope": row.scope, "over": over, "status": row.status} | _counts(row)

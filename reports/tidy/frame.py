@@ -42,12 +42,13 @@ FURTHER = (
     "trained_on", "training_passes", "training_images", "training_updates", "training_seconds",
     "adaptation_passes", "adaptation_images", "loss_fell", "families_shown", "options", "weights",
     "unseen_by_name", "positive", "positives", "robust_rule", "robust_rule_interval", "verdicts",
-    "audit",
+    "audit", "about",
 )  # fmt: skip
 """Then these; `verdicts` holds `scores.Tables` (or None) and stays in memory, and so does
 `positives`: of two classes, which images are of the class `positive`. What adaptation took is the
 mean over episodes; `options` are the attack's, as JSON; `weights` is the model's hash; `audit` is
-the verdict on the model, whose flags are among `flags`."""
+the verdict on the model, whose flags are among `flags`; `about` is what the defense says of
+itself, for display."""
 
 _NULLABLE = {"n": "Int64", "unseen": "boolean", "unseen_by_name": "boolean"}
 
@@ -132,6 +133,7 @@ def _facts(record: Record) -> dict[str, Any]:
         **{name: getattr(record.cost, name) for name in ("seconds", "forwards", "backwards")},
         "adapts": budget.adapts,
         "shown": THEN.join(cell.shown),
+        "about": record.provenance.about,
         "positive": record.positive,
         "positives": record.positives.unpack()[0] if record.positives else None,
         "n": outcome.before.n if outcome else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -283,15 +282,3 @@ def test_a_folder_called_like_ours_is_named(tmp_path):
 
 def test_the_version_is_shown(command):
     assert command("--version").out.startswith("reattack ")
-
-
-def test_the_defense_of_the_page_trains(tmp_path, run, command):
-    page = (ROOT / "baselines" / "README.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "mine.py").write_text(code)
-    name = f"{tmp_path / 'mine.py'}:Noisy[epochs=2]"
-    ended = run("--json", defense=name)
-    (cell,) = json.loads(ended.out)["cells"]
-    assert cell["status"] == "done" and cell["clean"] > 0.5 and cell["unseen"] is True
-    checked = command("contract", "--defense", name)
-    assert checked.code == 0, checked.out

@@ -218,7 +218,15 @@ def test_the_estimate_is_no_less_than_what_a_run_counts(tmp_path):
         "fgsm,square[queries=50]", shots=[0, 1], limit=20, steps=2,
         knowledge=["captured", "simulated"],
     )  # fmt: skip
-    done = run(plan, tmp_path)
+    amplified = tiny_plan(
+        "fgsm", "multi_at[epochs=1,attacks=fgsm+fgm_l2]", shots=[1], limit=20, steps=2,
+        methods=["amplify[every=1]"], knowledge=["pairs", "simulated"],
+    )  # fmt: skip
+    assert_no_less(amplified, run(amplified, tmp_path / "amplified"))
+    assert_no_less(plan, run(plan, tmp_path))
+
+
+def assert_no_less(plan, done):
     for record in done.records:
         counted = record.cost.forwards + record.cost.backwards
         estimated = cost(record.cell, plan)

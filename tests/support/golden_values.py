@@ -155,6 +155,27 @@ def protocol() -> dict:
     }  # fmt: skip
 
 
+def threats() -> dict:
+    """What is found out about pairs of digits, and what adapting with that does."""
+    import tempfile
+
+    from tiny_runs import run, tiny_plan
+
+    with tempfile.TemporaryDirectory() as folder:
+        plan = tiny_plan(
+            "rotation_translation,occlusion,fgm_l2", shots=[2], steps=2, limit=20, episodes=1,
+            methods=["amplify[own=10,every=1]"], knowledge=["simulated"],
+        )  # fmt: skip
+        records = run(plan, Path(folder)).records
+    return {
+        one.cell.attack: [
+            one.outcome.inferred[0].kind, plain(one.outcome.moved[0]),
+            plain(one.outcome.inferred[0].size),
+        ]
+        for one in records
+    }  # fmt: skip
+
+
 SHARED = {
     "benchmark.core": streams,
     "benchmark.data": splits,
@@ -164,6 +185,7 @@ SHARED = {
     "baselines.networks": networks,
     "attacks.engine": lambda: attack("pgd_linf")[1] | attack("rotation_translation")[1],
     "attacks.autoattack": lambda: attack("aa_linf")[1],
+    "attacks.threats": threats,
     "attacks.libraries": lambda: attack("ta_pgd_linf")[1],
     "baselines.training": lambda: defense("standard")[1],
     "baselines.meta": lambda: defense("meta_adv")[1],

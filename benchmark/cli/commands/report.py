@@ -6,11 +6,14 @@ import json as json_module
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Results
+from benchmark.cli.options import DataDir, Json, Results, importing
+
+if TYPE_CHECKING:
+    from benchmark.core.schema import About
 
 LEADERBOARD_EXAMPLES = """\b
 Examples:
@@ -18,6 +21,7 @@ Examples:
   python -m benchmark leaderboard --results mine --results theirs.records.gz --out board
   python -m benchmark leaderboard --results mine --with-reference --out board
   python -m benchmark leaderboard --results theirs --submission theirs.json --out board
+  python -m benchmark leaderboard --submission theirs.records.gz --with-reference --out board
   python -m benchmark leaderboard --results mine --distinct mine/duplicates/clusters.csv
 """
 
@@ -67,7 +71,7 @@ def report(
     from reports.summary.write import write_report
     from reports.tidy.sources import gather
 
-    files = write_report(results, out, equal_training, join, distinct)
+    files = write_report(results, out, equal_training, join, distinct, about_of)
     for problem in files.problems:
         typer.echo(problem, err=True)
     pictures = write_sheets(gather([results]), out) if sheet else []
@@ -75,8 +79,15 @@ def report(
         typer.echo(str(path))
 
 
-def leaderboard(
-    results: ResultsFolders = [Path("results")],  # noqa: B006 (typer copies it)
+def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--results",
+            help="Results folder, or a file made by `reference`; repeatable. [results; nothing "
+            "where records are handed in]",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("leaderboard"),
     with_reference: Annotated[
         bool, typer.Option("--with-reference", help="Beside the project's own records.")
@@ -87,16 +98,43 @@ def leaderboard(
     data_dir: DataDir = None,
     submission: Annotated[
         list[Path],
-        typer.Option(help="leaderboard.json of others: every score is recomputed; repeatable."),
+        typer.Option(
+            help="Of others: records, of which is said what was verified, trusted or missing; or "
+            "a leaderboard.json, whose scores must be those of its records; repeatable."
+        ),
     ] = [],  # noqa: B006
     distinct: Distinct = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Of the exports, and first seen on the page: clean,gain,audit."),
+    ] = None,
 ) -> None:
     """Rank defenses: one page that works offline, and the same as Markdown, CSV, LaTeX, JSON."""
-    from reports.leaderboard.write import write_leaderboard
+    from reports.leaderboard.columns import chosen
+    from reports.leaderboard.write import Claims, Look, write_leaderboard
 
+    look = Look(about_of, None if columns is None else chosen(columns))
     labels = partial(_labels, data_dir) if per_class else None
-    for path in write_leaderboard(results, out, with_reference, submission, labels, distinct):
+    scores = [path for path in submission if path.suffix == ".json"]
+    records = [path for path in submission if path not in scores]
+    refused: dict[tuple[str, str, str], str] = {}
+    if records:
+        with importing():
+            from benchmark.cli.submission.judging import judged
+
+        refused = judged(records, with_reference)
+    claims = Claims(scores, refused)
+    places = [*(results or ([] if records else [Path("results")])), *records]
+    for path in write_leaderboard(places, out, with_reference, claims, labels, distinct, look):
         typer.echo(str(path))
+
+
+def about_of(name: str) -> About:
+    """What a registered defense says of itself; torch waits until a record does not say."""
+    with importing():
+        from baselines.build import about_of
+
+    return about_of(name)
 
 
 def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:

@@ -29,6 +29,8 @@ Examples:
   python -m benchmark run --dataset folder:DIR --defense 'timm:resnet18[weights=w.pt]' \\
       --attacks fgsm,aa_linf --shots 0 --limit 200
   python -m benchmark run --defense pgd_at --attacks 'pgd_l*' --shown each --shots 0,10
+  python -m benchmark run --defense multi_at --attacks rotation_translation \\
+      --shots 10 --adapt 'amplify,amplify[representations=none]' --knowledge simulated
   python -m benchmark run --defense meta_adv --sequence fgsm,pgd_l2,square --shots 10
   python -m benchmark run --suite unseen --limit 100 --episodes 1
   python -m benchmark run --defense 'checkpoint[path=weights.pt]' --network lenet5 \\
@@ -82,7 +84,10 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
     seeds: Annotated[str | None, typer.Option(help="Training seeds, e.g. 0,1.")] = None,
     adapt: Annotated[
         str | None,
-        typer.Option(help="Adaptation methods: none, finetune, trust, head, norm, learned."),
+        typer.Option(
+            help="Adaptation methods: none, finetune, trust, head, norm, learned, amplify; options "
+            "in brackets."
+        ),
     ] = None,
     adapt_steps: Annotated[
         int | None, typer.Option(help="Inner steps, instead of each method's own.")
@@ -94,7 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 (one argument for each flag of the command)
         str | None, typer.Option(help="File of `tune`: how each defense adapts.")
     ] = None,
     knowledge: Annotated[
-        str | None, typer.Option(help="What the defender has: captured, simulated, clean.")
+        str | None, typer.Option(help="What the defender has: captured, pairs, simulated, clean.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Score the first so many test images only.")

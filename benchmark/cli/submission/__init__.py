@@ -1,0 +1,1 @@
+"""Records that somebody hands in: judged against what holds here, and asked again."""
