@@ -95,7 +95,7 @@ FURTHER = {
 """Keys and names of columns that do not belong to a K."""
 CHOICES = {name: f"{label}@K" for name, label, _ in PER_SHOTS if name not in ALWAYS} | FURTHER
 """Keys of columns that may be chosen, each with its name."""
-DEFAULT = ("clean", "robust_rule", "static", "before", "curve", "audit", "size")
+DEFAULT = ("before", "audit", "robust_rule", "static", "clean", "size", "curve")
 CURVE_HELP = "robust@K over all K, static@K dashed; sorted by the change from first to last"
 AUDIT_HELP = "whether attacks on this very model can be believed, and why not"
 RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
@@ -116,15 +116,15 @@ def columns(table: pd.DataFrame) -> list[Column]:
         ]
     if len(shots) > 1:
         found.append(Column("curve", "over K", None, CURVE_HELP))
-    found.append(Column("audit", "audit", None, AUDIT_HELP))
     found.append(Column("training_passes", "training", None, "images through the network, passes"))
     found.append(Column("flags", "flags", None, "what makes its cells doubtful"))
-    if 0 in shots and len(shots) > 1:  # robust@0 stands beside every K
+    beside = [Column("audit", "audit", None, AUDIT_HELP)]  # of the headline: its doubts
+    if 0 in shots and len(shots) > 1:  # and where every K began
         before = next(c for c in found if c.name == "robust" and c.shots == 0)
         found.remove(before)
-        place = next(i for i, column in enumerate(found) if column.name == "robust")
-        found.insert(place + 1, before._replace(shots=None))
-    return found
+        beside.insert(0, before._replace(shots=None))
+    place = next(i for i, column in enumerate(found) if column.name == "robust")
+    return [*found[: place + 1], *beside, *found[place + 1 :]]
 
 
 def chosen(text: str) -> list[str]:
