@@ -18,6 +18,7 @@ from benchmark.cli.commands import (
     model,
     report,
     run,
+    share,
     tune,
     verify,
 )
@@ -42,6 +43,7 @@ app.command()(report.report)
 app.command(epilog=report.LEADERBOARD_EXAMPLES)(report.leaderboard)
 app.command()(report.reference)
 app.command(epilog=report.COMPARE_EXAMPLES)(report.compare)
+app.command(epilog=share.EXAMPLES)(share.share)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=tune.EXAMPLES)(tune.tune)

@@ -198,6 +198,10 @@ def _missing(
     yield Line(
         "missing", "adversarial examples: records hold none, so budgets are not checked again"
     )
+    for dataset, network in sorted({_named(one)[:2] for one in records}):
+        if reference and (dataset, network) not in {_named(one)[:2] for one in reference}:
+            what = f"rows to rank with: the reference has no {network} on {dataset}"
+            yield Line("missing", what)
     ours: defaultdict[Named, set[str]] = defaultdict(set)
     for one in records:
         ours[_named(one)].add(one.cell.attack)

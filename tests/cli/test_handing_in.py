@@ -142,6 +142,17 @@ def test_few_images_are_not_ranked_beside_the_reference(command, handed_in, tmp_
     assert any(row["rank"] == 1 for row in theirs)
 
 
+def test_another_network_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
+    def other(record):
+        record["cell"]["network"] = "theirs.py:Net"
+        return record
+
+    words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
+    missing = " ".join(lines(command("leaderboard", *words), "missing"))
+    assert "no theirs.py:Net on digits" in missing
+    assert "The only row" in (tmp_path / "leaderboard.html").read_text()
+
+
 def test_a_name_of_the_reference_is_taken(command, changed, tmp_path):
     def rename(record):
         record["cell"]["defense"] = "pgd_at[passes=1000000]"

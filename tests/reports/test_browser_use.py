@@ -92,8 +92,8 @@ def test_a_row_is_opened_by_the_keyboard_and_shows_all_its_numbers(page):
 
 def test_the_default_is_short_and_what_is_chosen_stands_in_the_address(page, address):
     assert visible_heads(page) == [
-        "rank@5", "defense", "robust@5", "robust@0", "static@5", "clean@5", "n x episodes@5",
-        "over K", "audit",
+        "rank@5", "defense", "robust@5", "robust@0", "audit", "static@5", "clean@5",
+        "n x episodes@5", "over K",
     ]  # fmt: skip
     columns(page, "gain", "training_passes")
     choose(page, "shots", "1")

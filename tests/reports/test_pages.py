@@ -90,7 +90,7 @@ def test_a_report_is_written_from_a_folder(tmp_path):
         write_record(tmp_path / "results", each)
     (tmp_path / "results" / "records" / "broken.json").write_text("{}")
     files = write_report(tmp_path / "results", tmp_path / "out")
-    assert len(files.plots) == 6
+    assert len(files.plots) == 8  # three and the column for a paper, each twice
     assert len(files.problems) == 1
     written = {files.csv, files.parquet, files.markdown, *files.further, *files.plots}
     assert set((tmp_path / "out").iterdir()) == written

@@ -114,7 +114,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 (a command takes its options)
     from reports.leaderboard.write import Claims, Look, write_leaderboard
 
     look = Look(about_of, None if columns is None else chosen(columns))
-    labels = partial(_labels, data_dir) if per_class else None
+    labels = partial(labels_of, data_dir) if per_class else None
     scores = [path for path in submission if path.suffix == ".json"]
     records = [path for path in submission if path not in scores]
     refused: dict[tuple[str, str, str], str] = {}
@@ -137,7 +137,7 @@ def about_of(name: str) -> About:
     return about_of(name)
 
 
-def _labels(data_dir: Path | None, name: str) -> dict[str, list[int]]:
+def labels_of(data_dir: Path | None, name: str) -> dict[str, list[int]]:
     """The labels of a data set's test images, by their hash; none where it is not at hand."""
     from benchmark.data.catalog import DATASETS
     from benchmark.data.load import load, unavailable
