@@ -7,7 +7,7 @@ import pytest
 WRONG = [
     ("run --defense standart", "unknown defense 'standart'; did you mean standard?", "meta_adv"),
     ("run --attacks pgd_lin", "unknown attack 'pgd_lin'; did you mean pgd_linf", "list attacks"),
-    ("run --attacks 'zzz*'", "unknown attack 'zzz*'", "did you mean zoo", "list attacks"),
+    ("run --attacks 'zzz*'", "unknown attack 'zzz*'", "did you mean ", "list attacks"),
     ("run --attacks family:linf", "unknown family of attacks 'linf'", "linf-gradient"),
     ("run --dataset minst", "unknown data set 'minst'; did you mean mnist?", "digits"),
     ("run --network resnet1", "unknown network 'resnet1'; did you mean resnet18", "small_cnn"),
