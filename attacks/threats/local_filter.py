@@ -92,8 +92,7 @@ class Filters:
         """See `RepresentationSet`: the fewest numbers that no more of them are much better than."""
         if len(pairs.originals) < FEWEST:
             return None
-        for_size = len(pairs.originals) * 7 // 10
-        rest, held = pairs.take(slice(for_size)), pairs.take(slice(for_size, None))
+        rest, held = pairs.parted()
         best: tuple[float, int, int] | None = None
         for size in SIZES:
             for rank in RANKS:

@@ -60,7 +60,7 @@ class Box(NamedTuple):
 
 def laid_over(images: Tensor, mask: Tensor, colour: Tensor, places: Tensor) -> Tensor:
     """Images (n, ...) under the mask at `places` (n,); may leave [0, 1]."""
-    where = Box(mask.shape[0], mask.shape[1]).inside(images, places)
+    where = Box(*mask.shape).inside(images, places)
     made = images.clone()
     made[where] = (1 - mask) * images[where] + colour
     return made
@@ -76,8 +76,13 @@ class FittedMask:
     """v, (channels, height, width)."""
     tries: int
 
+    @property
+    def box(self) -> Box:
+        """How large it is."""
+        return Box(*self.mask.shape)
+
     def __str__(self) -> str:
-        return f"a mask of {self.mask.shape[0]}x{self.mask.shape[1]} pixels"
+        return f"a mask of {self.box.height}x{self.box.width} pixels"
 
     def nearest(self, pairs: Pairs) -> Tensor:
         """See `ThreatSet`: only the place is sought."""
@@ -88,7 +93,7 @@ class FittedMask:
 
         The square of (1 - m) x + v - a, multiplied out: each term is a convolution.
         """
-        box, (before, after) = Box(self.mask.shape[0], self.mask.shape[1]), pairs
+        box, (before, after) = self.box, pairs
         keep, one = 1 - self.mask, torch.ones_like(self.mask)
         left = box.sums(before.square(), keep.square()) + box.sums(after.square(), one)
         left = left - 2 * box.sums(before * after, keep) + 2 * box.sums(before, keep * self.colour)
@@ -99,7 +104,7 @@ class FittedMask:
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
         """The worst of a few places."""
-        count = Box(self.mask.shape[0], self.mask.shape[1]).places(images)
+        count = self.box.places(images)
 
         def draw(rng: Streams) -> Tensor:
             places = rng.integers(count).to(images.device)

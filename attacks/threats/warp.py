@@ -91,14 +91,13 @@ class Warps:
         """See `RepresentationSet`: the lowest rank that no higher one is much better than."""
         if len(pairs.originals) < FEWEST:
             return None
-        for_ranks = len(pairs.originals) * 7 // 10
-        rest, held = pairs.take(slice(for_ranks)), pairs.take(slice(for_ranks, None))
+        rest, held = pairs.parted()
         alone = _alone(pairs)
         if not alone.isfinite().all():
             return None
         best: tuple[float, int] | None = None
         for rank in RANKS:
-            made = self._of_rank(rest, alone[:for_ranks], rank)
+            made = self._of_rank(rest, alone[: len(rest.originals)], rank)
             error = float(_errors(held, made.numbers(held) @ made.basis).median())
             if best is None or error < BETTER * best[0]:
                 best = error, rank

@@ -171,7 +171,7 @@ def support_view(
 def capture_again(
     cell: Cell, index: int, inputs: Inputs, meter: Meter, stage: int, start: nn.Module
 ) -> Tensor | None:
-    """The same for a model that has adapted before: what is captured was crafted against it."""
+    """The attacked support, crafted against a model that has adapted before; None if not shown."""
     if cell.budget.knowledge not in CAPTURED:
         return None
     support = inputs.support(cell, index, stage).batch().to(inputs.settings.device)

@@ -25,6 +25,11 @@ class Pairs(NamedTuple):
         """Some of them: bool (n,), int64 or a slice."""
         return Pairs(self.originals[rows], self.attacked[rows])
 
+    def parted(self) -> tuple[Pairs, Pairs]:
+        """Seven tenths to choose a rank or size by, and the others to judge it."""
+        part = len(self.originals) * 7 // 10
+        return self.take(slice(part)), self.take(slice(part, None))
+
     @property
     def distances(self) -> Tensor:
         """||attacked - original||^2, (n,)."""
