@@ -74,11 +74,11 @@ def test_the_same_command_gives_the_same(tmp_path, knowledge):
 
 
 def test_passes_are_counted(tmp_path):
-    """Three looks of OWN rows a step, there and back; four warps of each own image besides."""
+    """Three looks and a slope of OWN rows a step, there and back; two warps of each own besides."""
     outcome = run(plan_of(steps=3, episodes=1), tmp_path).records[-1].outcome
     (effort,) = outcome.adaptation
-    assert effort.backwards == 3 * 3 * OWN
-    assert effort.forwards == 3 * (3 * OWN + 4 * OWN)
+    assert effort.backwards == 3 * (3 * OWN + OWN)
+    assert effort.forwards == 3 * (3 * OWN + OWN + 2 * OWN)
     assert (effort.images, effort.updates) == (3 * 3 * OWN, 3)
 
 
