@@ -52,6 +52,21 @@ def test_a_record_says_what_was_found(tmp_path):
     assert norms.kind == "norms" and 0.5 < norms.declared < 1.5
 
 
+def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
+    """Uniform noise changes much and breaks little: in a ball as large everything would break."""
+
+    def found(attack):
+        method = f"amplify[own={OWN},representations=norms]"
+        trained = "standard[epochs=5]"
+        done = run(plan_of(attack, trained, methods=[method], shots=[10]), tmp_path).records[-1]
+        return done.outcome.inferred[0]
+
+    noise, strongest = found("uniform_noise[eps=0.3,draws=1]"), found("pgd_linf[eps=0.1,steps=10]")
+    assert "linf 0.07" in noise.found and noise.found.endswith("0.25 of what was seen")
+    assert "linf 0.1, " in strongest.found and "seen" not in strongest.found
+    assert noise.size < 0.4 and strongest.size > 0.8
+
+
 def test_a_sentence_of_what_was_found():
     words = {"pairs": 70, "sets": 1}
     found = Inferred(
