@@ -23,7 +23,7 @@ from benchmark.core.threats.sets import Pairs
 NUMBERS = 2 * LATTICE * LATTICE
 FEWEST = 5
 """Pairs."""
-RANKS = (1, 2, 4)
+RANKS = (1, 2, 4, 8)
 BETTER = 0.8
 """A higher rank is taken if it leaves less than this share of the residual of a lower one."""
 ALONE, TOGETHER, HELD = 40, 200, 60
