@@ -39,10 +39,9 @@ class View(NamedTuple):
 
 
 class Section(NamedTuple):
-    """The table of one data set and network."""
+    """The table of one data set."""
 
     dataset: str
-    network: str
     columns: list[Column]
     shown: int
     """The K whose columns are seen at first."""
@@ -122,9 +121,7 @@ def _sections(
     by_key: defaultdict[Key, list[Any]] = defaultdict(list)
     for line in rows(classes):
         by_key[Key(*line[: len(Key._fields)])].append(line)
-    tables = [
-        (part, board_rows(part)) for _, part in table.groupby(["dataset", "network"], sort=False)
-    ]
+    tables = [(part, board_rows(part)) for _, part in table.groupby("dataset", sort=False)]
     pictures = albums([(row, by_defense[row.trained]) for _, ours in tables for row in ours])
     found: list[Section] = []
     number = 0
@@ -149,8 +146,8 @@ def _sections(
         for together in views.values():
             together.sort(key=lambda view: _place(view, shown))
         shown_attacks = [(visible(a), visible(b), visible(c)) for a, b, c in listed.values()]
-        first = ours[0].dataset, ours[0].network
-        found.append(Section(*first, wanted, shown, shown_attacks, views, details))
+        name = ours[0].dataset
+        found.append(Section(name, wanted, shown, shown_attacks, views, details))
     return found
 
 

@@ -98,7 +98,7 @@ function sort(head, direction) {
   closeAll(table);
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", direction);
-  const words = head.classList.contains("defense");
+  const words = head.matches(".defense, .network");
   for (const body of table.querySelectorAll("tbody[data-threat]")) {
     const keyed = [...body.rows].map((row) => {
       const value = row.cells[index].dataset.v;
