@@ -89,8 +89,8 @@ SIGNED = ("gain", "collateral")
 ALWAYS = ("rank", "defense", "robust")
 """Keys of columns that no choice leaves out."""
 FURTHER = {
-    "network": "network", "before": "robust@0", "curve": "over K", "audit": "audit", "training_passes": "training",
-    "flags": "flags",
+    "network": "network", "before": "robust@0", "curve": "over K", "audit": "audit",
+    "training_passes": "training", "flags": "flags",
 }  # fmt: skip
 """Keys and names of columns that do not belong to a K."""
 CHOICES = {name: f"{label}@K" for name, label, _ in PER_SHOTS if name not in ALWAYS} | FURTHER

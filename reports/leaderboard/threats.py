@@ -28,9 +28,7 @@ class ThreatRow(NamedTuple):
     unseen: frozenset[str]
 
 
-def threat_rows(
-    frame: pd.DataFrame, reference: Collection[TrainedKey] = ()
-) -> Iterator[ThreatRow]:
+def threat_rows(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> Iterator[ThreatRow]:
     """Every row over all attacks and, where there are several norms, over those of each.
 
     Where a data set has rows of `reference`, an attack that none of them met is asked of nobody: it
@@ -46,11 +44,10 @@ def threat_rows(
         for row in found if row.scope == "unseen"
     }  # fmt: skip
     norms = dict(zip(frame["attack"], frame["norm"], strict=True))
-    for row in found:
-        if row.scope == "all":
-            if row.key.dataset in asked:
-                met = {slot.attack for slot in row.cells}
-                row = row.only(asked[row.key.dataset] | met)
+    for each in found:
+        if each.scope == "all":
+            wanted = asked.get(each.key.dataset)
+            row = each.only(wanted | {slot.attack for slot in each.cells}) if wanted else each
             by_norm: defaultdict[str, set[str]] = defaultdict(set)
             for slot in (*row.expected, *row.cells):
                 by_norm[norms[slot.attack]].add(slot.attack)

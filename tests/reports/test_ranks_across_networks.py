@@ -85,7 +85,10 @@ def test_a_tie_with_another_network_is_said_on_every_page(tmp_path, usual, twin)
     assert "pgd_at (wide)" in csv
     tied = {row["network"]: row["tied"] for row in json.loads(text)["rows"]
             if (row["defense"], row["threat"], row["shots"]) == ("pgd_at", "all", 5)}  # fmt: skip
-    assert tied == {"small_cnn": ["pgd_at (wide)"], "wide": ["pgd_at (small_cnn)"]}
+    assert tied == {
+        "small_cnn": ["meta_adv", "pgd_at (wide)"],
+        "wide": ["meta_adv (small_cnn)", "pgd_at (small_cnn)"],
+    }
 
 
 def test_a_row_that_lacks_an_attack_is_not_ranked_and_moves_nobody(usual):
