@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
@@ -93,7 +95,7 @@ def write_leaderboard(
     seen = DEFAULT if look.columns is None else look.columns
     pairs = zip(table["tied"], table["network"], strict=True)
     tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
-    read = table.assign(tied=tied)
+    read = table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
     texts = {
         "html": page(read, attacks, classes, sources, names, seen),
         "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),
