@@ -89,6 +89,12 @@ def short_names(found: Mapping[str, Naming]) -> dict[str, str]:
     }
 
 
+def titles(names: Sequence[str], known: Known) -> dict[str, str]:
+    """For plots without records: `short_names` of what is known of these."""
+    frame = pd.DataFrame({"defense": names, "about": [About()] * len(names)})
+    return short_names(namings(frame, known))
+
+
 def tied_names(
     tied: Sequence[tuple[str, str]], network: str, called: Callable[[str], str] = str
 ) -> list[str]:

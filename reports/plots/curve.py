@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,16 +24,24 @@ CROWDED = 0.08
 """Share of the axis that a label needs."""
 
 
-def curve_figure(table: pd.DataFrame, option: str, classes: int | None = None) -> Figure:
+def curve_figure(
+    table: pd.DataFrame, option: str, classes: int | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Figure:  # fmt: skip
     """robust@K at each value with its 95 % interval; clean dashed, chance dotted, doubts ringed.
 
     Args:
         table: `reports.summary.curve.COLUMNS`, with at least one row.
         option: that of the values.
         classes: of the data.
+        names: what defenses are called. One that is a line alone has its own colour.
     """
+    own = {names.get(name, name): mark for name, mark in marks(table["defense"]).items()}
+    table = table.assign(defense=[names.get(name, name) for name in table["defense"]])
     series = _series(table)
-    known = marks(series)
+    drawn = {name: part.iloc[0].defense for name, part in series.items()}
+    alone = len({*drawn.values()}) == len(drawn)
+    known = {name: own[drawn[name]] for name in series} if alone else marks(series)
     columns = 1 if max(map(len, series)) > 26 else 2
     entries = len(series) + 1 + bool(table["rises"].any())
     figure = Figure(

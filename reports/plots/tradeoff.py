@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.leaderboard.threats import ALL
 from reports.plots.palette import Mark, marks
@@ -98,11 +98,13 @@ COSTS = {
 def cost_figure(table: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure | None:
     """gain@K of the largest K against what training and one adaptation took, from `board`.
 
-    A panel for each cost that is known; None where nothing adapts or no cost is known.
+    A panel for each cost in which they differ; None where nothing adapts or none is known.
     """
     shots = int(table["shots"].max())
     mine = table[(table["threat"] == ALL) & (table["status"] == "done") & (table["shots"] == shots)]
-    panels = [name for name in COSTS if (mine[name].astype("Float64").fillna(0) > 0).any()]
+    paid = mine[[*COSTS]].astype("Float64").fillna(0)
+    differ = {name: len(paid) == 1 or paid[name].nunique() > 1 for name in COSTS}
+    panels = [name for name in COSTS if (paid[name] > 0).any() and differ[name]]
     if not shots or not panels:
         return None
     known = _of(known or marks(table["defense"]), table)
@@ -135,9 +137,13 @@ def _log_scale(axes: Axes) -> None:
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: in_short(value)))
     low, high = axes.get_xlim()
+    steps = (
+        (1.0, 1.5, 2, 3, 5, 7) if high / low < 10 else (1.0, 2, 5) if high / low < 100 else (1.0,)
+    )
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
     axes.xaxis.set_minor_locator(NullLocator())
-    if high / low < 100:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
 
 
 def _of(known: Mapping[str, Mark], table: pd.DataFrame) -> dict[str, Mark]:
