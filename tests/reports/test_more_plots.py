@@ -141,7 +141,7 @@ def test_every_shape_fits_a_page(defenses):
         at(eps, np.arange(8) < 8 - i - 2 * j, name, k)
         for i, name in enumerate(names) for j, eps in enumerate((0.1, 0.2)) for k in (0, 5)
     ]  # fmt: skip
-    costs = {name: 1000 + i for i, name in enumerate(names)}
+    costs = {name: 1000 * (1 + i) for i, name in enumerate(names)}
     records = list(with_costs(records, costs))
     table = board(from_records(records))
     for figure in (strength_figure(attacks_of(records)), plane_figure(table), cost_figure(table)):
@@ -152,7 +152,7 @@ def test_every_shape_fits_a_page(defenses):
 
 
 def test_hostile_names_are_drawn_as_text(tmp_path):
-    costs = {name: 10 + i for i, name in enumerate(HOSTILE)}
+    costs = {name: 10 * (1 + i) for i, name in enumerate(HOSTILE)}
     records = [
         r for name in HOSTILE for j, eps in enumerate((0.1, 0.2)) for k in (0, 5)
         for r in with_costs([at(eps, [1, 0, j], name, k, dataset="$x_")], costs)
