@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.leaderboard.naming import namings, short_names
 from reports.plots.palette import COLOURS
 from reports.tidy.escape import drawable
 from reports.tidy.frame import rows
@@ -37,7 +38,8 @@ def attacks_figure(frame: pd.DataFrame) -> Figure:
     axes.set_xlabel("correct (%)")
     axes.grid(True, axis="x")
     first = frame.iloc[0]
-    title = drawable(f"{first.dataset}: {first.defense}, n = {frame['n'].max()}", 70)
+    name = short_names(namings(frame))[first.defense]
+    title = drawable(f"{first.dataset}: {name}, n = {frame['n'].max()}", 70)
     figure.suptitle(title, fontsize=8)
     figure.legend(loc="outside lower center", ncols=4, fontsize=7, frameon=False)
     return figure

@@ -42,8 +42,10 @@ def write_plots(
     Raises:
         UsageError: `out` cannot be written.
     """
+    found = marks(shown.head["defense"])
+    known = {(names or {}).get(name, name): mark for name, mark in found.items()}
     shown = Views(*(_named(part, names) for part in shown))
-    head, attacks, known = shown.head, shown.attacks, marks(shown.head["defense"])
+    head, attacks = shown.head, shown.attacks
     table, families = (part if part is None else _named(part, names) for part in (table, families))
     places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
     written: list[Path] = []
