@@ -7,7 +7,6 @@ without the third other attacks are forgotten.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import torch
@@ -26,6 +25,9 @@ from benchmark.evaluation.verdicts import Meter, frozen, metered, run_attack
 from benchmark.protocol.defender import SupportView, craft, streams, support_view
 from benchmark.protocol.inputs import Inputs
 from benchmark.results.records import Cell, Inferred
+
+NEAR = 2000
+"""Own images, to the nearest of which attacked ones without originals are compared."""
 
 
 def view_of(
@@ -79,14 +81,14 @@ class AmplifiedView(SupportView):
             self.first = self._attacked(target)
         if self.step < 0:
             self.step = 0
-            self._infer(self.first)
+            self._infer(self.first, target)
             if any(one.scaled(1) for one in self.sets):
                 self._calibrate(target)
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
             self.latest = self._attacked(target)
-            self._infer(self.latest)
+            self._infer(self.latest, target)
         self.step += 1
         parts = [self._shown(self.first), self._rehearsed(target)]
         if self.sets:
@@ -97,23 +99,33 @@ class AmplifiedView(SupportView):
         """The support under the attack, against the model of the moment."""
         return craft(target, self.cell, self.support, self.inputs, self.meter, self.streams)
 
-    def _infer(self, attacked: Tensor) -> None:
+    def _infer(self, attacked: Tensor, target: nn.Module) -> None:
         """One set more, of the kind that the first pairs gave, or norms where it fits no longer."""
         if not self.numbers.infers:
             return
-        assert self.inputs.infer is not None
         numbers, known = self.numbers, self.inferred
         if known is not None and known.kind:
             numbers = replace(numbers, representations=known.kind)
-        begin = time.perf_counter()
-        found = self.inputs.infer(numbers, Pairs(self.support.images, attacked))
-        self.meter.seconds += time.perf_counter() - begin
+        with metered(target, self.meter):
+            found = self._inference(numbers, attacked, target)
         if found.found:
             self.sets.append(found.found.scaled(self.share) or found.found)
         if known is None:
             self.inferred = as_recorded(found)
         else:
             self.inferred = known.model_copy(update={"sets": len(self.sets)})
+
+    def _inference(self, numbers: Amplify, attacked: Tensor, target: nn.Module) -> Inference:
+        """Of pairs; of attacked images alone where they were captured without their originals."""
+        assert self.inputs.infer is not None and self.inputs.infer_alone is not None
+        if self.cell.budget.knowledge != "captured":
+            return self.inputs.infer(numbers, Pairs(self.support.images, attacked))
+        shown = Batch(attacked, self.support.labels)
+        near = next(iter(minibatches(self.inputs.data.train, NEAR, self.rng)))
+        searched = self.inputs.searched(target)
+        return self.inputs.infer_alone(
+            numbers, searched, shown, near.to(self.inputs.settings.device)
+        )
 
     def _calibrate(self, target: nn.Module) -> None:
         """Halve norms until own images break inside them about as often as what was shown.

@@ -9,6 +9,7 @@ import torch
 from tiny_runs import prepare, run, tiny_plan
 
 from attacks.threats.infer import infer
+from attacks.threats.pose import POSES, infer_poses
 from benchmark.adaptation.adapt import adapt_all
 from benchmark.core.errors import UsageError
 from benchmark.core.threats.sets import Inference
@@ -159,6 +160,49 @@ def test_shown_images_are_attacked_again_on_the_model_of_the_moment(tmp_path, mo
     assert view.inferred.sets == 2
 
 
+def captured(attacks, **values):
+    return plan_of(attacks, knowledge=["captured"], episodes=1, **values)
+
+
+def test_poses_are_found_without_originals(tmp_path):
+    """The search is counted: POSES looks at each of the shown."""
+    plan = captured("rotation_translation", shots=[3], steps=3)
+    outcome = run(plan, tmp_path).records[-1].outcome
+    (found,), (effort,) = outcome.inferred, outcome.adaptation
+    assert (found.kind, found.sets, found.pairs) == ("pose", 1, 30)
+    assert found.found.startswith("turns of up to") and found.residuals["pose"] < 1
+    assert effort.backwards == 3 * (3 * OWN + OWN)
+    assert effort.forwards == 3 * (3 * OWN + (1 + 2) * OWN) + POSES * 30
+
+
+@pytest.mark.parametrize("attack", ["pgd_linf[steps=3]", "occlusion"])
+def test_without_a_pose_nothing_is_inferred(tmp_path, attack):
+    """Shown and own images are looked at, and the record says that no pose was believed."""
+    outcome = run(captured(attack, shots=[3], steps=3), tmp_path).records[-1].outcome
+    (found,), (effort,) = outcome.inferred, outcome.adaptation
+    assert (found.kind, found.found, found.sets) == ("", "", 0)
+    assert str(found).startswith("nothing; not believed: a pose, ")
+    assert effort.backwards == 3 * 2 * OWN
+
+
+def test_captured_images_come_without_originals(tmp_path):
+    cell, inputs, shown = opened(tmp_path, captured("rotation_translation"))
+    asked = []
+
+    def spy(numbers, model, looked, own):
+        asked.append((looked, own))
+        return infer_poses(numbers, model, looked, own)
+
+    def pairs(*_):
+        raise AssertionError("looked at originals")
+
+    view = view_of(cell, 0, replace(inputs, infer=pairs, infer_alone=spy), Meter(), shown)
+    view({})
+    ((looked, own),) = asked
+    assert torch.equal(looked.images, shown)
+    assert rows_of(own.images) <= rows_of(inputs.data.train.images())
+
+
 def test_no_steps_and_no_shots_are_the_trained_model(tmp_path):
     for values in ({"steps": 0}, {"shots": [0]}):
         (done,) = run(plan_of(**values), tmp_path).records
@@ -200,8 +244,11 @@ def test_a_sequence_infers_at_each_arrival(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"knowledge": ["captured"]}, "expected pairs or simulated"),
-        ({"knowledge": ["clean"]}, "expected pairs or simulated"),
+        ({"knowledge": ["clean"]}, "expected captured, pairs or simulated"),
+        (
+            {"methods": ["amplify[representations=mask+filter]"], "knowledge": ["captured"]},
+            "expected warp among",
+        ),
         ({"methods": ["amplify[representations=wrap]"]}, "unknown representation of amplify"),
         ({"methods": ["amplify[evry=3]"]}, "did you mean every"),
         ({"methods": ["amplfy"]}, "did you mean amplify"),

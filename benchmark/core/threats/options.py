@@ -64,6 +64,11 @@ class Amplify:
         return made
 
     @property
+    def names(self) -> list[str]:
+        """The representations, one by one."""
+        return self.representations.split("+")
+
+    @property
     def infers(self) -> bool:
         """Whether anything is made of the pairs."""
         return self.representations != NONE
