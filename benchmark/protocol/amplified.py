@@ -80,8 +80,9 @@ class AmplifiedView(SupportView):
         if self.step < 0:
             self.step = 0
             self._infer(self.first, target)
-            if any(one.scaled(1) for one in self.sets):
-                self._calibrate(target)
+            self.sets = [self._calibrated(one, target) for one in self.sets]
+            if self.inferred and self.sets:
+                self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
@@ -125,26 +126,24 @@ class AmplifiedView(SupportView):
             numbers, searched, shown, near.to(self.inputs.settings.device)
         )
 
-    def _calibrate(self, target: nn.Module) -> None:
-        """Halve norms until own images break inside them about as often as what was shown.
+    def _calibrated(self, found: ThreatSet, target: nn.Module) -> ThreatSet:
+        """Norms halved until own images break inside them about as often as what was shown.
 
         Norms alone say little of an attack that changes much and breaks little, as a frame does:
         in balls as large everything breaks, and training there costs what the network knew.
         """
-        sizes = {share: one.scaled(share) for one in self.sets for share in SHARES}
-        (batch, rng), model = self._own(self.numbers.own), self.inputs.searched(target)
+        if found.scaled(1) is None:
+            return found
         assert self.first is not None
+        (batch, rng), model = self._own(self.numbers.own), self.inputs.searched(target)
+        sized = found
         with metered(target, self.meter):
             most = broken(target, self.first, self.support.labels) + TOLERATED
-            for share, found in sizes.items():
-                if found is None:
+            for self.share in SHARES:
+                sized = found.scaled(self.share) or found
+                if broken(target, sized.attack_inside(model, *batch, rng), batch.labels) <= most:
                     break
-                self.share, self.sets = share, [found]
-                images = found.attack_inside(model, *batch, rng)
-                if broken(target, images, batch.labels) <= most:
-                    break
-        assert self.inferred is not None
-        self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
+        return sized
 
     def _shown(self, first: Tensor) -> Batch:
         """Some of the support: each as it was attacked first, or last."""
