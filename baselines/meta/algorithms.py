@@ -96,7 +96,7 @@ def adapted_to(learner: Learner, tasks: Sequence[Task]) -> Parameters:
     learner.ledger.meter.forwards += rows
     learner.ledger.meter.backwards += 3 * rows if through else rows  # back through both passes
     return inner_loops(
-        learner.model, many, shows(learner, tasks), settings.inner_steps, learner.rate,
+        learner.model, many, shows(learner, tasks), [learner.rate] * settings.inner_steps,
         settings.first_order,
     )  # fmt: skip
 

@@ -58,7 +58,9 @@ def _amplified(cell: Cell, numbers: Amplify, plan: Plan) -> int:
     """Passes of a step of `amplify`: own images attacked in two ways, and three looks."""
     strengths = strengths_of(cell.dataset, plan.facts[cell.dataset].shape)
     rehearsed = plan.defenses[cell.defense].training_attacks(strengths) or ()
-    inside = max(numbers.tries, numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
+    inside = (
+        max(2 + numbers.tries, 2 + numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
+    )
     return numbers.own * (6 + inside + max((one.passes for one in rehearsed), default=0))
 
 

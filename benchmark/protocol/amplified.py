@@ -39,6 +39,12 @@ def view_of(
     return AmplifiedView(cell, index, inputs, meter, captured, numbers, stage, start)
 
 
+SHARES = (1.0, 0.5, 0.25, 0.125)
+"""Of the observed norms, as large as own images may be attacked in."""
+TOLERATED = 0.1
+"""Share of images that may break beyond what was shown: as much as 50 of them may be off."""
+
+
 class AmplifiedView(SupportView):
     """A defender's `Show` that keeps what was inferred so far; the first look is at the support."""
 
@@ -56,6 +62,7 @@ class AmplifiedView(SupportView):
         self.first = self.support.images if clean else captured
         self.latest: Tensor | None = None
         self.sets: list[ThreatSet] = []
+        self.share = 1.0
         self.step = -1
 
     @property
@@ -73,6 +80,8 @@ class AmplifiedView(SupportView):
         if self.step < 0:
             self.step = 0
             self._infer(self.first)
+            if any(one.scaled(1) for one in self.sets):
+                self._calibrate(target)
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
@@ -99,11 +108,33 @@ class AmplifiedView(SupportView):
         begin = time.perf_counter()
         found = self.inputs.infer(numbers, Pairs(self.support.images, attacked))
         self.meter.seconds += time.perf_counter() - begin
-        self.sets += [found.found] if found.found else []
+        if found.found:
+            self.sets.append(found.found.scaled(self.share) or found.found)
         if known is None:
             self.inferred = as_recorded(found)
         else:
             self.inferred = known.model_copy(update={"sets": len(self.sets)})
+
+    def _calibrate(self, target: nn.Module) -> None:
+        """Halve norms until own images break inside them about as often as what was shown.
+
+        Norms alone say little of an attack that changes much and breaks little, as a frame does:
+        in balls as large everything breaks, and training there costs what the network knew.
+        """
+        sizes = {share: one.scaled(share) for one in self.sets for share in SHARES}
+        (batch, rng), model = self._own(), self.inputs.searched(target)
+        assert self.first is not None
+        with metered(target, self.meter):
+            most = broken(target, self.first, self.support.labels) + TOLERATED
+            for share, found in sizes.items():
+                if found is None:
+                    break
+                self.share, self.sets = share, [found]
+                images = found.attack_inside(model, *batch, rng)
+                if broken(target, images, batch.labels) <= most:
+                    break
+        assert self.inferred is not None
+        self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
 
     def _shown(self, first: Tensor) -> Batch:
         """As many of the support as own images: each as it was attacked first, or last."""
@@ -159,6 +190,12 @@ class AmplifiedView(SupportView):
         with torch.enable_grad():
             found = run_attack(attack, searched, batch, "examples", self.meter, rng)
         return Batch(found.images.detach(), batch.labels)
+
+
+@torch.no_grad()
+def broken(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images (n, ...) that the model does not give their labels (n,)."""
+    return float((model(images).argmax(dim=1) != labels).float().mean())
 
 
 def as_recorded(found: Inference) -> Inferred:

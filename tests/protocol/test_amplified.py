@@ -52,6 +52,21 @@ def test_a_record_says_what_was_found(tmp_path):
     assert norms.kind == "norms" and 0.5 < norms.declared < 1.5
 
 
+def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
+    """Uniform noise changes much and breaks little: in a ball as large everything would break."""
+
+    def found(attack):
+        method = f"amplify[own={OWN},representations=norms]"
+        trained = "standard[epochs=5]"
+        done = run(plan_of(attack, trained, methods=[method], shots=[10]), tmp_path).records[-1]
+        return done.outcome.inferred[0]
+
+    noise, strongest = found("uniform_noise[eps=0.3,draws=1]"), found("pgd_linf[eps=0.1,steps=10]")
+    assert "linf 0.07" in noise.found and noise.found.endswith("0.25 of what was seen")
+    assert "linf 0.1, " in strongest.found and "seen" not in strongest.found
+    assert noise.size < 0.4 and strongest.size > 0.8
+
+
 def test_a_sentence_of_what_was_found():
     words = {"pairs": 70, "sets": 1}
     found = Inferred(
@@ -74,11 +89,11 @@ def test_the_same_command_gives_the_same(tmp_path, knowledge):
 
 
 def test_passes_are_counted(tmp_path):
-    """Three looks of OWN rows a step, there and back; four warps of each own image besides."""
+    """Three looks and a slope of OWN rows a step, there and back; two warps of each own besides."""
     outcome = run(plan_of(steps=3, episodes=1), tmp_path).records[-1].outcome
     (effort,) = outcome.adaptation
-    assert effort.backwards == 3 * 3 * OWN
-    assert effort.forwards == 3 * (3 * OWN + 4 * OWN)
+    assert effort.backwards == 3 * (3 * OWN + OWN)
+    assert effort.forwards == 3 * (3 * OWN + OWN + 2 * OWN)
     assert (effort.images, effort.updates) == (3 * 3 * OWN, 3)
 
 

@@ -59,6 +59,9 @@ class ThreatSet(Protocol):
     ) -> Tensor:
         """The strongest of a few images of the set, in [0, 1]; `rng` holds a stream per image."""
 
+    def scaled(self, share: float) -> ThreatSet | None:
+        """A share as large, where the pairs tell how far images move but not how; else None."""
+
 
 class RepresentationSet(Protocol):
     """A way to describe what was done to pairs."""
