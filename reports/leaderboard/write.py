@@ -12,7 +12,7 @@ from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
 from reports.leaderboard.columns import DEFAULT
-from reports.leaderboard.exports import as_csv, as_json, as_latex, as_markdown
+from reports.leaderboard.exports import Names, as_csv, as_json, as_latex, as_markdown
 from reports.leaderboard.naming import Known, namings, nobody, tied_names
 from reports.leaderboard.page import page
 from reports.leaderboard.per_class import Labels, by_class
@@ -93,9 +93,7 @@ def write_leaderboard(
     }
     classes = by_class(frame, of_classes)
     seen = DEFAULT if look.columns is None else look.columns
-    pairs = zip(table["tied"], table["network"], strict=True)
-    tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
-    read = table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
+    read = _with_ties(table, names)
     texts = {
         "html": page(read, attacks, classes, sources, names, seen),
         "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),
@@ -108,3 +106,10 @@ def write_leaderboard(
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths
+
+
+def _with_ties(table: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Rows that are tied by what they are called."""
+    pairs = zip(table["tied"], table["network"], strict=True)
+    tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
+    return table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
