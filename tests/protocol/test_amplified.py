@@ -166,14 +166,14 @@ def captured(attacks, **values):
 
 
 def test_poses_are_found_without_originals(tmp_path):
-    """The search is counted: POSES looks at each of the shown."""
+    """The search is counted, POSES looks at each of the shown; four poses of each own image too."""
     plan = captured("rotation_translation", shots=[3], steps=3)
     outcome = run(plan, tmp_path).records[-1].outcome
     (found,), (effort,) = outcome.inferred, outcome.adaptation
     assert (found.kind, found.sets, found.pairs) == ("pose", 1, 30)
     assert found.found.startswith("turns of up to") and found.residuals["pose"] < 1
-    assert effort.backwards == 3 * (3 * OWN + OWN)
-    assert effort.forwards == 3 * (3 * OWN + (1 + 2) * OWN) + POSES * 30
+    assert effort.backwards == 3 * 3 * OWN
+    assert effort.forwards == 3 * (3 * OWN + 4 * OWN) + POSES * 30
 
 
 @pytest.mark.parametrize("attack", ["pgd_linf[steps=3]", "occlusion"])
