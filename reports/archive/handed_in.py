@@ -196,7 +196,7 @@ def _missing(
     if unaudited:
         yield Line("missing", f"audit of the model of {unaudited} of {len(records)} records")
     yield Line(
-        "missing", "adversarial examples: records hold none, so budgets are not checked again"
+        "missing", "adversarial examples: records hold none; `verify` crafts its own within the budgets"
     )
     for dataset, network in sorted({_named(one)[:2] for one in records}):
         if reference and (dataset, network) not in {_named(one)[:2] for one in reference}:
