@@ -5,18 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
-import numpy as np
-from submission_fixtures import MODEL
-
-from benchmark.results.records import Verdicts
-
-
-def worse(record):
-    """Nothing right, not even as it is."""
-    none = json.loads(Verdicts.pack(np.zeros((1, 60), dtype=bool)).model_dump_json())
-    names = ("clean_before", "before", "clean", "static", "reattacked")
-    record["outcome"] |= dict.fromkeys(names, none)
-    return record
+from submission_fixtures import MODEL, worse
 
 
 def lines(ended, kind):
@@ -94,6 +83,22 @@ def test_few_images_are_not_ranked_beside_the_reference(command, handed_in, tmp_
     assert mine and all(row["rank"] is None for row in mine)
     theirs = [row for row in rows(tmp_path) if row["defense"] != MODEL]
     assert any(row["rank"] == 1 for row in theirs)
+
+
+def test_an_attack_more_is_no_hole_in_the_rows_of_the_reference(command, handed_in, tmp_path):
+    """It has `pgd_linf[steps=5]`, which they have not."""
+    words = ["--submission", handed_in, "--with-reference", "--out", tmp_path]
+    missing = lines(command("leaderboard", *words), "missing")
+    assert "missing: reference under pgd_linf[steps=5]: not counted beside it" in missing
+    theirs = [
+        row for row in rows(tmp_path)
+        if (row["dataset"], row["threat"]) == ("digits", "all") and row["defense"] != MODEL
+    ]  # fmt: skip
+    assert {row["shots"] for row in theirs} == {0, 1, 10}
+    assert all(row["rank"] for row in theirs), "nobody else moves"
+    mine = [row for row in rows(tmp_path) if row["defense"] == MODEL]
+    assert all("without what the reference has not: pgd_linf[steps=5]" in row["note"]
+               for row in mine)  # fmt: skip
 
 
 def test_another_network_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from submission_fixtures import MODEL, worse
 
 
 def judge():
@@ -28,33 +30,84 @@ def test_the_workflow_gives_no_rights_and_runs_nothing_of_the_fork():
     assert text.count("persist-credentials: false") == text.count("actions/checkout@")
 
 
-@pytest.mark.parametrize("true", [True, False])
-def test_the_workflow_posts_the_table_and_is_red_where_something_is_refused(
-    handed_in, changed, tmp_path, true
-):
+@pytest.fixture
+def pull_request(tmp_path):
+    """Runs the script on a pull request that brings files: exit code, and what is posted."""
+
+    def call(files, renamed=()):
+        theirs, summary = tmp_path / "theirs", tmp_path / "summary.md"
+        theirs.mkdir()
+        git = ["git", "-C", theirs, "-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run([*git, "init", "-q"], check=True)
+        for old, _ in renamed:
+            (theirs / old).write_bytes(files[old].read_bytes())
+        commit = ["commit", "-q", "--allow-empty", "-m"]
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, *commit, "base"], check=True)
+        for name, file in files.items():
+            (theirs / name).write_bytes(file.read_bytes())
+        for old, new in renamed:
+            (theirs / old).rename(theirs / new)
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, *commit, "mine"], check=True)
+        env = os.environ | {"BASE": "HEAD~1", "GITHUB_STEP_SUMMARY": str(summary)}
+        env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        words = ["bash", "-c", judge()[0]]
+        ended = subprocess.run(
+            words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert (ended.stdout, ended.stderr) == ("", ""), "GitHub takes commands from what is said"
+        return ended.returncode, summary.read_text()
+
+    return call
+
+
+def test_a_true_submission_is_green_and_its_table_posted(pull_request, handed_in, tmp_path):
+    code, told = pull_request({"it's `mine` $(touch owned).records.gz": handed_in})
+    assert code == 0, told
+    assert "verified: hashes: 8 of 8" in told and "refused: " not in told
+    assert "| defense | adaptation | rank@" in told and MODEL in told
+    assert not list(tmp_path.rglob("owned"))
+
+
+def test_each_false_one_is_told_and_turns_it_red(pull_request, handed_in, changed, tmp_path):
     def weaken(record):
         record["provenance"]["attack_options"]["steps"] = 1
         return record
 
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    git = ["git", "-C", theirs, "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "base"], check=True)
-    name = "it's `mine` $(touch owned).records.gz"
-    (theirs / name).write_bytes((handed_in if true else changed(weaken)).read_bytes())
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "mine"], check=True)
-    summary = tmp_path / "summary.md"
-    env = os.environ | {"BASE": "HEAD~1", "GITHUB_STEP_SUMMARY": str(summary)}
-    env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    words = ["bash", "-c", judge()[0]]
-    ended = subprocess.run(
-        words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    def mix(record):
+        first = record["cell"]["attack"] == "fgsm" and not record["cell"]["budget"]["shots"]
+        return worse(record) if first else record
+
+    def old(record):
+        record["fingerprint"]["benchmark.protocol version"] = "0"
+        return record
+
+    forged = tmp_path / "forged.records.gz"
+    text = gzip.decompress(handed_in.read_bytes()).replace(b'"seconds": ', b'"seconds": 1', 1)
+    forged.write_bytes(gzip.compress(text))
+    none = tmp_path / "none.records.gz"
+    none.write_text("no archive")
+    code, told = pull_request({
+        "weak.records.gz": changed(weaken, "weak"), "forged.records.gz": forged,
+        "mixed.records.gz": changed(mix, "mixed"), "old.records.gz": changed(old, "old"),
+        "none.records.gz": none, "true.records.gz": handed_in,
+    })  # fmt: skip
+    assert code == 1
+    for name, said in (
+        ("weak", "weak.records.gz:\n      refused: standard[epochs=1] on digits: other options"),
+        ("mixed", "mixed.records.gz:\n      refused: standard[epochs=1] on digits: impossible"),
+        ("old", "old.records.gz:\n      refused: standard[epochs=1] on digits: another protocol"),
+        ("forged", "error: theirs/forged.records.gz, line 1: not a readable record"),
+        ("none", "error: theirs/none.records.gz: not a readable file of records"),
+        ("true", "true.records.gz:\n      verified: hashes: 8 of 8"),
+    ):
+        assert f"\n    {said}" in told, name
+    assert told.count("## digits, small_cnn") == 4, "one for each that can be read"
+
+
+def test_one_that_is_moved_is_judged_too(pull_request, handed_in):
+    code, told = pull_request(
+        {"a.records.gz": handed_in}, renamed=[("a.records.gz", "b.records.gz")]
     )
-    assert ended.returncode == (0 if true else 1), ended.stderr
-    told = summary.read_text()
-    assert "verified: hashes: 8 of 8" in told
-    assert ("refused: " in told) is not true
-    assert "| defense | adaptation | rank@" in told
-    assert not list(tmp_path.rglob("owned"))
+    assert code == 0 and "b.records.gz:" in told

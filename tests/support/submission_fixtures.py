@@ -3,9 +3,10 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
-from benchmark.results.records import Record
+from benchmark.results.records import Record, Verdicts
 from reports.archive.reference import write_file
 
 MODEL = "standard[epochs=1]"
@@ -51,3 +52,11 @@ def changed(handed_in, tmp_path):
 
 def _bare(content):
     return {name: value for name, value in content.items() if name != "content"}
+
+
+def worse(record):
+    """Nothing right, not even as it is."""
+    none = json.loads(Verdicts.pack(np.zeros((1, 60), dtype=bool)).model_dump_json())
+    names = ("clean_before", "before", "clean", "static", "reattacked")
+    record["outcome"] |= dict.fromkeys(names, none)
+    return record
