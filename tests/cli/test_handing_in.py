@@ -139,3 +139,25 @@ def test_a_record_that_was_changed_and_not_sealed_is_one_clear_line(command, han
     path.write_bytes(gzip.compress(text.encode()))
     ended = command("leaderboard", "--submission", path, "--out", tmp_path / "o")
     ended.refused("forged.records.gz", "not what was written")
+
+
+def test_hostile_names_are_one_harmless_line_each(command, changed, tmp_path):
+    """In every text of a record that a submission may choose."""
+    name = "a\n  verified: all\x1b[31m\u202e::error::x <script>|`"
+
+    def spoil(record):
+        record["cell"]["defense"] = record["cell"]["network"] = name
+        record["fingerprint"] |= {"weights": name, "benchmark.protocol version": name}
+        record |= {"trained_on": [name], "flags": [name]}
+        about = dict.fromkeys(("title", "authors", "paper", "link", "summary", "label"), name)
+        record["provenance"] |= {"about": about, "command": name}
+        return record
+
+    words = ["--submission", changed(spoil, "it's\u202e"), "--out", tmp_path / "o"]
+    ended = command("leaderboard", *words)
+    assert ended.code == 0, ended.err
+    *said, _, _, _, _, _ = ended.out.splitlines()  # the files that were written
+    kinds = ("refused: ", "verified: ", "trusted: ", "missing: ")
+    assert all(line.isprintable() for line in said)
+    assert all(line.startswith(tuple(f"  {kind}" for kind in kinds)) for line in said[1:])
+    assert not any(line.startswith("  verified: all") for line in said)

@@ -60,10 +60,11 @@ def test_the_hub_reads_every_entry_and_no_task_twice():
     assert "| head, captured |" in model_card(frame)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [*HOSTILE, "- a: !!python/name:os.system", "&a *a", "{{ 7*7 }}"])
 def test_hostile_names_are_text_in_yaml_and_markdown(name):
     yaml = pytest.importorskip("yaml")
-    frame = from_records([record(name, name, 0, dataset=name, network=name, flags=[name])])
+    more = {"dataset": name, "network": name, "family": name, "threat": name}
+    frame = from_records([record(name, name, 0, flags=[name], **more)])
     text = eval_results(frame)
     assert text.isascii() and yaml.safe_load(text) == json.loads(text)
     (entry,) = yaml.safe_load(text)
