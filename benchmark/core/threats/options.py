@@ -20,8 +20,9 @@ class Amplify:
 
     name: ClassVar[str] = "amplify"
     representations: str = "warp+mask+filter"
-    """Names joined by `+`, of which the one that fits best is used, or else norms; `norms` alone;
-    `none`: nothing is inferred, which leaves shown images beside rehearsed ones."""
+    """Names joined by `+`, of which the one that fits best is used, or else norms: these, and
+    `learned`; `norms` alone; `none`: nothing is inferred, which leaves shown images beside
+    rehearsed ones."""
     own: int = 50
     """Training images attacked in each step inside the set, as many by an attack of the defense's
     training, and as many looks at what is shown."""
@@ -30,7 +31,7 @@ class Amplify:
     tries: int = 4
     """Warps or filters of which the worst is taken for each image."""
     places: int = 8
-    """Where a mask is put, likewise."""
+    """Where a mask is put, likewise, and draws of what was learned."""
     ascent: int = 5
     """Steps of ascent between norms."""
     fits: float = 0.2
