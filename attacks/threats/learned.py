@@ -22,7 +22,7 @@ from attacks.threats.generator import (
     left_over,
     trained,
 )
-from attacks.threats.worst import between, worst
+from attacks.threats.worst import DRAWS, Drawn, along, between, worst
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
@@ -89,15 +89,24 @@ class FittedThreat:
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
         """The worst of a few codes: a pair's or between two, its mask anywhere masks lay."""
+        middle = self.observed.mean(dim=0)
+        draws = between(self.observed, rng)
         low, high = (one.tanh() for one in torch.aminmax(self.observed[:, -PLACE:], dim=0))
+        place = low + (high - low) * rng.uniform((DRAWS, PLACE)).to(draws)
+        draws = torch.cat([draws[..., :-PLACE], place.clamp(-0.999, 0.999).atanh()], dim=2) - middle
 
-        def draw(rng: Streams) -> Tensor:
-            raw = between(self.observed, rng)
-            place = low + (high - low) * rng.uniform((PLACE,)).to(raw)
-            raw = torch.cat([raw[:, :-PLACE], place.clamp(-0.999, 0.999).atanh()], dim=1)
-            return self.made(images, raw)
+        def make(raw: Tensor) -> Tensor:
+            return self.made(images, middle + raw)
 
-        return worst(model, images, labels, self.tries, draw, rng)
+        def promise(gradient: Tensor) -> Tensor:
+            level = torch.cat([draws[..., :-PLACE], 0 * draws[..., -PLACE:]], dim=2)
+            return along(make, level, gradient)  # a slope says nothing about other places
+
+        start = make(torch.zeros_like(draws[:, 0])).clamp(0, 1)
+        return worst(model, labels, Drawn(start, draws, make, promise), self.tries)
+
+    def scaled(self, share: float) -> None:
+        """See `ThreatSet`: what was fitted is as large as it should be."""
 
 
 @lru_cache(maxsize=1)

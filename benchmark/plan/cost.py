@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from attacks.build import strengths_of
+from attacks.threats.pose import POSES
 from baselines.networks.zoo import build_network
 from benchmark.core.copying import copied
 from benchmark.core.seeding import stream
@@ -49,8 +50,10 @@ def cost(cell: Cell, plan: Plan) -> int:
     times = 1 + -(-times // numbers.every) if numbers else times
     crafted = support * times if simulated else max(support, POOL * facts.classes)
     crafted = 0 if cell.budget.knowledge == "clean" else crafted
+    alone = numbers and numbers.infers and cell.budget.knowledge == "captured"
+    posed = POSES * support if alone else 0
     step = _amplified(cell, numbers, plan) if numbers else 4 * support
-    shown = sum(crafted * one.passes + step * cell.budget.steps for one in arrivals)
+    shown = sum(posed + crafted * one.passes + step * cell.budget.steps for one in arrivals)
     return cell.episodes * (shown + query * attack.passes)
 
 
@@ -58,7 +61,9 @@ def _amplified(cell: Cell, numbers: Amplify, plan: Plan) -> int:
     """Passes of a step of `amplify`: own images attacked in two ways, and three looks."""
     strengths = strengths_of(cell.dataset, plan.facts[cell.dataset].shape)
     rehearsed = plan.defenses[cell.defense].training_attacks(strengths) or ()
-    inside = max(numbers.tries, numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
+    inside = (
+        max(2 + numbers.tries, 2 + numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
+    )
     return numbers.own * (6 + inside + max((one.passes for one in rehearsed), default=0))
 
 

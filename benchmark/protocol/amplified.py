@@ -7,7 +7,6 @@ without the third other attacks are forgotten.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import torch
@@ -27,6 +26,9 @@ from benchmark.protocol.defender import SupportView, craft, streams, support_vie
 from benchmark.protocol.inputs import Inputs
 from benchmark.results.records import Cell, Inferred
 
+NEAR = 2000
+"""Own images, to the nearest of which attacked ones without originals are compared."""
+
 
 def view_of(
     cell: Cell, index: int, inputs: Inputs, meter: Meter, captured: Tensor | None,
@@ -37,6 +39,12 @@ def view_of(
     if numbers is None:
         return support_view(cell, index, inputs, meter, captured, stage, start)
     return AmplifiedView(cell, index, inputs, meter, captured, numbers, stage, start)
+
+
+SHARES = (1.0, 0.5, 0.25, 0.125)
+"""Of the observed norms, as large as own images may be attacked in."""
+TOLERATED = 0.1
+"""Share of images that may break beyond what was shown: as much as 50 of them may be off."""
 
 
 class AmplifiedView(SupportView):
@@ -56,6 +64,7 @@ class AmplifiedView(SupportView):
         self.first = self.support.images if clean else captured
         self.latest: Tensor | None = None
         self.sets: list[ThreatSet] = []
+        self.share = 1.0
         self.step = -1
 
     @property
@@ -72,12 +81,14 @@ class AmplifiedView(SupportView):
             self.first = self._attacked(target)
         if self.step < 0:
             self.step = 0
-            self._infer(self.first)
+            self._infer(self.first, target)
+            if any(one.scaled(1) for one in self.sets):
+                self._calibrate(target)
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
             self.latest = self._attacked(target)
-            self._infer(self.latest)
+            self._infer(self.latest, target)
         self.step += 1
         parts = [self._shown(self.first), self._rehearsed(target)]
         if self.sets:
@@ -88,22 +99,54 @@ class AmplifiedView(SupportView):
         """The support under the attack, against the model of the moment."""
         return craft(target, self.cell, self.support, self.inputs, self.meter, self.streams)
 
-    def _infer(self, attacked: Tensor) -> None:
+    def _infer(self, attacked: Tensor, target: nn.Module) -> None:
         """One set more, of the kind that the first pairs gave, or norms where it fits no longer."""
         if not self.numbers.infers:
             return
-        assert self.inputs.infer is not None
         numbers, known = self.numbers, self.inferred
         if known is not None and known.kind:
             numbers = replace(numbers, representations=known.kind)
-        begin = time.perf_counter()
-        found = self.inputs.infer(numbers, Pairs(self.support.images, attacked))
-        self.meter.seconds += time.perf_counter() - begin
-        self.sets += [found.found] if found.found else []
+        with metered(target, self.meter):
+            found = self._inference(numbers, attacked, target)
+        if found.found:
+            self.sets.append(found.found.scaled(self.share) or found.found)
         if known is None:
             self.inferred = as_recorded(found)
         else:
             self.inferred = known.model_copy(update={"sets": len(self.sets)})
+
+    def _inference(self, numbers: Amplify, attacked: Tensor, target: nn.Module) -> Inference:
+        """Of pairs; of attacked images alone where they were captured without their originals."""
+        assert self.inputs.infer is not None and self.inputs.infer_alone is not None
+        if self.cell.budget.knowledge != "captured":
+            return self.inputs.infer(numbers, Pairs(self.support.images, attacked))
+        shown = Batch(attacked, self.support.labels)
+        near = next(iter(minibatches(self.inputs.data.train, NEAR, self.rng)))
+        searched = self.inputs.searched(target)
+        return self.inputs.infer_alone(
+            numbers, searched, shown, near.to(self.inputs.settings.device)
+        )
+
+    def _calibrate(self, target: nn.Module) -> None:
+        """Halve norms until own images break inside them about as often as what was shown.
+
+        Norms alone say little of an attack that changes much and breaks little, as a frame does:
+        in balls as large everything breaks, and training there costs what the network knew.
+        """
+        sizes = {share: one.scaled(share) for one in self.sets for share in SHARES}
+        (batch, rng), model = self._own(), self.inputs.searched(target)
+        assert self.first is not None
+        with metered(target, self.meter):
+            most = broken(target, self.first, self.support.labels) + TOLERATED
+            for share, found in sizes.items():
+                if found is None:
+                    break
+                self.share, self.sets = share, [found]
+                images = found.attack_inside(model, *batch, rng)
+                if broken(target, images, batch.labels) <= most:
+                    break
+        assert self.inferred is not None
+        self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
 
     def _shown(self, first: Tensor) -> Batch:
         """As many of the support as own images: each as it was attacked first, or last."""
@@ -159,6 +202,12 @@ class AmplifiedView(SupportView):
         with torch.enable_grad():
             found = run_attack(attack, searched, batch, "examples", self.meter, rng)
         return Batch(found.images.detach(), batch.labels)
+
+
+@torch.no_grad()
+def broken(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images (n, ...) that the model does not give their labels (n,)."""
+    return float((model(images).argmax(dim=1) != labels).float().mean())
 
 
 def as_recorded(found: Inference) -> Inferred:

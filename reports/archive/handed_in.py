@@ -198,15 +198,14 @@ def _missing(
     yield Line(
         "missing", "adversarial examples: records hold none, so budgets are not checked again"
     )
-    for dataset, network in sorted({_named(one)[:2] for one in records}):
-        if reference and (dataset, network) not in {_named(one)[:2] for one in reference}:
-            what = f"rows to rank with: the reference has no {network} on {dataset}"
-            yield Line("missing", what)
+    for dataset in sorted({one.cell.dataset for one in records}):
+        if reference and dataset not in {one.cell.dataset for one in reference}:
+            yield Line("missing", f"rows to rank with: the reference has none on {dataset}")
     ours: defaultdict[Named, set[str]] = defaultdict(set)
     for one in records:
         ours[_named(one)].add(one.cell.attack)
     for named, attacks in ours.items():
-        wanted = {one.cell.attack for one in reference if _named(one)[:2] == named[:2]}
+        wanted = {one.cell.attack for one in reference if one.cell.dataset == named[0]}
         lacking = sorted(wanted - attacks)
         if lacking:
             more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
 from reports.leaderboard.columns import DEFAULT
 from reports.leaderboard.exports import as_csv, as_json, as_latex, as_markdown
-from reports.leaderboard.naming import Known, namings, nobody
+from reports.leaderboard.naming import Known, namings, nobody, tied_names
 from reports.leaderboard.page import page
 from reports.leaderboard.per_class import Labels, by_class
 from reports.leaderboard.submission import check_submission
@@ -91,7 +93,9 @@ def write_leaderboard(
     }
     classes = by_class(frame, of_classes)
     seen = DEFAULT if look.columns is None else look.columns
-    read = table.assign(tied=table["tied"].map(lambda tied: [names[one].name for one in tied]))
+    pairs = zip(table["tied"], table["network"], strict=True)
+    tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
+    read = table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
     texts = {
         "html": page(read, attacks, classes, sources, names, seen),
         "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),

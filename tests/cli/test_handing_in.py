@@ -142,15 +142,31 @@ def test_few_images_are_not_ranked_beside_the_reference(command, handed_in, tmp_
     assert any(row["rank"] == 1 for row in theirs)
 
 
-def test_another_network_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
+def test_another_data_set_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
+    def other(record):
+        record["cell"]["dataset"] = "theirs.py:data"
+        return record
+
+    words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
+    missing = " ".join(lines(command("leaderboard", *words), "missing"))
+    assert "the reference has none on theirs.py:data" in missing
+    assert "The only row" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_another_network_is_told_which_attacks_it_lacks_to_be_ranked(command, changed, tmp_path):
     def other(record):
         record["cell"]["network"] = "theirs.py:Net"
         return record
 
     words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
     missing = " ".join(lines(command("leaderboard", *words), "missing"))
-    assert "no theirs.py:Net on digits" in missing
-    assert "The only row" in (tmp_path / "leaderboard.html").read_text()
+    assert "rows to rank with" not in missing and "no occlusion" in missing
+    (mine,) = [
+        row for row in rows(tmp_path)
+        if row["network"] == "theirs.py:Net" and (row["threat"], row["shots"]) == ("all", 0)
+    ]  # fmt: skip
+    assert mine["rank"] is None and mine["robust"] is not None
+    assert mine["missing"].startswith("not ranked, other attacks: has no occlusion, pgd_l1, ")
 
 
 def test_a_name_of_the_reference_is_taken(command, changed, tmp_path):
@@ -292,5 +308,5 @@ def test_the_workflow_posts_the_table_and_is_red_where_something_is_refused(
     told = summary.read_text()
     assert "verified: hashes: 8 of 8" in told
     assert ("refused: " in told) is not true
-    assert "| defense | adaptation | rank@" in told
+    assert "| defense | network | adaptation | rank@" in told
     assert not list(tmp_path.rglob("owned"))

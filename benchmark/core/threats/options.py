@@ -28,9 +28,10 @@ class Amplify:
     training, and as many looks at what is shown."""
     every: int = 10
     """Steps from one attack on the shown images to the next, where the defender can run it."""
-    tries: int = 4
-    """Warps or filters of which the worst is taken for each image."""
-    places: int = 8
+    tries: int = 2
+    """Warps or filters that the model is asked about for each image, of which the worst is taken:
+    the most promising of many."""
+    places: int = 4
     """Where a mask is put, likewise, and draws of what was learned."""
     ascent: int = 5
     """Steps of ascent between norms."""
@@ -62,6 +63,11 @@ class Amplify:
             return None
         made: Amplify = build(cls, spec, {})
         return made
+
+    @property
+    def names(self) -> list[str]:
+        """The representations, one by one."""
+        return self.representations.split("+")
 
     @property
     def infers(self) -> bool:
