@@ -179,7 +179,8 @@ def test_attacks_inside_are_in_the_box_and_the_worst_of_the_draws(images, encode
             for tries in (1, 8)
         )
     assert 0 <= eight.min() <= eight.max() <= 1
-    assert eight.mean() > one.mean() + 0.05
+    assert (eight.flatten(1).mean(dim=1) >= one.flatten(1).mean(dim=1) - 1e-5).all()
+    assert one.mean() > brightened(images).mean() + 0.2
     assert rest.observed.shape == (N, CODE)
 
 
