@@ -82,12 +82,7 @@ def write_leaderboard(
     ours = {one.trained for one in sources if one.reference}
     table, attacks = board(frame, ours, claims.refused), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
-    trained = zip(table["dataset"], table["network"], table["defense"], strict=True)
-    notes = [
-        [*([one] if one else []), *counted, *_left_out(left.get(model, ()))]
-        for one, model in zip(table["note"], trained, strict=True)
-    ]
-    table = table.assign(note=["; ".join(said) for said in notes])
+    table = _with_notes(table, counted, left)
     names = namings(frame, look.known)
     for path in claims.scores:
         check_submission(path, table, names)
@@ -118,6 +113,18 @@ def _with_ties(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     pairs = zip(table["tied"], table["network"], strict=True)
     tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
     return table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
+
+
+def _with_notes(
+    table: pd.DataFrame, counted: Sequence[str], left: Mapping[tuple[str, str, str], Sequence[str]]
+) -> pd.DataFrame:
+    """What else a row says: how attacks were counted, and which were left out."""
+    trained = zip(table["dataset"], table["network"], table["defense"], strict=True)
+    notes = [
+        [*([one] if one else []), *counted, *_left_out(left.get(model, ()))]
+        for one, model in zip(table["note"], trained, strict=True)
+    ]
+    return table.assign(note=["; ".join(said) for said in notes])
 
 
 def _left_out(attacks: Sequence[str]) -> list[str]:
