@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmark.core.errors import UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.threats.options import Amplify
+from benchmark.core.types import Batch
 
 
 class Pairs(NamedTuple):
@@ -83,9 +84,10 @@ class Inference(NamedTuple):
     """None where no image changed."""
     residuals: Mapping[str, float | None]
     """Of each representation on pairs that it was not fitted on, the best first: the median of
-    ||nearest - attacked||^2 / ||attacked - original||^2; None where it could not be fitted."""
+    ||nearest - attacked||^2 / ||attacked - original||^2; None where it could not be fitted.
+    Without originals what undoing leaves of the squared distance to own images of the label."""
     pairs: int
-    """That changed, as many as were looked at."""
+    """That changed, as many as were looked at; without originals, with a label of own images."""
     clipped: float
     """Share of the numbers of `nearest` that leave [0, 1], and are cut."""
     in_order: bool
@@ -93,3 +95,5 @@ class Inference(NamedTuple):
 
 
 Infer = Callable[[Amplify, Pairs], Inference]
+InferAlone = Callable[[Amplify, nn.Module, Batch, Batch], Inference]
+"""The same from attacked images without originals: the model, these and own clean images."""
