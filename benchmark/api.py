@@ -65,7 +65,7 @@ class Evaluation:
 
     def plot(self) -> Figure:
         """Robust accuracy under each attack, with its interval, beside clean accuracy."""
-        from reports.plots.attacks import attacks_figure
+        from reports.plots.dots import attacks_figure
         from reports.plots.write import styled
 
         with styled():

@@ -35,13 +35,12 @@ def representations(numbers: Amplify) -> list[RepresentationSet]:
         one.name: one
         for one in (Warps(numbers.tries), Masks(numbers.places), Filters(numbers.tries))
     }
-    names = numbers.representations.split("+")
-    if names in ([NONE], [NORMS]):
+    if numbers.names in ([NONE], [NORMS]):
         return []
-    for name in names:
+    for name in numbers.names:
         if name not in known:
             raise unknown("representation of amplify", name, [*known, NORMS, NONE])
-    return [known[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in dict.fromkeys(numbers.names)]
 
 
 class Judged(NamedTuple):
@@ -83,10 +82,14 @@ def infer(numbers: Amplify, pairs: Pairs) -> Inference:
     return Inference(NORMS, norms, residuals, count, 0.0, in_order(changed))
 
 
+def looked_at(images: Tensor) -> slice:
+    """The first as many as are looked at."""
+    return slice(max(FEWEST, min(MOST, NUMBERS // images[0].numel())))
+
+
 def changed_pairs(pairs: Pairs) -> Pairs:
     """Those that changed, the first as many as are looked at."""
-    most = max(FEWEST, min(MOST, NUMBERS // pairs.originals[0].numel()))
-    return pairs.take(pairs.distances > TINY).take(slice(most))
+    return pairs.take(pairs.distances > TINY).take(looked_at(pairs.originals))
 
 
 def halves(pairs: Pairs) -> tuple[Pairs, Pairs]:

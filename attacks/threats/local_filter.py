@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
-from attacks.threats.worst import between, worst
+from attacks.threats.worst import Drawn, along, between, worst
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
 
@@ -73,12 +73,21 @@ class FittedFilter:
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
         """The worst of a few filters: as a pair's, or between two."""
+        draws = between(self.observed, rng)
 
-        def draw(rng: Streams) -> Tensor:
-            c = between(self.observed, rng)
+        def make(c: Tensor) -> Tensor:
             return filtered(images, self.mean + c @ self.basis)
 
-        return worst(model, images, labels, self.tries if len(self.basis) else 1, draw, rng)
+        def promise(gradient: Tensor) -> Tensor:
+            return along(make, draws, gradient)
+
+        start = make(torch.zeros_like(draws[:, 0])).clamp(0, 1)
+        if not len(self.basis):
+            return start
+        return worst(model, labels, Drawn(start, draws, make, promise), self.tries)
+
+    def scaled(self, share: float) -> None:
+        """See `ThreatSet`: what was fitted is as large as it should be."""
 
 
 @dataclass(frozen=True)

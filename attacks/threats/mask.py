@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from attacks.threats.worst import worst
+from attacks.threats.worst import DRAWS, Drawn, worst
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
 
@@ -104,13 +104,21 @@ class FittedMask:
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
         """The worst of a few places."""
-        count = self.box.places(images)
+        box = self.box
+        draws = rng.integers(box.places(images), (DRAWS,)).to(images.device)
 
-        def draw(rng: Streams) -> Tensor:
-            places = rng.integers(count).to(images.device)
+        def make(places: Tensor) -> Tensor:
             return laid_over(images, self.mask, self.colour, places)
 
-        return worst(model, images, labels, self.tries, draw, rng)
+        def promise(gradient: Tensor) -> Tensor:
+            """The gradient times v - m x, summed over the box at every place."""
+            hidden = box.sums(gradient * images, self.mask)
+            return (box.sums(gradient, self.colour) - hidden).gather(1, draws)
+
+        return worst(model, labels, Drawn(images, draws, make, promise), self.tries)
+
+    def scaled(self, share: float) -> None:
+        """See `ThreatSet`: what was fitted is as large as it should be."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,12 @@ class FittedNorms:
 
     sizes: Mapping[str, float]
     steps: int
+    share: float = 1.0
+    """Of the sizes that were observed."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{norm} {self.sizes[norm]:.3g}" for norm in ("linf", "l2", "l1"))
+        sizes = ", ".join(f"{norm} {self.sizes[norm]:.3g}" for norm in ("linf", "l2", "l1"))
+        return sizes if self.share == 1 else f"{sizes}, {self.share:g} of what was seen"
 
     def inside(self, delta: Tensor, images: Tensor) -> Tensor:
         """Perturbations (n, ...) in all balls, and the images in [0, 1]."""
@@ -51,6 +54,11 @@ class FittedNorms:
             delta = self.inside(delta + step, images)
         search.ask(rows, (images + delta).clamp(0, 1))
         return search.best
+
+    def scaled(self, share: float) -> FittedNorms:
+        """See `ThreatSet`."""
+        sizes = {norm: share * size for norm, size in self.sizes.items()}
+        return FittedNorms(sizes, self.steps, share * self.share)
 
 
 @dataclass(frozen=True)

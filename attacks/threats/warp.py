@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from attacks.engine.resampling import LATTICE, bicubic_field, own_places, seen_at
-from attacks.threats.worst import between, worst
+from attacks.threats.worst import Drawn, along, between, worst
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
 
 NUMBERS = 2 * LATTICE * LATTICE
 FEWEST = 5
 """Pairs."""
-RANKS = (1, 2, 4)
+RANKS = (1, 2, 4, 8)
 BETTER = 0.8
 """A higher rank is taken if it leaves less than this share of the residual of a lower one."""
 ALONE, TOGETHER, HELD = 40, 200, 60
@@ -72,12 +72,18 @@ class FittedWarp:
         self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
     ) -> Tensor:
         """The worst of a few warps: as a pair was bent, or between two."""
+        draws = between(self.observed, rng)
 
-        def draw(rng: Streams) -> Tensor:
-            c = between(self.observed, rng)
+        def make(c: Tensor) -> Tensor:
             return warped(images, c @ self.basis)
 
-        return worst(model, images, labels, self.tries, draw, rng)
+        def promise(gradient: Tensor) -> Tensor:
+            return along(make, draws, gradient)
+
+        return worst(model, labels, Drawn(images, draws, make, promise), self.tries)
+
+    def scaled(self, share: float) -> None:
+        """See `ThreatSet`: what was fitted is as large as it should be."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def adapted_to(learner: Learner, tasks: Sequence[Task]) -> Parameters:
     learner.ledger.meter.forwards += rows
     learner.ledger.meter.backwards += 3 * rows if through else rows  # back through both passes
     return inner_loops(
-        learner.model, many, shows(learner, tasks), settings.inner_steps, learner.rate,
+        learner.model, many, shows(learner, tasks), [learner.rate] * settings.inner_steps,
         settings.first_order,
     )  # fmt: skip
 
@@ -115,23 +115,20 @@ def outer_losses(learner: Learner, tasks: Sequence[Task], many: Parameters) -> T
     """The outer losses (tasks,) of tasks of one attack, whose query is attacked on theta_i'.
 
     L(theta_i', attacked) + clean_weight * L(theta_i', clean)
-                          + regularise * mean ||f(theta_i', attacked) - f(theta_i', clean)||_2
     """
     model, settings, meter = learner.model, learner.settings, learner.ledger.meter
     clean = stacked_batches([task.query for task in tasks])
     query = attacked_queries(learner, tasks, many)
-    rows = sum(len(task.query.labels) for task in tasks) * (1 + settings.weighs_clean)
+    rows = sum(len(task.query.labels) for task in tasks) * (1 + (settings.clean_weight > 0))
     meter.forwards += rows
     meter.backwards += rows
 
     def loss(one: Parameters, attacked: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         logits = functional_call(model, one, (attacked,))
         value = cross_entropy(logits, labels)
-        if settings.weighs_clean:
+        if settings.clean_weight:
             usual = functional_call(model, one, (images,))
-            apart = torch.linalg.vector_norm(logits - usual, dim=1).mean()
             value = value + settings.clean_weight * cross_entropy(usual, labels)
-            value = value + settings.regularise * apart
         return value
 
     losses: Tensor = each(model, loss, many, query.images, *clean)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from baselines.training.attack_pool import POOL
 from benchmark.core.errors import UsageError
-from benchmark.core.specs import check_numbers
+from benchmark.core.specs import check_numbers, dropped
 
 Algorithm = Literal["maml", "fomaml", "reptile", "anil"]
 Inner = Literal["captured", "simulated", "clean"]
@@ -28,10 +28,8 @@ class MetaSettings:
     attacks: str = POOL
     """Attacks the tasks are made of, or `family:NAME`, joined by `+`; their families are seen."""
     attack_steps: int = 7
-    strengths: str = "1"
-    """Factors on the size of every attack, joined by `+`: each makes tasks of its own."""
-    held_out: str = ""
-    """Families, joined by `+`, that no task may come from."""
+    strengths: str = dropped("1")
+    held_out: str = dropped("")
     pool: Literal["rebuilt", "fixed"] = "rebuilt"
     """Whether tasks are drawn and crafted anew on the weights of the moment, or once at the start:
     then their query is not attacked again either."""
@@ -57,12 +55,10 @@ class MetaSettings:
     inner_steps: int = 3
     inner_lr: float = 0.02
     outer_lr: float = 1e-3
-    step_sizes_lr: float = 0.01
-    """Of the logarithms of the step sizes."""
+    step_sizes_lr: float = dropped(0.01)
     clean_weight: float = 0.5
     """Of the clean query in the outer loss."""
-    regularise: float = 0.0
-    """Of the distance between logits of the query with and without attack (Dai et al. 2025)."""
+    regularise: float = dropped(0.0)
 
     def __post_init__(self) -> None:
         """Refuse negative numbers, and options that exclude each other."""
@@ -77,11 +73,6 @@ class MetaSettings:
                 f"{self.name}[algorithm=reptile,meta_sgd=true]: reptile has no gradient for step "
                 "sizes; expected maml, fomaml or anil with meta_sgd"
             )
-
-    @property
-    def weighs_clean(self) -> bool:
-        """Whether the outer loss looks at the query without attack too."""
-        return self.clean_weight > 0 or self.regularise > 0
 
     @property
     def first_order(self) -> bool:

@@ -1,4 +1,4 @@
-"""The pool of tasks: which attacks at which strengths, enough images, and a pool that is fixed."""
+"""The pool of tasks: which attacks, enough images, and a pool that is fixed."""
 
 from __future__ import annotations
 
@@ -11,47 +11,16 @@ from torch import Tensor, nn
 
 from baselines.meta.settings import MetaSettings
 from baselines.meta.tasks import Task, construct_adv_task_set
-from baselines.training.attack_pool import check_family, pool
+from baselines.training.attack_pool import pool
 from baselines.training.ledger import Ledger
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import stream
-from benchmark.core.specs import number, options_of
 from benchmark.core.types import Attack, Split
-
-SCALED = ("eps", "degrees", "shift")
-"""The options that a strength multiplies."""
 
 
 def attacks_of(settings: MetaSettings, strengths: Mapping[str, Any]) -> tuple[Attack, ...]:
-    """The attacks of the pool, each at every strength; UsageError for one that is held out."""
-    held_out = [part for part in settings.held_out.split("+") if part]
-    for family in held_out:
-        check_family(family)
-    found: dict[Attack, None] = {}
-    for attack in pool(settings.attacks, settings.attack_steps, strengths):
-        if attack.family in held_out:
-            raise UsageError(
-                f"attacks={settings.attacks}: {attack.name} is of the family {attack.family}, "
-                "which is held_out; take one of the two out"
-            )
-        found |= {scaled(attack, part): None for part in settings.strengths.split("+")}
-    return tuple(found)
-
-
-def scaled(attack: Attack, strength: str) -> Attack:
-    """`attack` with its size multiplied by `strength`, a positive number written as text."""
-    try:
-        factor = number(strength)
-    except (ValueError, ZeroDivisionError):
-        factor = 0.0
-    if factor <= 0:
-        raise UsageError(f"strengths: expected positive numbers joined by +, got {strength!r}")
-    sizes = {key: getattr(attack, key) for key in SCALED if key in options_of(type(attack))}
-    if factor == 1:
-        return attack
-    if not sizes:
-        raise UsageError(f"strengths={strength}: {attack.name} has no {' or '.join(SCALED)}")
-    return replace(attack, **{key: type(size)(size * factor) for key, size in sizes.items()})  # type: ignore[type-var]
+    """The attacks of the pool at the strengths of the data set, each once."""
+    return tuple(dict.fromkeys(pool(settings.attacks, settings.attack_steps, strengths)))
 
 
 def check_pool(data: Split, classes: int, settings: MetaSettings) -> None:

@@ -1,4 +1,4 @@
-"""What meta-training learns from: tasks T_i,adv = attack x strength x draw of images."""
+"""What meta-training learns from: tasks T_i,adv = attack x draw of images."""
 
 from __future__ import annotations
 

@@ -148,22 +148,22 @@ def inner_loop(
 
 
 def inner_loops(
-    model: nn.Module, many: Parameters, show: ShowAll, steps: int, inner_lr: Rate,
+    model: nn.Module, many: Parameters, show: ShowAll, rates: Sequence[Rate],
     first_order: bool = True, radius: float = math.inf,
 ) -> Parameters:  # fmt: skip
     """The inner loops of many models (models, ...) that start from equal parameters.
 
-    After each step a model is projected onto the ball of `radius` about where it started.
+    A step at each of `rates`; after it a model is projected onto a ball about where it started.
     """
 
     def update(one: Parameters, *rows: Tensor) -> Parameters:
-        return inner_update(model, one, Batch(*rows), inner_lr, first_order)
+        return inner_update(model, one, Batch(*rows), rates[step], first_order)
 
     start, constant = many, first_order or not torch.is_grad_enabled()
-    for step in range(steps):
+    for step, rate in enumerate(rates):
         shown = show(many, step)
         if constant and together(model, many, shown.images):
-            many = step_down(many, constant_gradients(model, many, shown), inner_lr)
+            many = step_down(many, constant_gradients(model, many, shown), rate)
         else:
             many = each(model, update, many, *shown, alike=step == 0)
         if radius < math.inf:
@@ -265,8 +265,7 @@ def _together(
     begun = {name: tensor.expand(len(shows), *tensor.shape) for name, tensor in start.items()}
     size = sum(float(wide(one).abs().square().sum()) for one in model.parameters()) ** 0.5
     radius = RADIUS * size if budget.method == "trust" else math.inf
-    rate = _rate(model, budget)
-    many = inner_loops(model, begun, show, budget.steps, rate, radius=radius)
+    many = inner_loops(model, begun, show, _rates(model, budget), radius=radius)
     moved = (distances(begun, many) / size).tolist()
     before, after = losses(begun), losses(many)
     return [
@@ -275,10 +274,12 @@ def _together(
     ]
 
 
-def _rate(model: nn.Module, budget: Budget) -> Rate:
-    if budget.method != "learned":
-        return budget.lr
-    return {name: budget.lr * size for name, size in step_sizes(model).items()}
+def _rates(model: nn.Module, budget: Budget) -> list[Rate]:
+    """Of each step; of `amplify`, which looks at other images each time, falling in a line."""
+    if budget.amplify is not None:
+        return [budget.lr * (1 - step / budget.steps) for step in range(budget.steps)]
+    learned = {name: budget.lr * size for name, size in step_sizes(model).items()}
+    return [learned if budget.method == "learned" else budget.lr] * budget.steps
 
 
 def as_one(adapted: Sequence[Adapted], rows: int) -> nn.Module:

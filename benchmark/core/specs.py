@@ -161,6 +161,11 @@ def added(default: Any) -> Any:
     return field(default=default, metadata={"added": True})
 
 
+def dropped(value: Any) -> Any:
+    """An option there was, at the only value that is left: what was made with it stands."""
+    return field(default=value, init=False)
+
+
 def options_of(component: type) -> dict[str, Field[Any]]:
     """The options of a component: the fields its constructor takes, by name."""
     return {field.name: field for field in fields(component) if field.init}

@@ -8,6 +8,7 @@ from torch import nn
 
 from attacks.build import strengths_of
 from attacks.threats.infer import infer
+from attacks.threats.pose import infer_poses
 from baselines.training.warm_start import starts
 from benchmark.artifacts.attacker import SMALL, Attacker
 from benchmark.artifacts.example_cache import Cache
@@ -102,7 +103,7 @@ class InputLoader:
         attacker = self._attacker(cell)
         return Inputs(
             self.settings, self.attacks, defense, data, model, self.examples, attacker,
-            self._training_attacks(defense, data), infer,
+            self._training_attacks(defense, data), infer, infer_poses,
         )  # fmt: skip
 
     def _training_attacks(self, defense: Defense, data: Dataset) -> tuple[Attack, ...]:

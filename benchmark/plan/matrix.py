@@ -278,8 +278,13 @@ def check_knowledge(budget: Budget) -> None:
     if numbers is None:
         return
     representations(numbers)
-    if numbers.infers and budget.knowledge not in ("pairs", "simulated"):
+    if numbers.infers and budget.knowledge == "clean":
         raise UsageError(
-            f"amplify with --knowledge {budget.knowledge}: expected pairs or simulated, since it "
-            "compares attacked images with their originals; amplify[representations=none] does not"
+            "amplify with --knowledge clean: expected captured, pairs or simulated, since it "
+            "infers from attacked images; amplify[representations=none] does not"
+        )
+    if budget.knowledge == "captured" and numbers.infers and "warp" not in numbers.names:
+        raise UsageError(
+            "amplify with --knowledge captured: expected warp among its representations, since "
+            "without originals only poses are told; or --knowledge pairs"
         )

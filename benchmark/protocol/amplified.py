@@ -7,7 +7,6 @@ without the third other attacks are forgotten.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import torch
@@ -18,7 +17,7 @@ from benchmark.core.model_batch import Parameters
 from benchmark.core.schema import Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
-from benchmark.core.threats.options import Amplify
+from benchmark.core.threats.options import SHARES, Amplify
 from benchmark.core.threats.sets import Inference, Pairs, ThreatSet
 from benchmark.core.types import Batch, NormBall, distance
 from benchmark.data.splits import at_stage, minibatches
@@ -26,6 +25,9 @@ from benchmark.evaluation.verdicts import Meter, frozen, metered, run_attack
 from benchmark.protocol.defender import SupportView, craft, streams, support_view
 from benchmark.protocol.inputs import Inputs
 from benchmark.results.records import Cell, Inferred
+
+NEAR = 2000
+"""Own images, to the nearest of which attacked ones without originals are compared."""
 
 
 def view_of(
@@ -37,6 +39,10 @@ def view_of(
     if numbers is None:
         return support_view(cell, index, inputs, meter, captured, stage, start)
     return AmplifiedView(cell, index, inputs, meter, captured, numbers, stage, start)
+
+
+TOLERATED = 0.1
+"""Share of images that may break beyond what was shown: as much as 50 of them may be off."""
 
 
 class AmplifiedView(SupportView):
@@ -56,6 +62,7 @@ class AmplifiedView(SupportView):
         self.first = self.support.images if clean else captured
         self.latest: Tensor | None = None
         self.sets: list[ThreatSet] = []
+        self.share = 1.0
         self.step = -1
 
     @property
@@ -72,12 +79,15 @@ class AmplifiedView(SupportView):
             self.first = self._attacked(target)
         if self.step < 0:
             self.step = 0
-            self._infer(self.first)
+            self._infer(self.first, target)
+            self.sets = [self._calibrated(one, target) for one in self.sets]
+            if self.inferred and self.sets:
+                self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
             self.latest = self._attacked(target)
-            self._infer(self.latest)
+            self._infer(self.latest, target)
         self.step += 1
         parts = [self._shown(self.first), self._rehearsed(target)]
         if self.sets:
@@ -88,29 +98,59 @@ class AmplifiedView(SupportView):
         """The support under the attack, against the model of the moment."""
         return craft(target, self.cell, self.support, self.inputs, self.meter, self.streams)
 
-    def _infer(self, attacked: Tensor) -> None:
+    def _infer(self, attacked: Tensor, target: nn.Module) -> None:
         """One set more, of the kind that the first pairs gave, or norms where it fits no longer."""
         if not self.numbers.infers:
             return
-        assert self.inputs.infer is not None
         numbers, known = self.numbers, self.inferred
         if known is not None and known.kind:
             numbers = replace(numbers, representations=known.kind)
-        begin = time.perf_counter()
-        found = self.inputs.infer(numbers, Pairs(self.support.images, attacked))
-        self.meter.seconds += time.perf_counter() - begin
-        self.sets += [found.found] if found.found else []
+        with metered(target, self.meter):
+            found = self._inference(numbers, attacked, target)
+        if found.found:
+            self.sets.append(found.found.scaled(self.share) or found.found)
         if known is None:
             self.inferred = as_recorded(found)
         else:
             self.inferred = known.model_copy(update={"sets": len(self.sets)})
 
+    def _inference(self, numbers: Amplify, attacked: Tensor, target: nn.Module) -> Inference:
+        """Of pairs; of attacked images alone where they were captured without their originals."""
+        assert self.inputs.infer is not None and self.inputs.infer_alone is not None
+        if self.cell.budget.knowledge != "captured":
+            return self.inputs.infer(numbers, Pairs(self.support.images, attacked))
+        shown = Batch(attacked, self.support.labels)
+        near = next(iter(minibatches(self.inputs.data.train, NEAR, self.rng)))
+        searched = self.inputs.searched(target)
+        return self.inputs.infer_alone(
+            numbers, searched, shown, near.to(self.inputs.settings.device)
+        )
+
+    def _calibrated(self, found: ThreatSet, target: nn.Module) -> ThreatSet:
+        """Norms halved until own images break inside them about as often as what was shown.
+
+        Norms alone say little of an attack that changes much and breaks little, as a frame does:
+        in balls as large everything breaks, and training there costs what the network knew.
+        """
+        if found.scaled(1) is None:
+            return found
+        assert self.first is not None
+        (batch, rng), model = self._own(self.numbers.own), self.inputs.searched(target)
+        sized = found
+        with metered(target, self.meter):
+            most = broken(target, self.first, self.support.labels) + TOLERATED
+            for self.share in SHARES:
+                sized = found.scaled(self.share) or found
+                if broken(target, sized.attack_inside(model, *batch, rng), batch.labels) <= most:
+                    break
+        return sized
+
     def _shown(self, first: Tensor) -> Batch:
-        """As many of the support as own images: each as it was attacked first, or last."""
+        """Some of the support: each as it was attacked first, or last."""
         rows = torch.cat([
             torch.randperm(len(first), generator=self.rng)
-            for _ in range(-(-self.numbers.own // len(first)))
-        ])[: self.numbers.own]  # fmt: skip
+            for _ in range(-(-self.numbers.shown // len(first)))
+        ])[: self.numbers.shown]  # fmt: skip
         shown = Batch(first, self.support.labels).take(rows.to(first.device))
         if self.latest is None:
             return shown
@@ -119,14 +159,14 @@ class AmplifiedView(SupportView):
         images = torch.where(old.to(first.device)[:, None, None, None], shown.images, latest)
         return Batch(images, shown.labels)
 
-    def _own(self) -> tuple[Batch, Streams]:
+    def _own(self, count: int) -> tuple[Batch, Streams]:
         """Clean training images, and a stream for each."""
-        batch = next(iter(minibatches(self.inputs.data.train, self.numbers.own, self.rng)))
+        batch = next(iter(minibatches(self.inputs.data.train, count, self.rng)))
         return batch.to(self.inputs.settings.device), Streams.dealt(self.rng, len(batch.labels))
 
     def _inside(self, target: nn.Module) -> Batch:
         """Own images attacked inside one of the sets; of the first the size is noted."""
-        batch, rng = self._own()
+        batch, rng = self._own(self.numbers.own)
         chosen = self.sets[int(torch.randint(len(self.sets), (1,), generator=self.rng))]
         with metered(target, self.meter):
             searched = self.inputs.searched(target)
@@ -150,7 +190,7 @@ class AmplifiedView(SupportView):
 
     def _rehearsed(self, target: nn.Module) -> Batch:
         """Own images under an attack of the training, by chance; as they are where it had none."""
-        batch, rng = self._own()
+        batch, rng = self._own(self.numbers.rehearsed)
         attacks = self.inputs.rehearsed
         if not attacks:
             return batch
@@ -159,6 +199,12 @@ class AmplifiedView(SupportView):
         with torch.enable_grad():
             found = run_attack(attack, searched, batch, "examples", self.meter, rng)
         return Batch(found.images.detach(), batch.labels)
+
+
+@torch.no_grad()
+def broken(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images (n, ...) that the model does not give their labels (n,)."""
+    return float((model(images).argmax(dim=1) != labels).float().mean())
 
 
 def as_recorded(found: Inference) -> Inferred:

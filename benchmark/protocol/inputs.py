@@ -12,7 +12,7 @@ from benchmark.artifacts.examples import AdversarialExamples, AttackRequest, Exa
 from benchmark.artifacts.models import Model
 from benchmark.artifacts.settings import RunSettings
 from benchmark.core.streams import Streams
-from benchmark.core.threats.sets import Infer
+from benchmark.core.threats.sets import Infer, InferAlone
 from benchmark.core.types import Attack, Batch, Defense, Split
 from benchmark.data.splits import Dataset, support_and_query
 from benchmark.evaluation.precision import in_precision
@@ -38,6 +38,8 @@ class Inputs:
     """Those that the defense trains on, for `amplify`; none where nobody knows."""
     infer: Infer | None = None
     """What `amplify` finds out about the attacker with."""
+    infer_alone: InferAlone | None = None
+    """The same without originals."""
     _queries: dict[int | None, Batch] = field(default_factory=dict)
 
     def query(self, limit: int | None) -> Batch:

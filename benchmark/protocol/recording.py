@@ -234,6 +234,8 @@ def fingerprint_of(inputs: Inputs, cell: Cell) -> dict[str, str]:
     modules.update(*map(fingerprint.modules_of, parts))
     if cell.budget.amplify and inputs.infer is not None:
         modules.add(inputs.infer.__module__)
+    if cell.budget.amplify and cell.budget.knowledge == "captured" and inputs.infer_alone:
+        modules.add(inputs.infer_alone.__module__)
     choice = settings.choice(cell)
     return {
         **({"reattack": settings.reattack} if settings.spares(cell, attack) else {}),

@@ -106,9 +106,10 @@ class Inferred(Frozen):
     """The set own images were attacked in: `a warp of rank 2`; empty where no image changed."""
     residuals: dict[str, Amount | None]
     """By representation that was available, the best first: the median share of a change that it
-    leaves unexplained on pairs it was not fitted on; None where it could not be fitted."""
+    leaves unexplained on pairs it was not fitted on; None where it could not be fitted. Of `pose`,
+    which is told without originals: of the squared distance to own images of the same label."""
     pairs: Count
-    """That changed, as many as were looked at."""
+    """That changed, as many as were looked at; without originals all attacked images."""
     sets: Count
     """Sets in the end: one more for each time that shown images were attacked again."""
     size: Amount | None = None
@@ -125,7 +126,8 @@ class Inferred(Frozen):
         known = {name: left for name, left in self.residuals.items() if left is not None}
         own = known.pop(self.kind, None)
         fit = "" if own is None else f", residual {own:.2g}"
-        after = "; ".join(f"runner-up a {name}, {left:.2g}" for name, left in [*known.items()][:1])
+        after = "runner-up" if self.kind else "not believed:"
+        after = "; ".join(f"{after} a {name}, {left:.2g}" for name, left in [*known.items()][:1])
         return f"{self.found or 'nothing'}{fit}{'; ' if after else ''}{after}"
 
 

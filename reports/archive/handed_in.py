@@ -199,22 +199,15 @@ def _missing(
         "missing",
         "adversarial examples: records hold none; `verify` crafts its own within the budgets",
     )
-    for dataset, network in sorted({_named(one)[:2] for one in records}):
-        if reference and (dataset, network) not in {_named(one)[:2] for one in reference}:
-            what = f"rows to rank with: the reference has no {network} on {dataset}"
-            yield Line("missing", what)
+    for dataset in sorted({one.cell.dataset for one in records}):
+        if reference and dataset not in {one.cell.dataset for one in reference}:
+            yield Line("missing", f"rows to rank with: the reference has none on {dataset}")
     ours: defaultdict[Named, set[str]] = defaultdict(set)
     for one in records:
         ours[_named(one)].add(one.cell.attack)
     for named, attacks in ours.items():
-        wanted = {one.cell.attack for one in reference if _named(one)[:2] == named[:2]}
-        if wanted - attacks:
-            yield Line("missing", f"{named[2]}: no {_few(wanted - attacks)}")
-        if wanted and attacks - wanted:
-            what = f"reference under {_few(attacks - wanted)}: not counted beside it"
-            yield Line("missing", what)
-
-
-def _few(attacks: set[str]) -> str:
-    more = f" and {len(attacks) - SHOWN} more" if len(attacks) > SHOWN else ""
-    return ", ".join(sorted(attacks)[:SHOWN]) + more
+        wanted = {one.cell.attack for one in reference if one.cell.dataset == named[0]}
+        lacking = sorted(wanted - attacks)
+        if lacking:
+            more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+            yield Line("missing", f"{named[2]}: no {', '.join(lacking[:SHOWN])}{more}")

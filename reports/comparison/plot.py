@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -27,13 +29,20 @@ LINE, APART, TALLEST = 0.155, 0.085, 7.5
 SERIES = ["shots", "method", "knowledge", "steps", "lr"]
 
 
-def write_figures(found: Comparison, out: Path) -> list[Path]:
-    """Write `comparison-...`, PNG and SVG, for each data set, network (, defense) and seed."""
+def write_figures(
+    found: Comparison, out: Path, names: Mapping[str, str] = MappingProxyType({})
+) -> list[Path]:
+    """Write `comparison-...`, PNG and SVG, for each data set, network (, defense) and seed.
+
+    `names` are what defenses are called, where two of them are compared and not two folders.
+    """
+    folders = (found.table["defense"] != EITHER).any()
+    a, b = (name if folders else names.get(name, name) for name in (found.a, found.b))
     written: list[Path] = []
     with styled():
         for key, part in found.table.groupby(["dataset", "network", "defense", "seed"]):
             name = "-".join(slug(str(word)) for word in key if word != EITHER)
-            written += save(comparison_figure(part, found.a, found.b), out / f"comparison-{name}")
+            written += save(comparison_figure(part, a, b), out / f"comparison-{name}")
     return written
 
 

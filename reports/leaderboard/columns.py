@@ -36,7 +36,7 @@ class Column(NamedTuple):
     @property
     def numeric(self) -> bool:
         """Whether larger values come first on the first click."""
-        return self.name not in ("defense", "rank")
+        return self.name not in ("defense", "network", "rank")
 
 
 class Track(NamedTuple):
@@ -89,23 +89,24 @@ SIGNED = ("gain", "collateral")
 ALWAYS = ("rank", "defense", "robust")
 """Keys of columns that no choice leaves out."""
 FURTHER = {
-    "before": "robust@0", "curve": "over K", "audit": "audit", "training_passes": "training",
-    "flags": "flags",
+    "network": "network", "before": "robust@0", "curve": "over K", "audit": "audit",
+    "training_passes": "training", "flags": "flags",
 }  # fmt: skip
 """Keys and names of columns that do not belong to a K."""
 CHOICES = {name: f"{label}@K" for name, label, _ in PER_SHOTS if name not in ALWAYS} | FURTHER
 """Keys of columns that may be chosen, each with its name."""
-DEFAULT = ("before", "audit", "robust_rule", "static", "clean", "size", "curve")
+DEFAULT = ("network", "before", "audit", "robust_rule", "static", "clean", "size", "curve")
 CURVE_HELP = "robust@K over all K, static@K dashed; sorted by the change from first to last"
 AUDIT_HELP = "whether attacks on this very model can be believed, and why not"
 RANK_HELP = "place by robust@{0}; beside it the places that paired tests leave open (95%, Holm)"
 
 
 def columns(table: pd.DataFrame) -> list[Column]:
-    """Of one data set and network: ranks, the defense, then each K from the largest down, costs."""
+    """Of one data set: ranks, defense and network, then each K from the largest down, costs."""
     shots = sorted({*table["shots"]}, reverse=True)
     found = [Column("rank", f"rank@{k}", k, RANK_HELP.format(k)) for k in shots]
     found.append(Column("defense", "defense", None, "and how it adapts"))
+    found.append(Column("network", "network", None, "the architecture that is defended"))
     for k in shots:
         mine = table[table["shots"] == k]
         found += [
@@ -143,7 +144,7 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableC
         k = column.shots
         if column.name == "curve":
             yield _curve(column, lines)
-        elif column.name in ("defense", "training_passes", "audit", "flags"):
+        elif column.shots is None and column.name != "robust":
             yield _fact(column, any_line, lines)
         elif (line := lines.get(0 if k is None else k)) is None:
             yield TableCell(column, hole="not run" if column.name == "robust" else "")
@@ -156,8 +157,9 @@ def cells(lines: Mapping[int, Any], wanted: Sequence[Column]) -> Iterator[TableC
 
 
 def _fact(column: Column, line: Any, lines: Mapping[int, Any]) -> TableCell:
-    if column.name == "defense":
-        return TableCell(column, visible(line.defense), visible(line.defense))
+    if column.name in ("defense", "network"):
+        text = visible(getattr(line, column.name))
+        return TableCell(column, text, text)
     if column.name == "audit":
         said = told(each.audit for each in lines.values() if each.audit)
         verdict, _, codes = said.partition(" (") if ";" not in said else (said, "", "")

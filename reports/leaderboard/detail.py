@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from reports.leaderboard.chart import Chart, chart
+from reports.leaderboard.chart import curves
 from reports.leaderboard.columns import several
 from reports.leaderboard.images import Album
 from reports.leaderboard.rows import BoardRow, of_row
@@ -56,7 +56,8 @@ class ClassLine(NamedTuple):
 class Detail(NamedTuple):
     """What a row opens to; texts are raw: the page escapes them."""
 
-    chart: Chart | None
+    curves: str
+    """JSON of `chart.curves`."""
     heat: str
     """JSON: the K that are not 0, then the `AttackLine`s."""
     classes: tuple[ClassLine, ...]
@@ -87,10 +88,15 @@ def detail(
     shots = tuple(sorted({k for k in lines if k} | {line.shots for line in attacks if line.shots}))
     mine = of_row(row, sources)
     return Detail(
-        chart(lines), json.dumps([shots, [*_attack_lines(attacks, places, shots)]]),
+        curves(lines), _heat_map(attacks, places, shots),
         tuple(_class_line(line) for line in classes), album, tuple(_notes(lines)),
         tuple(_facts(mine)), command(row, mine),
     )  # fmt: skip
+
+
+def _heat_map(attacks: Sequence[Any], places: Mapping[str, int], shots: Sequence[int]) -> str:
+    found = [shots, [*_attack_lines(attacks, places, shots)]]
+    return json.dumps(found, separators=(",", ":"))
 
 
 def _attack_lines(

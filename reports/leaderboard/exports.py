@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.leaderboard.columns import ALWAYS, DEFAULT, TableCell, cells, columns, several
-from reports.leaderboard.naming import Naming
+from reports.leaderboard.naming import Naming, tied_names
 from reports.leaderboard.rows import BoardRow, board_rows
 from reports.leaderboard.table import COLUMNS
 from reports.leaderboard.threats import ALL
@@ -45,6 +45,7 @@ def flat(table: pd.DataFrame, names: Names) -> pd.DataFrame:
                 ]
         else:
             found[name] = [_plain(value) for value in values]
+    found["tied"] = [*map(tied_names, found["tied"], found["network"])]
     shown = [names[defense] for defense in table["defense"]]
     found["name"] = [one.name for one in shown]
     found |= {name: [getattr(one.about, name) for one in shown] for name in ABOUT}
@@ -94,11 +95,11 @@ def _number(value: Any) -> Any:
 
 
 def as_markdown(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAULT) -> str:
-    """A table per data set and network, over all attacks, the chosen columns for each K."""
+    """A table per data set, over all attacks, the chosen columns for each K."""
     parts = ["# Leaderboard: robustness after adaptation, re-attacked\n", f"{TRUST}\n"]
-    for (dataset, network), part in _sections(table):
+    for dataset, part in _sections(table):
         head, body = _grid(part, names, chosen)
-        parts.append(f"## {markdown(dataset)}, {markdown(network)}\n")
+        parts.append(f"## {markdown(dataset)}\n")
         parts.append(
             markdown_table(head, [[markdown(text, 200) for text in row] for row in body], left=2)
         )
@@ -108,12 +109,12 @@ def as_markdown(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAU
 
 
 def as_latex(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAULT) -> str:
-    r"""A tabular (booktabs) per data set and network; names are escaped."""
+    r"""A tabular (booktabs) per data set; names are escaped."""
     parts = [f"% \\usepackage{{booktabs}}\n% {TRUST}\n"]
-    for (dataset, network), part in _sections(table):
+    for dataset, part in _sections(table):
         head, body = _grid(part, names, chosen)
         parts += [
-            f"% {latex(dataset)}, {latex(network)}",
+            f"% {latex(dataset)}",
             f"\\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
             "\\toprule",
             *(f"{' & '.join(map(latex, row))} \\\\" for row in (head,)),
@@ -127,28 +128,26 @@ def as_latex(table: pd.DataFrame, names: Names, chosen: Sequence[str] = DEFAULT)
     return "\n".join(parts)
 
 
-def _sections(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    for (dataset, network), part in table[table["threat"] == ALL].groupby(
-        ["dataset", "network"], sort=False
-    ):
-        yield (str(dataset), str(network)), part
+def _sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for dataset, part in table[table["threat"] == ALL].groupby("dataset", sort=False):
+        yield str(dataset), part
 
 
 def _grid(
     part: pd.DataFrame, names: Names, chosen: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of plain texts: defense and adaptation, then the chosen columns."""
-    keys = {*ALWAYS, *chosen} - {"defense", "curve"}
+    """Headings and rows of plain texts: defense, network, adaptation, then the chosen columns."""
+    keys = {*ALWAYS, *chosen} - {"defense", "network", "curve"}
     wanted = [column for column in columns(part) if column.key in keys]
-    head = ["defense", "adaptation", *(column.label for column in wanted)]
+    on = ["network"] * ("network" in chosen)
+    head = ["defense", *on, "adaptation", *(column.label for column in wanted)]
     body = [
         [
-            names[row.defense].name,
-            row.adaptation,
+            names[row.defense].name, *(getattr(row, name) for name in on), row.adaptation,
             *(_text(cell) for cell in cells(row.lines[ALL], wanted)),
         ]
         for row in _ordered(board_rows(part))
-    ]
+    ]  # fmt: skip
     return head, body
 
 
@@ -165,10 +164,12 @@ def _sources(part: pd.DataFrame, names: Names) -> Iterator[str]:
 def _remarks(part: pd.DataFrame, names: Names) -> Iterator[str]:
     """A line for each reason why rows are not ranked, not counted whole, or doubted."""
     found: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    several_networks = part["network"].nunique() > 1
     for line in rows(part):
         doubts = [f"flag: {flag}" for flag in line.flags]
+        called = names[line.defense].name + (f", {line.network}" if several_networks else "")
         for remark in filter(None, (line.missing, line.note, *doubts)):
-            found[remark][names[line.defense].name].append(line.shots)
+            found[remark][called].append(line.shots)
     for remark, rows_of in found.items():
         of = [f"{name} (K = {', '.join(map(str, sorted({*k})))})" for name, k in rows_of.items()]
         yield f"{remark}: {several(of)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -87,6 +87,23 @@ def short_names(found: Mapping[str, Naming]) -> dict[str, str]:
         name: naming.title if titles[visible(naming.title).casefold()] == 1 else naming.name
         for name, naming in found.items()
     }
+
+
+def titles(names: Sequence[str], known: Known) -> dict[str, str]:
+    """For plots without records: `short_names` of what is known of these."""
+    frame = pd.DataFrame({"defense": names, "about": [About()] * len(names)})
+    return short_names(namings(frame, known))
+
+
+def tied_names(
+    tied: Sequence[tuple[str, str]], network: str, called: Callable[[str], str] = str
+) -> list[str]:
+    """Of networks and defenses that a row of this network is tied with; another network is said.
+
+    >>> tied_names([("small_cnn", "trades"), ("net.py:Net", "trades")], "small_cnn")
+    ['trades', 'trades (net.py:Net)']
+    """
+    return [called(name) + (f" ({on})" if on != network else "") for on, name in tied]
 
 
 def _short(said: Mapping[str, About]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from reports.statistics.ranking import ranks, separated
 from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
 from reports.tidy.aggregate import NUMBERS, ruled
 from reports.tidy.comparable import TrainedKey, compared, counts
+from reports.tidy.escape import visible
 from reports.tidy.frame import columns
 from reports.tidy.rows import Key, ResultRow, Size, result_rows
 from reports.tidy.sequences import changes, collateral
@@ -29,6 +30,8 @@ WORST = ("unseen", "worst", "autoattack")
 """Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
 UNRANKED = "not ranked, "
 """How `missing` begins where a row has numbers and no rank."""
+LONG = 400
+"""Letters of why a submission is refused that are shown."""
 RANKS = ("rank", "rank_low", "rank_high", "tied")
 COLUMNS = (
     *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
@@ -39,8 +42,8 @@ COLUMNS = (
 )  # fmt: skip
 """`missing`: why there are no numbers, or no rank. `note`: what was counted, where not all was.
 `robust` and the other numbers are means over families of the worst attack in each, as in
-`headline`. `tied`: defenses of the same ranking that no test tells from this one. `audit`: the
-verdict on its models, with the codes of what was found."""
+`headline`. `tied`: network and defense of the rows of the same ranking that no test tells from this
+one. `audit`: the verdict on its models, with the codes of what was found."""
 
 
 def board(
@@ -49,11 +52,11 @@ def board(
 ) -> pd.DataFrame:  # fmt: skip
     """All lines of the leaderboard, columns COLUMNS; incomplete ones have no numbers and no rank.
 
-    Ranked within a data set, network, threat and K, by robust@K over the same attacks and images:
-    `comparable.compared`, which says what `reference` is for. What is `refused` is not ranked, and
-    counts in nobody's rank; its texts say why.
+    Ranked within a data set, threat and K, by robust@K over the same attacks and images, whatever
+    the network: `comparable.compared`, which says what `reference` is for. What is `refused` is not
+    ranked, and counts in nobody's rank; its texts say why.
     """
-    found = list(threat_rows(frame))
+    found = list(threat_rows(frame, reference))
     entries = [facts(part) for part in found]
     whole = [(entry, part) for entry, part in zip(entries, found, strict=True) if part.row.complete]
     counted = [part.row.counted("family mean") for _, part in whole]
@@ -137,23 +140,25 @@ def _rank(
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (entry, part) in enumerate(whole):
         if part.row.key[:3] in refused:
-            entry["missing"] = f"{UNRANKED}{refused[part.row.key[:3]]}"
+            entry["missing"] = f"{UNRANKED}{visible(refused[part.row.key[:3]], LONG)}"
             continue
-        groups[tuple(entry[name] for name in ("dataset", "network", "threat", "shots"))] += [index]
+        groups[tuple(entry[name] for name in ("dataset", "threat", "shots"))] += [index]
     for group in groups.values():
         found = compared([whole[index][1].row for index in group], reference)
-        ranked = []
-        for index, reason in zip(group, found.reasons, strict=True):
+        ranked: list[tuple[dict[str, Any], ThreatRow]] = []
+        counted: list[dict[str, Tables]] = []
+        for index, reason, row in zip(group, found.reasons, found.rows, strict=True):
+            entry, part = whole[index]
             if reason:
-                whole[index][0]["missing"] = f"{UNRANKED}{reason}"
-            else:
-                ranked.append(index)
+                entry["missing"] = f"{UNRANKED}{reason}"
+                continue
+            fewer = len(row.expected) < len(part.row.expected)
+            counted.append(row.counted("family mean") if fewer else verdicts[index])
+            ranked.append((entry, part._replace(row=row)))
+            if fewer:
+                _note(entry, f"ranked on {len(counted[-1])} of {entry['attacks']} attacks")
         if found.size is not None and ranked:
-            _rank_paired(
-                [whole[index] for index in ranked],
-                [verdicts[index] for index in ranked],
-                found.size,
-            )
+            _rank_paired(ranked, counted, found.size)
 
 
 def _rank_paired(whole: Whole, verdicts: TablesByRow, size: Size) -> None:
@@ -167,10 +172,14 @@ def _rank_paired(whole: Whole, verdicts: TablesByRow, size: Size) -> None:
         zip(whole, ranks(scores.sum(axis=1), differ), strict=True)
     ):
         tied = [i for i in range(len(whole)) if i != row and not differ[row, i]]
-        entry["tied"] = [whole[i][0]["defense"] for i in tied]
+        entry["tied"] = [(whole[i][0]["network"], whole[i][0]["defense"]) for i in tied]
         entry.update(zip(RANKS[:3], rank, strict=True))
         if part.row.size != size:
-            entry["note"] = "; ".join(filter(None, (entry["note"], f"ranked on {size} of them")))
+            _note(entry, f"ranked on {size} of them")
+
+
+def _note(entry: dict[str, Any], text: str) -> None:
+    entry["note"] = "; ".join(filter(None, (entry["note"], text)))
 
 
 def _around(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from reports.archive.audited import told
+from reports.tidy.comparable import TrainedKey
 from reports.tidy.escape import visible
 from reports.tidy.rows import ResultRow, result_rows
 
@@ -27,16 +28,26 @@ class ThreatRow(NamedTuple):
     unseen: frozenset[str]
 
 
-def threat_rows(frame: pd.DataFrame) -> Iterator[ThreatRow]:
-    """Every row over all attacks and, where there are several norms, over those of each."""
+def threat_rows(frame: pd.DataFrame, reference: Collection[TrainedKey] = ()) -> Iterator[ThreatRow]:
+    """Every row over all attacks and, where there are several norms, over those of each.
+
+    Where a data set has rows of `reference`, an attack that none of them met is asked of nobody: it
+    would be a hole in every row but the one that brings it.
+    """
     found = result_rows(frame)
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+    for row in found:
+        if row.key[:3] in reference:
+            asked[row.key.dataset] |= {slot.attack for slot in row.cells}
     unseen = {
         row.key: frozenset(slot.attack for slot in row.expected)
         for row in found if row.scope == "unseen"
     }  # fmt: skip
     norms = dict(zip(frame["attack"], frame["norm"], strict=True))
-    for row in found:
-        if row.scope == "all":
+    for each in found:
+        if each.scope == "all":
+            wanted = asked.get(each.key.dataset)
+            row = each.only(wanted | {slot.attack for slot in each.cells}) if wanted else each
             by_norm: defaultdict[str, set[str]] = defaultdict(set)
             for slot in (*row.expected, *row.cells):
                 by_norm[norms[slot.attack]].add(slot.attack)

@@ -68,6 +68,18 @@ function drawNumbers(place, row) {
   place.replaceChildren(make("h3", "All its numbers"), list);
 }
 
+/* Numbers alone get into the markup; the curve's name is an attribute. */
+function drawCurves(place) {
+  const [shots, curves] = JSON.parse(place.dataset.curves);
+  const x = (index) => (30 + (298 * index) / (shots.length - 1)).toFixed(1), y = (value) => (8 + 1.62 * (100 - value)).toFixed(1);
+  const grid = [0, 25, 50, 75, 100].map((value) => `<line class="grid" x1="30" x2="328" y1="${y(value)}" y2="${y(value)}"/><text x="25" y="${y(value)}" dy="3.5" text-anchor="end">${value}</text>`);
+  const ticks = shots.map((k, index) => `<text x="${x(index)}" y="183" text-anchor="middle">${Number(k)}</text>`);
+  const lines = Object.entries(curves).map(([name, points]) => `<g class="${name}"><polyline points="${points.map(([value], index) => `${x(index)},${y(value)}`).join(" ")}"/>${points.map(([value, low, high], index) => `<line x1="${x(index)}" x2="${x(index)}" y1="${y(low)}" y2="${y(high)}"/><circle cx="${x(index)}" cy="${y(value)}" r="3"/>`).join("")}</g>`);
+  place.insertAdjacentHTML("afterbegin", `<svg viewBox="0 0 340 200" role="img">${grid.join("")}${ticks.join("")}<text x="170" y="197" text-anchor="middle">K, shown examples per class</text>${lines.join("")}</svg>`);
+  const said = Object.entries(curves).map(([name, points]) => `${name}: ${points.map(([value], index) => `${fixed(value)} at K = ${shots[index]}`).join(", ")}`);
+  place.firstElementChild.setAttribute("aria-label", `${place.getAttribute("aria-label")}. ${said.join(". ")}.`);
+}
+
 /* Rows: a closed detail waits in the last tbody, an open one follows its row. */
 const detailOf = (button) => document.getElementById(button.getAttribute("aria-controls"));
 function close(button) {
@@ -80,7 +92,9 @@ function toggle(button) {
   if (button.getAttribute("aria-expanded") === "true") { close(button); return; }
   const detail = detailOf(button), row = button.closest("tr");
   const attacks = detail.querySelector(".attacks");
+  const curves = detail.querySelector(".curves");
   if (!attacks.querySelector("table")) drawAttacks(attacks);
+  if (curves && !curves.querySelector("svg")) drawCurves(curves);
   drawNumbers(detail.querySelector(".numbers"), row);
   button.setAttribute("aria-expanded", "true");
   row.after(detail);
@@ -88,6 +102,25 @@ function toggle(button) {
 }
 function closeAll(scope) {
   for (const button of scope.querySelectorAll('.open[aria-expanded="true"]')) close(button);
+}
+
+/* Of very many rows the first are seen, and a button shows the others. */
+const most = Number(document.getElementById("boards").dataset.most);
+function trim(table) {
+  let beyond = 0;
+  for (const body of table.querySelectorAll("tbody[data-threat]:not([hidden])")) {
+    let place = 0;
+    for (const row of body.rows) {
+      if (row.hidden || !row.classList.contains("row")) continue;
+      place += 1;
+      const off = place > most && table.dataset.whole === undefined;
+      if (row.classList.contains("beyond") !== off) row.classList.toggle("beyond", off);
+      beyond += off;
+    }
+  }
+  const more = table.parentElement.querySelector(".more");
+  more.hidden = beyond === 0;
+  more.firstElementChild.textContent = `Show ${beyond} more rows`;
 }
 
 /* Sorting: empty values last in both directions; what is open closes. */
@@ -98,7 +131,7 @@ function sort(head, direction) {
   closeAll(table);
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", direction);
-  const words = head.classList.contains("defense");
+  const words = head.matches(".defense, .network");
   for (const body of table.querySelectorAll("tbody[data-threat]")) {
     const keyed = [...body.rows].map((row) => {
       const value = row.cells[index].dataset.v;
@@ -111,12 +144,14 @@ function sort(head, direction) {
     });
     body.append(...keyed.map((each) => each.row));
   }
+  trim(table);
 }
 
 /* The attack that is chosen: a column of robust@K under it alone, filled from what rows open to. */
 function fillAttack(table, label, k) {
   const index = listed.get(table).findIndex(([, name]) => name === label);
-  table.querySelector("th.attack .sort").textContent = `robust@${k}, ${label}`;
+  const parts = `robust@${k}, ${label}`.split(/(?<=[_[\],=+:/.])(?=\S)/);
+  table.querySelector("th.attack .sort").replaceChildren(...parts.flatMap((part) => [part, make("wbr")]));
   for (const row of table.querySelectorAll("tr.row")) {
     const [shots, lines] = heat(detailOf(row.querySelector(".open")).querySelector(".attacks"));
     const squares = lines.find(([place]) => place === index)?.[3];
@@ -163,6 +198,7 @@ function filter() {
         if (!row.hidden) seen += 1;
       }
     }
+    trim(table);
   }
   document.getElementById("count").textContent = `${seen} ${seen === 1 ? "row" : "rows"}`;
 }
@@ -198,39 +234,6 @@ function rankFirst() {
   }
 }
 
-/* What is seen, as text; a formula gets an apostrophe, and nothing is markup. */
-const escapes = {
-  csv: (text) => { const safe = /^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? `'${text}` : text; return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe; },
-  markdown: (text) => text.replace(/[\\`*_~[\]|$#]/g, "\\$&").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;"),
-  latex: (text) => [...text].map((c) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--", "≈": "$\\approx$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "…": "\\ldots{}", '"': "\\textquotedbl{}" }[c]
-    ?? ("{}_%&$#".includes(c) ? `\\${c}` : c < "\u0080" ? c : `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`))).join(""),
-};
-function lines(table) {
-  const heads = [...table.tHead.rows[0].cells];
-  const at = heads.flatMap((head, index) => (head.hidden || head.dataset.c === "curve" ? [] : [index]));
-  const words = (cell) => {
-    if (cell.tagName === "TH") return [cell.querySelector(".name"), cell.querySelector(".variant")].filter(Boolean).map((e) => e.textContent).join(", ");
-    return said(cell);
-  };
-  const rows = [...table.querySelectorAll("tbody[data-threat]:not([hidden]) tr.row:not([hidden])")];
-  return [at.map((i) => heads[i].textContent.trim()), ...rows.map((row) => at.map((i) => words(row.cells[i]).replace(/\s+/g, " ")))];
-}
-function asText(kind, table) {
-  const [head, ...rows] = lines(table).map((row) => row.map(escapes[kind]));
-  if (kind === "csv") return [head, ...rows].map((row) => row.join(",")).join("\n");
-  if (kind === "markdown") return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
-  const body = rows.map((row) => `${row.join(" & ")} \\\\`);
-  return [`\\begin{tabular}{${head.map((_, i) => (i < 2 ? "l" : "r")).join("")}}`, "\\toprule", `${head.join(" & ")} \\\\`, "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n");
-}
-function copy(kind) {
-  const dialog = document.getElementById("copy"), area = dialog.querySelector("textarea");
-  const seen = boards.filter((table) => !table.closest("section").hidden);
-  area.value = seen.map((table) => asText(kind, table)).join("\n\n");
-  dialog.showModal();
-  area.focus();
-  area.select();
-}
-
 const chooser = form.querySelector(".chooser");
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
@@ -243,6 +246,11 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   if (button.classList.contains("open")) toggle(button);
   if (button.dataset.copy) copy(button.dataset.copy);
+  if (button.closest(".more")) {
+    const table = button.closest(".wide").querySelector("table.board");
+    table.dataset.whole = "";
+    trim(table);
+  }
   if (button.classList.contains("sort")) {
     const head = button.closest("th");
     const turned = { ascending: "descending", descending: "ascending" };

@@ -9,10 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reports.plots.palette import Mark, marks
 from reports.tidy.escape import drawable
@@ -24,7 +26,7 @@ WIDTH, TALL, SMALL = 3.4, 1.75, 0.95
 ACROSS = 3
 MOST = 7
 """Defenses: more lines than colours cannot be told apart in a column."""
-GHOST = 0.45
+GHOST = 0.6
 """Of a colour, how much of it a ghost has."""
 FAINT = "#8C8C8C"
 
@@ -60,19 +62,23 @@ def column_figure(
     _draw(axes, {name: lines[name] for name in best}, known, shots, bars=True)
     axes.set_ylabel("correct (%)")
     axes.set_xlabel("K, shown examples per class")
-    axes.set_title("mean over families", loc="left", fontsize=7)
+    axes.set_title("robust@K, mean over families", loc="left", fontsize=7)
+    below = families[families["defense"].isin(best) & families["family"].isin(kinds)]
+    low, high = _limits(below)
     for number, kind in enumerate(kinds):
         small = figure.add_subplot(grid[1 + number // ACROSS, number % ACROSS])
         of_kind = _lines(families[families["family"] == kind])
         _draw(small, {name: of_kind[name] for name in best if name in of_kind}, known, shots)
         small.set_title(drawable(kind, 20), loc="left", fontsize=6, fontweight="normal", pad=2)
-        small.set_ylim(0, 100)
-        small.set_yticks([0, 50, 100], ["0", "50", "100"] if number % ACROSS == 0 else [])
+        small.set_ylim(low, high)
+        small.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        small.tick_params(labelleft=number % ACROSS == 0)
         small.tick_params(labelsize=5.5)
     _legend(figure, best, known)
     first = whole.iloc[0]
     left_out = f"; the best {MOST} of {len(lines)}" if len(lines) > MOST else ""
-    title = drawable(f"{first.dataset}, {first.network}: robust@K, bars 95%{left_out}", 62)
+    size = f"n = {whole['n'].min()} x {whole['episodes'].max()}"
+    title = drawable(f"{first.dataset}, {first.network}, {size}; bars: 95%{left_out}", 62)
     figure.suptitle(title, x=0.01, ha="left", fontsize=7)
     return figure
 
@@ -87,6 +93,13 @@ def _lines(table: pd.DataFrame) -> dict[str, list[Any]]:
     return {name: part for name, part in found.items() if len(part) > 1}
 
 
+def _limits(families: pd.DataFrame) -> tuple[float, float]:
+    """In percent, tens around all that the small panels show."""
+    shown = 100 * families[["robust", "static"]].to_numpy(dtype=float)
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    return 10 * math.floor(low / 10), min(10 * math.ceil(high / 10), 100) + 2
+
+
 def _draw(
     axes: Axes, lines: Mapping[str, Sequence[Any]], known: Mapping[str, Mark],
     shots: Sequence[int], bars: bool = False,
@@ -94,16 +107,16 @@ def _draw(
     """K evenly spaced; with bars, neighbours a little apart so that each is seen."""
     for number, (name, part) in enumerate(lines.items()):
         mark = known[name]
-        aside = 0.035 * (number - (len(lines) - 1) / 2) if bars else 0.0
+        aside = 0.045 * (number - (len(lines) - 1) / 2) if bars else 0.0
         x = [shots.index(row.shots) + aside for row in part]
         static = [100 * row.static for row in part]
         robust = [100 * row.robust for row in part]
         style: dict[str, Any] = {"color": mark.colour, "lw": 1.1, "ms": 3 if bars else 1.8}
-        axes.plot(x, static, color=mark.colour, alpha=GHOST, lw=0.7, ls=(0, (3, 1.5)), zorder=2)
+        axes.plot(x, static, color=mark.colour, alpha=GHOST, lw=0.9, ls=(0, (3, 1.5)), zorder=2)
         axes.plot(x, robust, marker=mark.shape, zorder=3, clip_on=False, **style)
         for place, row in zip(x, part, strict=True) if bars else ():
             low, high = row.robust_interval
-            axes.vlines(place, 100 * low, 100 * high, color=mark.colour, lw=0.7, alpha=0.8)
+            axes.vlines(place, 100 * low, 100 * high, color=mark.colour, lw=0.6, alpha=0.45)
     axes.set_xticks(range(len(shots)), [str(k) for k in shots])
     axes.set_xlim(-0.25, len(shots) - 0.75)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -11,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.plots.palette import Mark, marks
+from reports.plots.palette import DASHES, SHAPES, Mark, marks
 from reports.tidy.escape import drawable
 
 WIDTH, HEIGHT = 3.4, 2.3
@@ -23,16 +25,22 @@ CROWDED = 0.08
 """Share of the axis that a label needs."""
 
 
-def curve_figure(table: pd.DataFrame, option: str, classes: int | None = None) -> Figure:
+def curve_figure(
+    table: pd.DataFrame, option: str, classes: int | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Figure:  # fmt: skip
     """robust@K at each value with its 95 % interval; clean dashed, chance dotted, doubts ringed.
 
     Args:
         table: `reports.summary.curve.COLUMNS`, with at least one row.
         option: that of the values.
         classes: of the data.
+        names: what defenses are called. Each has its own colour where there are several.
     """
+    own = {names.get(name, name): mark for name, mark in marks(table["defense"]).items()}
+    table = table.assign(defense=[names.get(name, name) for name in table["defense"]])
     series = _series(table)
-    known = marks(series)
+    known = _marks(series, own) if len(own) > 1 else marks(series)
     columns = 1 if max(map(len, series)) > 26 else 2
     entries = len(series) + 1 + bool(table["rises"].any())
     figure = Figure(
@@ -74,6 +82,20 @@ def _series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         words += [str(own["adaptation"])] if adapted and own["shots"] else []
         words += [f"robust@{own['shots']}"] if "shots" in differ or not words else []
         found[drawable(", ".join(words), 48)] = part
+    return found
+
+
+def _marks(series: Mapping[str, pd.DataFrame], own: Mapping[str, Mark]) -> dict[str, Mark]:
+    """The colour of the defense; its further lines have other shapes and dashes."""
+    found: dict[str, Mark] = {}
+    drawn: Counter[str] = Counter()
+    for name, part in series.items():
+        defense = part.iloc[0].defense
+        number, mark = drawn[defense], own[defense]
+        shape = SHAPES[(SHAPES.index(mark.shape) + number) % len(SHAPES)]
+        dash = DASHES[(DASHES.index(mark.dash) + number) % len(DASHES)]
+        found[name] = mark._replace(shape=shape, dash=dash)
+        drawn[defense] += 1
     return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
 from benchmark.results.thumbnail import LARGEST, decode
+from reports.leaderboard.naming import namings, short_names
 from reports.tidy.escape import drawable
 from reports.tidy.rows import by_family
 from reports.tidy.sources import Sourced
@@ -29,6 +31,8 @@ def sheets(sources: Sequence[Sourced]) -> Iterator[tuple[str, Figure]]:
     The attacks of the model as it was trained, family by family.
     """
     plain = [one for one in sources if not one.record.cell.budget.adapts]
+    said = [(one.trained[2], one.record.provenance.about) for one in plain]
+    names = short_names(namings(pd.DataFrame(said, columns=["defense", "about"])))
     for trained in dict.fromkeys(one.trained for one in plain):
         mine = [one for one in plain if one.trained == trained]
         first = min(one.record.cell.seed for one in mine)
@@ -38,7 +42,7 @@ def sheets(sources: Sequence[Sourced]) -> Iterator[tuple[str, Figure]]:
         ]  # fmt: skip
         if found:
             found.sort(key=lambda pair: _order(pair[0]))
-            yield "-".join(trained), _figure(" ".join(trained), found)
+            yield "-".join(trained), _figure(" ".join((*trained[:2], names[trained[2]])), found)
 
 
 def _order(one: Sourced) -> tuple[object, ...]:

@@ -137,13 +137,16 @@ def _measure_gap(axes: Axes, row: Any, x: float, x_text: float) -> None:
 
 
 def _name(axes: Axes, panel: Panel, several: bool, letters: int) -> None:
-    """Title and, below it, over what the panel's mean goes."""
+    """Title and, below it, what of it is too long, and over what the panel's mean goes."""
     last = panel.lines[-1]
-    parts = [panel.adaptation] * several
+    title, _, variant = panel.defense.partition(" (")
+    if len(panel.defense) <= letters - 10:
+        title, variant = panel.defense, ""
+    parts = [variant.removesuffix(")")] * bool(variant) + [panel.adaptation] * several
     parts += [f"{last.attacks} {last.scope} attacks in {last.families} families"]
     holes = [str(row.shots) for row in panel.lines if row.status != "done"]
     parts += [f"incomplete at K = {', '.join(holes)}"] if holes else []
-    axes.set_title(drawable(panel.defense, letters - 10), loc="left", pad=4 + 8 * len(parts))
+    axes.set_title(drawable(title, letters - 10), loc="left", pad=4 + 8 * len(parts))
     below = "\n".join(drawable(part, letters) for part in parts)
     text = axes.annotate(
         below, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from reports.leaderboard.threats import ALL
 from reports.plots.palette import Mark, marks
@@ -95,14 +95,18 @@ COSTS = {
 }
 
 
+ALIKE = 1.1
+"""Ratio of costs up to which they count as equal, as in `report --equal-training pgd_at:10%`."""
+
+
 def cost_figure(table: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure | None:
     """gain@K of the largest K against what training and one adaptation took, from `board`.
 
-    A panel for each cost that is known; None where nothing adapts or no cost is known.
+    A panel for each cost in which they differ; None where nothing adapts or none is known.
     """
     shots = int(table["shots"].max())
     mine = table[(table["threat"] == ALL) & (table["status"] == "done") & (table["shots"] == shots)]
-    panels = [name for name in COSTS if (mine[name].astype("Float64").fillna(0) > 0).any()]
+    panels = [name for name in COSTS if _differs(mine[name].astype("Float64").dropna())]
     if not shots or not panels:
         return None
     known = _of(known or marks(table["defense"]), table)
@@ -114,12 +118,18 @@ def cost_figure(table: pd.DataFrame, known: Mapping[str, Mark] | None = None) ->
         for row in rows(mine):
             _gain(axes, row, getattr(row, name), known[row.defense])
         axes.axhline(0, color="#444444", lw=0.6)
-        _log_scale(axes)
+        _scale(axes)
         axes.set_xlabel(COSTS[name])
     grid[0].set_ylabel(f"gain@{shots} (points)")
     _legend(figure, known, columns)
     _title(figure, table, "; bars: 95%")
     return figure
+
+
+def _differs(costs: pd.Series) -> bool:
+    """Whether there is something to see: one cost, or several that are not about the same."""
+    paid = costs[costs > 0]
+    return len(paid) > 0 and (len(costs) == 1 or bool(paid.max() > ALIKE * costs.min()))
 
 
 def _gain(axes: Axes, row: Any, cost: Any, mark: Mark) -> None:
@@ -129,15 +139,21 @@ def _gain(axes: Axes, row: Any, cost: Any, mark: Mark) -> None:
         axes.plot(float(cost), 100 * row.gain, marker=mark.shape, color=mark.colour, ms=4.5, ls="")
 
 
-def _log_scale(axes: Axes) -> None:
-    """Without mathematical text, which names from users forbid."""
-    axes.set_xscale("log")
+def _scale(axes: Axes) -> None:
+    """Logarithmic over more than a factor of 3; no mathematical text, which names forbid."""
+    low, high = axes.dataLim.intervalx
+    if high > 3 * low:
+        axes.set_xscale("log")
+        steps = (1.0, 2, 5) if high < 100 * low else (1.0,)
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        axes.xaxis.set_major_locator(
+            FixedLocator([step * 10.0**decade for decade in decades for step in steps])
+        )
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: in_short(value)))
-    low, high = axes.get_xlim()
     axes.xaxis.set_minor_locator(NullLocator())
-    if high / low < 100:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: in_short(value)))
 
 
 def _of(known: Mapping[str, Mark], table: pd.DataFrame) -> dict[str, Mark]:

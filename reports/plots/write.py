@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from benchmark.results.store import atomic_path, slug
 from reports.plots.collateral import collateral_figure
 from reports.plots.column import column_figure
+from reports.plots.dots import adaptation_figure
 from reports.plots.matrix import matrix_figure
 from reports.plots.palette import marks
 from reports.plots.sequence import sequence_figure
@@ -31,7 +32,8 @@ def write_plots(
 ) -> list[Path]:  # fmt: skip
     """Write `shots-...` and `matrix-...` for every data set and network, from `headline.views`.
 
-    With `board.costed` also `plane-...` and `cost-...`; `strength-...` where an attack has several.
+    With `board.costed` also `plane-...` and `cost-...`; `strength-...` where an attack has several,
+    `adaptation-...` where there are several ways of adapting.
 
     With `per_family` also `column-...`, for a column of a paper. `names` are what defenses are
     called; each has one colour and shape in all figures.
@@ -42,8 +44,10 @@ def write_plots(
     Raises:
         UsageError: `out` cannot be written.
     """
+    found = marks(shown.head["defense"])
+    known = {(names or {}).get(name, name): mark for name, mark in found.items()}
     shown = Views(*(_named(part, names) for part in shown))
-    head, attacks, known = shown.head, shown.attacks, marks(shown.head["defense"])
+    head, attacks = shown.head, shown.attacks
     table, families = (part if part is None else _named(part, names) for part in (table, families))
     places = dict.fromkeys(zip(head["dataset"], head["network"], strict=True))
     written: list[Path] = []
@@ -58,7 +62,11 @@ def write_plots(
                 written += save(shots_figure(of_head), out / f"shots-{name}")
             if len(of_attacks):
                 written += save(matrix_figure(of_attacks), out / f"matrix-{name}")
-                written += _save_some({"strength": strength_figure(of_attacks, known)}, out, name)
+                figures = {
+                    "strength": strength_figure(of_attacks, known),
+                    "adaptation": adaptation_figure(of_attacks, known),
+                }
+                written += _save_some(figures, out, name)
             if table is not None:
                 mine = table[(table["dataset"] == dataset) & (table["network"] == network)]
                 figures = {"plane": plane_figure(mine, known), "cost": cost_figure(mine, known)}

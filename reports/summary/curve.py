@@ -17,6 +17,7 @@ from rich.text import Text
 from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, number
 from benchmark.results.store import atomic_path, slug
+from reports.leaderboard.naming import namings, short_names
 from reports.plots.curve import curve_figure
 from reports.plots.write import save, styled
 from reports.statistics.intervals import Interval
@@ -45,11 +46,13 @@ class Curve(NamedTuple):
     """What is not as it should be, and what that was held to."""
     classes: int | None = None
     """Of the data; None where nobody said."""
+    names: Mapping[str, str] = {}
+    """What defenses are called in figures."""
 
     def plot(self) -> Figure:
         """A line for each series, with 95 % intervals, beside clean accuracy and chance."""
         with styled():
-            return curve_figure(self.table, self.option, self.classes)
+            return curve_figure(self.table, self.option, self.classes, self.names)
 
 
 def curve(
@@ -92,7 +95,7 @@ def curve(
         )
     tables = [_flat(part, set(found)) for part, found in zip(parts, flagged, strict=True)]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
-    return Curve(option, table, lines, classes)
+    return Curve(option, table, lines, classes, short_names(namings(frame)))
 
 
 def without(attack: str, option: str) -> tuple[str, float | None]:
@@ -213,4 +216,5 @@ def write_curve(found: Curve, out: Path) -> list[Path]:
     with atomic_path(path) as temporary:
         text.to_csv(temporary, index=False, lineterminator="\n")
     with styled():
-        return [path, *save(curve_figure(found.table, found.option, found.classes), stem)]
+        figure = curve_figure(found.table, found.option, found.classes, found.names)
+        return [path, *save(figure, stem)]

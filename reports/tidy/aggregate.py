@@ -67,7 +67,7 @@ def headline(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _compared(group: Sequence[ResultRow], over: Over) -> list[float | None]:
     """How often each row was right on what all are compared on; None if it cannot be ranked."""
-    reasons, size = compared(group)
+    reasons, _, size = compared(group)
     return [
         None if reason or size is None
         else float(counts(row.counted(over), row.families, size, over).sum())

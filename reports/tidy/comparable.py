@@ -19,6 +19,8 @@ from reports.tidy.rows import ResultRow, Size, is_shared
 
 TrainedKey = tuple[str, str, str]
 """Data set, network and defense."""
+NAMED = 4
+"""Attacks that a reason names; of the others there is a count."""
 
 
 class Comparability(NamedTuple):
@@ -28,18 +30,23 @@ class Comparability(NamedTuple):
     """
 
     reasons: list[str]
+    rows: list[ResultRow]
+    """As they are compared: those that are ranked under the same attacks, and what they bring."""
     size: Size | None
     """On which those that are ranked are compared; None where there is none."""
 
 
 def compared(rows: Sequence[ResultRow], reference: Collection[TrainedKey] = ()) -> Comparability:
-    """Judge complete rows of one data set, network, threat and K.
+    """Judge complete rows of one data set, threat and K, of whatever networks.
 
     The norm are the rows of `reference` where there are any, else all. Images and options are
     those of most of them; of two kinds equally frequent the one on more evidence counts, and where
-    that is equal too, nobody can say which to rank. A row is short if it has less than the middle
-    one in images, episodes or training seeds. A longer one is cut to it.
+    that is equal too, nobody can say which to rank. The attacks are those that more than half of
+    them met; a row that met more is compared on these, one that did not meet all is not. A row is
+    short if it has less than the middle one in images, episodes or training seeds. A longer one is
+    cut to it.
     """
+    rows = list(rows)
     sizes = [row.size for row in rows]
     judges = [i for i, row in enumerate(rows) if row.key[:3] in reference]
     reasons = [""] * len(rows)
@@ -54,21 +61,53 @@ def compared(rows: Sequence[ResultRow], reference: Collection[TrainedKey] = ()) 
     queries = [str(next(iter(row.scored.values())).query) for row in rows]
     for i in _unlike(queries, usual(queries), reasons):
         reasons[i] = "other images: not those of the other rows"
-    named = {slot.attack for row in rows for slot in row.expected}
-    for attack in sorted(filter(is_shared, named)):
+    common = _common([_shared(rows[i]) for i in norm()])
+    for i, row in enumerate(rows):
+        if len(rows) > 1:  # one that stands alone has nothing to share
+            reasons[i] = reasons[i] or _other_attacks(common, _shared(row))
+        if not reasons[i] and not _shared(row) <= common:
+            rows[i] = row.only(common | (_attacks(row) - _shared(row)))
+            sizes[i] = rows[i].size
+    for attack in sorted(common):
         options = [_options(row, attack) for row in rows]
         found = usual(options)
         for i in _unlike(options, found, reasons):
             reasons[i] = _other_options(attack, options[i], found or _another(options, options[i]))
     left = norm()
     if not left:
-        return Comparability(reasons, None)
+        return Comparability(reasons, rows, None)
     middle = sorted(sizes[i] for i in left)[len(left) // 2]
     for i, size in enumerate(sizes):
         if not reasons[i] and any(have < need for have, need in zip(size, middle, strict=True)):
             cut = f" ({rows[i].cut})" if rows[i].cut else ""
             reasons[i] = f"short: has {size}{cut}, fewer than the usual {middle}"
-    return Comparability(reasons, middle)
+    return Comparability(reasons, rows, middle)
+
+
+def _attacks(row: ResultRow) -> set[str]:
+    return {slot.attack for slot in row.expected}
+
+
+def _shared(row: ResultRow) -> set[str]:
+    return set(filter(is_shared, _attacks(row)))
+
+
+def _common(met: Sequence[set[str]]) -> set[str]:
+    """The attacks that more than half of the rows met."""
+    counts = Counter(attack for one in met for attack in one)
+    return {attack for attack, count in counts.items() if 2 * count > len(met)}
+
+
+def _other_attacks(common: set[str], met: set[str]) -> str:
+    """Why a row that met these attacks is not compared with the others; empty if it is."""
+    lacking = sorted(common - met)
+    if not common:
+        return "no common attacks: none was met by most of the rows"
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    named = ", ".join(visible(name, 40) for name in lacking[:NAMED])
+    return f"other attacks: has no {named}{more}, which the other rows have"
 
 
 def _unlike(values: Sequence[str], usual: str | None, reasons: Sequence[str]) -> list[int]:
@@ -87,11 +126,14 @@ def _usual(found: Sequence[tuple[str, Size]]) -> str | None:
 
 
 def _options(row: ResultRow, attack: str) -> str:
-    return str(next(cell.options for slot, cell in row.scored.items() if slot.attack == attack))
+    """Empty where the row did not meet the attack."""
+    return str(
+        next((cell.options for slot, cell in row.scored.items() if slot.attack == attack), "")
+    )
 
 
 def _another(options: Sequence[str], own: str) -> str:
-    return next(other for other in options if other != own)
+    return next(other for other in options if other and other != own)
 
 
 def _other_options(attack: str, own: str, usual: str) -> str:

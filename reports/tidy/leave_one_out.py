@@ -22,15 +22,20 @@ CELL = [
 
 
 def joined(frame: pd.DataFrame, option: str) -> pd.DataFrame:
-    """The tidy frame with `option` taken out of the names of defenses.
+    """The tidy frame with `option` taken out of the names of defenses that leave something out.
 
+    One that trained on the families of all that it is scored on, an oracle, stays as it is.
     Where that joins any, `lr` is 0 on their rows and `weights` are not known: each is a model of
     its own, and may adapt with a rate of its own.
 
     Raises:
         UsageError: no defense there has the option, or two that would be one score the same cell.
     """
-    names = {name: without(name, option) for name in frame["defense"].unique()}
+    oracles = {*frame["defense"]} - {*frame.loc[frame["unseen"].ne(False), "defense"]}
+    names = {
+        name: name if name in oracles else without(name, option)
+        for name in frame["defense"].unique()
+    }
     if all(name == other for name, other in names.items()):
         raise UsageError(f"--join {option}: no defense here has an option of that name")
     changed = frame["defense"] != frame["defense"].map(names)

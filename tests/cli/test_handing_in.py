@@ -88,28 +88,40 @@ def test_few_images_are_not_ranked_beside_the_reference(command, handed_in, tmp_
 def test_an_attack_more_is_no_hole_in_the_rows_of_the_reference(command, handed_in, tmp_path):
     """It has `pgd_linf[steps=5]`, which they have not."""
     words = ["--submission", handed_in, "--with-reference", "--out", tmp_path]
-    missing = lines(command("leaderboard", *words), "missing")
-    assert "missing: reference under pgd_linf[steps=5]: not counted beside it" in missing
+    assert command("leaderboard", *words).code == 0
     theirs = [
         row for row in rows(tmp_path)
         if (row["dataset"], row["threat"]) == ("digits", "all") and row["defense"] != MODEL
     ]  # fmt: skip
     assert {row["shots"] for row in theirs} == {0, 1, 10}
     assert all(row["rank"] for row in theirs), "nobody else moves"
-    mine = [row for row in rows(tmp_path) if row["defense"] == MODEL]
-    assert all("without what the reference has not: pgd_linf[steps=5]" in row["note"]
-               for row in mine)  # fmt: skip
 
 
-def test_another_network_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
+def test_another_data_set_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
+    def other(record):
+        record["cell"]["dataset"] = "theirs.py:data"
+        return record
+
+    words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
+    missing = " ".join(lines(command("leaderboard", *words), "missing"))
+    assert "the reference has none on theirs.py:data" in missing
+    assert "The only row" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_another_network_is_told_which_attacks_it_lacks_to_be_ranked(command, changed, tmp_path):
     def other(record):
         record["cell"]["network"] = "theirs.py:Net"
         return record
 
     words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
     missing = " ".join(lines(command("leaderboard", *words), "missing"))
-    assert "no theirs.py:Net on digits" in missing
-    assert "The only row" in (tmp_path / "leaderboard.html").read_text()
+    assert "rows to rank with" not in missing and "no occlusion" in missing
+    (mine,) = [
+        row for row in rows(tmp_path)
+        if row["network"] == "theirs.py:Net" and (row["threat"], row["shots"]) == ("all", 0)
+    ]  # fmt: skip
+    assert mine["rank"] is None and mine["robust"] is not None
+    assert mine["missing"].startswith("not ranked, other attacks: has no occlusion, pgd_l1, ")
 
 
 def test_a_name_of_the_reference_is_taken(command, changed, tmp_path):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from attacks.gradient import PGDLinf
+from benchmark.core.specs import dropped, options_of
 from benchmark.identity.fingerprint import changed, identity, options_of_instance, versions
 from benchmark.identity.import_graph import code_hash
 
@@ -108,6 +109,20 @@ def test_options_are_plain_and_ordered():
         "eps": 0.1, "names": ["a", "b"], "make": "len", "nothing": None,
     }  # fmt: skip
     assert options_of_instance(PGDLinf(0.1, steps=3))["steps"] == 3
+
+
+def test_what_an_option_was_stays_when_it_is_dropped():
+    """In its place among the others: the hash of what was made with it is of this text."""
+
+    @dataclass(frozen=True)
+    class Fewer:
+        eps: float = 0.1
+        names: frozenset = dropped(frozenset({"b", "a"}))
+        make: object = len
+        nothing: None = None
+
+    assert str(options_of_instance(Fewer())) == str(options_of_instance(Options()))
+    assert list(options_of(Fewer)) == ["eps", "make", "nothing"]
 
 
 def test_what_changed_is_named():

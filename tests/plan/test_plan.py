@@ -220,7 +220,7 @@ def test_the_estimate_is_no_less_than_what_a_run_counts(tmp_path):
     )  # fmt: skip
     amplified = tiny_plan(
         "fgsm", "multi_at[epochs=1,attacks=fgsm+fgm_l2]", shots=[1], limit=20, steps=2,
-        methods=["amplify[every=1]"], knowledge=["pairs", "simulated"],
+        methods=["amplify[every=1]"], knowledge=["captured", "pairs", "simulated"],
     )  # fmt: skip
     assert_no_less(amplified, run(amplified, tmp_path / "amplified"))
     assert_no_less(plan, run(plan, tmp_path))

@@ -9,6 +9,7 @@ import torch
 from tiny_runs import prepare, run, tiny_plan
 
 from attacks.threats.infer import infer
+from attacks.threats.pose import POSES, infer_poses
 from benchmark.adaptation.adapt import adapt_all
 from benchmark.core.errors import UsageError
 from benchmark.core.threats.sets import Inference
@@ -22,7 +23,8 @@ from benchmark.results.records import Budget, Inferred
 
 POOLED = "multi_at[epochs=1,how=random,attacks=fgsm+fgm_l2]"
 OWN = 20
-SMALL = f"amplify[own={OWN},every=1]"
+SIZES = f"own={OWN},rehearsed={OWN},shown={OWN}"
+SMALL = f"amplify[{SIZES},every=1]"
 
 
 def plan_of(attacks="rotation_translation[angles=3]", defenses=None, **values):
@@ -52,6 +54,21 @@ def test_a_record_says_what_was_found(tmp_path):
     assert norms.kind == "norms" and 0.5 < norms.declared < 1.5
 
 
+def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
+    """Uniform noise changes much and breaks little: in a ball as large everything would break."""
+
+    def found(attack):
+        method = f"amplify[{SIZES},representations=norms]"
+        trained = "standard[epochs=5]"
+        done = run(plan_of(attack, trained, methods=[method], shots=[10]), tmp_path).records[-1]
+        return done.outcome.inferred[0]
+
+    noise, strongest = found("uniform_noise[eps=0.3,draws=1]"), found("pgd_linf[eps=0.1,steps=10]")
+    assert "linf 0.07" in noise.found and noise.found.endswith("0.25 of what was seen")
+    assert "linf 0.1, " in strongest.found and "seen" not in strongest.found
+    assert noise.size < 0.4 and strongest.size > 0.8
+
+
 def test_a_sentence_of_what_was_found():
     words = {"pairs": 70, "sets": 1}
     found = Inferred(
@@ -74,17 +91,17 @@ def test_the_same_command_gives_the_same(tmp_path, knowledge):
 
 
 def test_passes_are_counted(tmp_path):
-    """Three looks of OWN rows a step, there and back; four warps of each own image besides."""
+    """Three looks and a slope of OWN rows a step, there and back; two warps of each own besides."""
     outcome = run(plan_of(steps=3, episodes=1), tmp_path).records[-1].outcome
     (effort,) = outcome.adaptation
-    assert effort.backwards == 3 * 3 * OWN
-    assert effort.forwards == 3 * (3 * OWN + 4 * OWN)
+    assert effort.backwards == 3 * (3 * OWN + OWN)
+    assert effort.forwards == 3 * (3 * OWN + OWN + 2 * OWN)
     assert (effort.images, effort.updates) == (3 * 3 * OWN, 3)
 
 
 def test_an_attack_on_the_shown_is_counted_from_the_first(tmp_path):
     """Under simulated: before the first step and before the third, 3 poses of 10 images."""
-    method = f"amplify[own={OWN},every=2,representations=none]"
+    method = f"amplify[{SIZES},every=2,representations=none]"
     plan = plan_of(steps=3, episodes=1, methods=[method], knowledge=["simulated"])
     (effort,) = run(plan, tmp_path).records[-1].outcome.adaptation
     assert effort.forwards == 2 * 3 * 10 + 3 * 2 * OWN
@@ -93,7 +110,7 @@ def test_an_attack_on_the_shown_is_counted_from_the_first(tmp_path):
 
 def test_training_attacks_are_rehearsed_and_counted(tmp_path):
     """FGSM and FGM take an image three passes: two forward, one back."""
-    method = f"amplify[own={OWN},representations=none]"
+    method = f"amplify[{SIZES},representations=none]"
     plan = plan_of(defenses=POOLED, episodes=1, methods=[method], knowledge=["clean"])
     cell, inputs, _ = opened(tmp_path, plan)
     assert [one.name for one in inputs.rehearsed] == ["fgsm", "fgm_l2"]
@@ -127,7 +144,7 @@ def test_only_shown_and_training_images_are_looked_at(tmp_path):
 
 
 def test_shown_images_are_attacked_again_on_the_model_of_the_moment(tmp_path, monkeypatch):
-    plan = plan_of(steps=4, knowledge=["simulated"], methods=[f"amplify[own={OWN},every=2]"])
+    plan = plan_of(steps=4, knowledge=["simulated"], methods=[f"amplify[{SIZES},every=2]"])
     cell, inputs, shown = opened(tmp_path, plan)
     targets, genuine = [], amplified.craft
 
@@ -142,6 +159,49 @@ def test_shown_images_are_attacked_again_on_the_model_of_the_moment(tmp_path, mo
     assert len(targets) == len(set(targets)) == 2
     assert targets[0] == inputs.trained.hash
     assert view.inferred.sets == 2
+
+
+def captured(attacks, **values):
+    return plan_of(attacks, knowledge=["captured"], episodes=1, **values)
+
+
+def test_poses_are_found_without_originals(tmp_path):
+    """The search is counted: POSES looks at each of the shown."""
+    plan = captured("rotation_translation", shots=[3], steps=3)
+    outcome = run(plan, tmp_path).records[-1].outcome
+    (found,), (effort,) = outcome.inferred, outcome.adaptation
+    assert (found.kind, found.sets, found.pairs) == ("pose", 1, 30)
+    assert found.found.startswith("turns of up to") and found.residuals["pose"] < 1
+    assert effort.backwards == 3 * (3 * OWN + OWN)
+    assert effort.forwards == 3 * (3 * OWN + (1 + 2) * OWN) + POSES * 30
+
+
+@pytest.mark.parametrize("attack", ["pgd_linf[steps=3]", "occlusion"])
+def test_without_a_pose_nothing_is_inferred(tmp_path, attack):
+    """Shown and own images are looked at, and the record says that no pose was believed."""
+    outcome = run(captured(attack, shots=[3], steps=3), tmp_path).records[-1].outcome
+    (found,), (effort,) = outcome.inferred, outcome.adaptation
+    assert (found.kind, found.found, found.sets) == ("", "", 0)
+    assert str(found).startswith("nothing; not believed: a pose, ")
+    assert effort.backwards == 3 * 2 * OWN
+
+
+def test_captured_images_come_without_originals(tmp_path):
+    cell, inputs, shown = opened(tmp_path, captured("rotation_translation"))
+    asked = []
+
+    def spy(numbers, model, looked, own):
+        asked.append((looked, own))
+        return infer_poses(numbers, model, looked, own)
+
+    def pairs(*_):
+        raise AssertionError("looked at originals")
+
+    view = view_of(cell, 0, replace(inputs, infer=pairs, infer_alone=spy), Meter(), shown)
+    view({})
+    ((looked, own),) = asked
+    assert torch.equal(looked.images, shown)
+    assert rows_of(own.images) <= rows_of(inputs.data.train.images())
 
 
 def test_no_steps_and_no_shots_are_the_trained_model(tmp_path):
@@ -185,8 +245,11 @@ def test_a_sequence_infers_at_each_arrival(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"knowledge": ["captured"]}, "expected pairs or simulated"),
-        ({"knowledge": ["clean"]}, "expected pairs or simulated"),
+        ({"knowledge": ["clean"]}, "expected captured, pairs or simulated"),
+        (
+            {"methods": ["amplify[representations=mask+filter]"], "knowledge": ["captured"]},
+            "expected warp among",
+        ),
         ({"methods": ["amplify[representations=wrap]"]}, "unknown representation of amplify"),
         ({"methods": ["amplify[evry=3]"]}, "did you mean every"),
         ({"methods": ["amplfy"]}, "did you mean amplify"),

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from importlib.resources import files
 
-import pandas as pd
 import pytest
+from board_browser import choose, columns, find, heading, names, scheme, sized, visible_heads
 from report_records import ATTACKS, folder, matrix
-from test_browser import browser, choose, columns, find, heading, names  # noqa: F401 (a fixture)
 
 from benchmark.core.schema import About
-from reports.leaderboard import page as board_page
-from reports.leaderboard.naming import namings
-from reports.leaderboard.table import board
 from reports.leaderboard.write import write_leaderboard
-from reports.tidy.aggregate import per_attack
-from reports.tidy.format import adaptations
-from reports.tidy.frame import from_records
 
+Keys = pytest.importorskip(
+    "selenium.webdriver.common.keys", reason="needs the extra `browser`"
+).Keys
 pytestmark = pytest.mark.extra
 EVIL = "=cmd|'calc'!A0 <b>_%&\\input{x}"
 TITLES = {
@@ -28,11 +23,17 @@ TITLES = {
 }
 
 
+def elsewhere(one):
+    """The record of another network."""
+    return one.model_copy(update={"cell": one.cell.model_copy(update={"network": "net.py:Net"})})
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("used")
     records = matrix(attacks=ATTACKS, shots=(0, 1, 5), n=60)
     records += matrix(("short_one",), ATTACKS, (0, 1, 5), n=20)
+    records = [elsewhere(one) if one.cell.defense == "pgd_at" else one for one in records]
     titled = [
         one.model_copy(
             update={
@@ -47,23 +48,13 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, address):  # noqa: F811
+def page(browser, address):
     sized(browser, 1600)
     browser.get("about:blank")
     browser.get_log("browser")
     browser.get(address)
     yield browser
     assert browser.get_log("browser") == []
-
-
-def sized(driver, width, height=900):
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def visible_heads(page):
-    heads = find(page, "section:first-of-type thead .sort")
-    return [head.text for head in heads if head.is_displayed()]
 
 
 @pytest.mark.parametrize("cell", ["td.robust:not(.before) .num", "td.static", "th.defense .ci"])
@@ -92,7 +83,7 @@ def test_a_row_is_opened_by_the_keyboard_and_shows_all_its_numbers(page):
 
 def test_the_default_is_short_and_what_is_chosen_stands_in_the_address(page, address):
     assert visible_heads(page) == [
-        "rank@5", "defense", "robust@5", "robust@0", "audit", "static@5", "clean@5",
+        "rank@5", "defense", "network", "robust@5", "robust@0", "audit", "static@5", "clean@5",
         "n x episodes@5", "over K",
     ]  # fmt: skip
     columns(page, "gain", "training_passes")
@@ -138,7 +129,7 @@ def test_what_is_seen_is_copied_as_text_that_harms_nobody(page, kind):
     first, *lines = text.splitlines()
     assert "rank@5" in text and "clean@5" in text and "static@5" not in text
     if kind == "csv":
-        assert first == "rank@5,defense,robust@5,clean@5"
+        assert first == "rank@5,defense,robust@5,clean@5"  # the network was not chosen
         assert len(lines) == 4
         assert any(",'=cmd|" in line for line in lines)
     elif kind == "markdown":
@@ -155,17 +146,92 @@ def test_a_link_that_is_no_address_of_the_web_is_none(page):
     assert {*links} == {"https://example.org/"}
 
 
+def within(page, *selectors, width=400):
+    """Of every row that is seen, these parts, none cut off by the edge or scrolled away."""
+    for selector in selectors:
+        shown = [e for e in find(page, f"tbody[data-threat] tr.row {selector}") if e.is_displayed()]
+        assert len(shown) == 4
+        assert all(e.rect["x"] >= 0 and e.rect["x"] + e.rect["width"] <= width for e in shown)
+
+
 def test_at_400_pixels_rank_name_and_robust_are_seen_and_the_rest_opens(page):
     sized(page, 400)
     assert visible_heads(page) == ["rank@5", "defense", "robust@5"]
-    for selector in ("td.rank", "th.defense .name", "td.robust:not(.before) .num"):
-        shown = [e for e in find(page, f"tbody[data-threat] tr.row {selector}") if e.is_displayed()]
-        assert len(shown) == 4
-        assert all(e.rect["x"] >= 0 and e.rect["x"] + e.rect["width"] <= 400 for e in shown)
+    within(page, "td.rank", "th.defense .name", "td.robust:not(.before) .num")
     find(page, "td.robust:not(.before) .num")[0].click()
     told = [term.text for term in find(page, ".numbers dt") if term.is_displayed()]
-    assert {"static@5", "clean@5", "gain@5"} <= {*told}
+    assert {"static@5", "clean@5", "gain@5", "network"} <= {*told}
     assert page.execute_script("return document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_at_400_pixels_an_attack_stands_beside_rank_name_and_robust(page, attack):
+    sized(page, 400)
+    option = next(o for o in find(page, "[name=attack] option") if o.text == attack)
+    choose(page, "attack", option.get_attribute("value"))
+    assert len(visible_heads(page)) == 4
+    within(page, "td.rank", "th.defense .name", "td.robust:not(.before) .num", "td.attack .num")
+
+
+def test_at_1000_pixels_the_default_columns_need_no_scrolling(page):
+    sized(page, 1000)
+    (wide, scrolled) = page.execute_script(
+        "const e = document.querySelector('#boards .wide'); return [e.clientWidth, e.scrollWidth]"
+    )
+    assert scrolled <= wide
+
+
+def test_the_network_is_a_column_that_sorts_and_is_searched(page):
+    assert {cell.text for cell in find(page, "td.network") if cell.is_displayed()} == {
+        "small_cnn", "net.py:Net"
+    }  # fmt: skip
+    heading(page, "network").click()
+    first = find(page, "tbody[data-threat] tr.row td.network")[0]
+    assert first.text == "net.py:Net"
+    choose(page, "text", "net.py")
+    assert names(page) == ["PGD-AT"]
+
+
+def pressed(page, *keys):
+    """Keys pressed one after the other where the focus is; gives what has it then."""
+    for key in keys:
+        page.switch_to.active_element.send_keys(key)
+    return page.switch_to.active_element
+
+
+def tabbed(page, *selectors):
+    """Tab until something of these has the focus."""
+    for _ in range(60):
+        found = pressed(page, Keys.TAB)
+        if page.execute_script("return arguments[0].matches(arguments[1])", found, *selectors):
+            return found
+    raise AssertionError(f"no tab stop at {selectors}")
+
+
+def test_the_keyboard_alone_filters_chooses_sorts_opens_and_copies(page):
+    skip = tabbed(page, ".skip")
+    assert skip.rect["x"] >= 0  # seen once it has the focus
+    tabbed(page, "[name=text]").send_keys("pgd")
+    assert names(page) == ["PGD-AT"] * len(names(page))
+    for _ in "pgd":
+        pressed(page, Keys.BACKSPACE)
+    tabbed(page, ".chooser summary").send_keys(Keys.ENTER)
+    tabbed(page, "[value=gain]").send_keys(Keys.SPACE)
+    assert "gain@5" in visible_heads(page)
+    assert pressed(page, Keys.ESCAPE).tag_name == "summary"
+    tabbed(page, "[data-copy=csv]").send_keys(Keys.ENTER)
+    assert "gain@5" in page.switch_to.active_element.get_attribute("value")
+    pressed(page, Keys.ESCAPE)
+    sort = tabbed(page, "th.gain .sort")
+    sort.send_keys(Keys.ENTER)
+    assert sort.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    opener = tabbed(page, ".open")
+    opener.send_keys(Keys.SPACE)
+    assert opener.get_attribute("aria-expanded") == "true"
+    assert pressed(page, Keys.TAB).get_attribute("class") != "open"  # into what it opened, or on
+    pressed(page, Keys.SHIFT + Keys.TAB)
+    opener.send_keys(Keys.ENTER)
+    assert opener.get_attribute("aria-expanded") == "false"
 
 
 BROKEN = """
@@ -189,58 +255,15 @@ def test_no_name_breaks_inside_a_word(page, width):
     assert page.execute_script(BROKEN) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1600])
-def test_axe_finds_nothing_serious(page, scheme, width):
+def test_axe_finds_nothing_serious(page, mode, width):
     package = pytest.importorskip("axe_core_python", reason="needs the extra `browser`")
     sized(page, width)
-    feature = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": feature})
+    scheme(page, mode)
     find(page, "td.robust:not(.before) .num")[0].click()
     page.execute_script((files(package) / "axe.min.js").read_text("utf-8"))
     found = page.execute_async_script("axe.run().then(arguments[0])")["violations"]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    scheme(page)
     grave = [v for v in found if v["impact"] in ("serious", "critical")]
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in grave] == []
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """1,000 rows x 80 attacks: the rows of a few defenses under other names, again and again."""
-    attacks = tuple(f"pgd_linf[steps={n}]" for n in range(1, 81))
-    frame = from_records(matrix(("standard", "pgd_at"), attacks, (0, 5), n=30, episodes=2))
-    table, lines = board(frame), per_attack(frame)
-    table, lines = (part.assign(adaptation=adaptations(part)) for part in (table, lines))
-    many = [
-        part.assign(defense=part["defense"] + f"[epochs={number}]")
-        for part in (table, lines) for number in range(500)
-    ]  # fmt: skip
-    tables, rows = (pd.concat(half) for half in (many[:500], many[500:]))
-    said = tables.assign(about=[About()] * len(tables))
-    path = tmp_path_factory.mktemp("large") / "leaderboard.html"
-    path.write_text(board_page.page(tables, rows, lines.iloc[:0], [], namings(said)))
-    return path
-
-
-def busy(driver):
-    """Seconds of a processor that the page took so far: other work on the machine is not in it."""
-    metrics = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
-
-
-@pytest.mark.slow
-def test_a_thousand_rows_under_eighty_attacks_open_in_two_seconds(browser, large):  # noqa: F811
-    sized(browser, 1600)
-    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    browser.get("about:blank")
-    before, start = busy(browser), time.perf_counter()
-    browser.get(large.as_uri())
-    assert browser.execute_script("return document.querySelectorAll('tr.row').length") == 1000
-    browser.execute_script("return document.body.offsetHeight")
-    took, wall = busy(browser) - before, time.perf_counter() - start
-    find(browser, "td.robust:not(.before) .num")[0].click()
-    assert len(find(browser, ".attacks tbody tr")) == 80
-    print(
-        f"{large.stat().st_size / 1e6:.1f} MB: {took:.2f} s of a processor, {wall:.2f} s of a clock"
-    )
-    assert took < 2

@@ -12,6 +12,7 @@ from reports.plots.column import MOST, column_figure
 from reports.plots.palette import marks
 from reports.plots.tradeoff import plane_figure
 from reports.plots.write import write_plots
+from reports.summary.curve import curve
 from reports.tidy.aggregate import per_family, views
 from reports.tidy.frame import from_records
 
@@ -61,6 +62,27 @@ def test_a_defense_has_one_colour_wherever_it_is_drawn(frame):
         (axes,) = plane_figure(part, known).axes
         colours = {line.get_color() for line in axes.get_lines() if line.get_zorder() == 4}
         assert colours == {known[name].colour for name in set(part["defense"])}
+
+
+def test_a_defense_of_the_project_has_one_colour_whoever_stands_beside_it():
+    alone, others = marks(["trades"]), marks(["mine", "trades[epochs=8]", "trades", "pgd_at"])
+    assert alone["trades"] == others["trades[epochs=8]"]
+    assert len({*others.values()}) == 4
+    assert marks(["pgd_at", "mine"])["pgd_at"] == others["pgd_at"]
+
+
+def test_what_a_report_draws_has_labels_and_the_same_colours_as_a_curve(tmp_path):
+    told = About(title="PGD-AT")
+    records = [
+        one.model_copy(update={"provenance": one.provenance.model_copy(update={"about": told})})
+        for one in matrix(("pgd_at[epochs=8]",), [f"pgd_linf[eps={e}]" for e in (0.1, 0.2)], (0,))
+    ]
+    records += matrix(("standard",), [f"pgd_linf[eps={e}]" for e in (0.1, 0.2)], (0,))
+    drawn = curve(from_records(records), "eps").plot()
+    lines = {line.get_label(): line.get_color() for line in drawn.axes[0].get_lines()}
+    assert lines["PGD-AT"] == marks(["pgd_at"])["pgd_at"].colour
+    assert lines["standard"] == marks(["standard"])["standard"].colour
+    assert not any("epochs" in label for label in lines)
 
 
 def test_one_k_is_no_curve_and_many_defenses_are_cut_to_the_best():

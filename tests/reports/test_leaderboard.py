@@ -115,7 +115,7 @@ def test_rows_that_no_test_separates_are_tied():
     ]  # fmt: skip
     table = board(from_records(records))
     a, b, c = (one(table, name, 0) for name in "abc")
-    assert (a.tied, b.tied, c.tied) == (["b"], ["a"], [])
+    assert (a.tied, b.tied, c.tied) == ([("small_cnn", "b")], [("small_cnn", "a")], [])
     assert (a.rank_low, a.rank_high) == (b.rank_low, b.rank_high) == (1, 2)
     assert (c.rank, c.rank_low, c.rank_high) == (3, 3, 3)
 

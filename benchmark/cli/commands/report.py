@@ -195,6 +195,8 @@ def compare(
         print_comparison(found, Console(emoji=False, highlight=False, width=wide))
     if out is not None:
         from reports.comparison.plot import write_figures
+        from reports.leaderboard.naming import titles
 
-        for path in [*write_comparison(found, out), *write_figures(found, out)]:
+        names = titles((found.a, found.b), about_of)
+        for path in [*write_comparison(found, out), *write_figures(found, out, names)]:
             typer.echo(str(path), err=True)

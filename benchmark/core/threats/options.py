@@ -10,6 +10,8 @@ from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, build, check_numbers
 
 NONE = "none"
+SHARES = (1.0, 0.5, 0.25, 0.125)
+"""Of the norms that were observed: the first in which no more breaks than of what was shown."""
 LETTERS = {*ascii_lowercase, "_", "+"}
 """Of names joined: records of others have them, and pages show them."""
 
@@ -22,14 +24,18 @@ class Amplify:
     representations: str = "warp+mask+filter"
     """Names joined by `+`, of which the one that fits best is used, or else norms; `norms` alone;
     `none`: nothing is inferred, which leaves shown images beside rehearsed ones."""
-    own: int = 50
-    """Training images attacked in each step inside the set, as many by an attack of the defense's
-    training, and as many looks at what is shown."""
+    shown: int = 25
+    """Looks at shown images in each step."""
+    own: int = 100
+    """Training images attacked inside the set in each step."""
+    rehearsed: int = 35
+    """Training images under an attack of the defense's training in each step."""
     every: int = 10
     """Steps from one attack on the shown images to the next, where the defender can run it."""
-    tries: int = 4
-    """Warps or filters of which the worst is taken for each image."""
-    places: int = 8
+    tries: int = 2
+    """Warps or filters that the model is asked about for each image, of which the worst is taken:
+    the most promising of many."""
+    places: int = 4
     """Where a mask is put, likewise."""
     ascent: int = 5
     """Steps of ascent between norms."""
@@ -61,6 +67,11 @@ class Amplify:
             return None
         made: Amplify = build(cls, spec, {})
         return made
+
+    @property
+    def names(self) -> list[str]:
+        """The representations, one by one."""
+        return self.representations.split("+")
 
     @property
     def infers(self) -> bool:

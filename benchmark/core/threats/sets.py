@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmark.core.errors import UsageError
 from benchmark.core.streams import Streams
 from benchmark.core.threats.options import Amplify
+from benchmark.core.types import Batch
 
 
 class Pairs(NamedTuple):
@@ -59,6 +60,9 @@ class ThreatSet(Protocol):
     ) -> Tensor:
         """The strongest of a few images of the set, in [0, 1]; `rng` holds a stream per image."""
 
+    def scaled(self, share: float) -> ThreatSet | None:
+        """A share as large, where the pairs tell how far images move but not how; else None."""
+
 
 class RepresentationSet(Protocol):
     """A way to describe what was done to pairs."""
@@ -80,9 +84,10 @@ class Inference(NamedTuple):
     """None where no image changed."""
     residuals: Mapping[str, float | None]
     """Of each representation on pairs that it was not fitted on, the best first: the median of
-    ||nearest - attacked||^2 / ||attacked - original||^2; None where it could not be fitted."""
+    ||nearest - attacked||^2 / ||attacked - original||^2; None where it could not be fitted.
+    Without originals what undoing leaves of the squared distance to own images of the label."""
     pairs: int
-    """That changed, as many as were looked at."""
+    """That changed, as many as were looked at; without originals, with a label of own images."""
     clipped: float
     """Share of the numbers of `nearest` that leave [0, 1], and are cut."""
     in_order: bool
@@ -90,3 +95,5 @@ class Inference(NamedTuple):
 
 
 Infer = Callable[[Amplify, Pairs], Inference]
+InferAlone = Callable[[Amplify, nn.Module, Batch, Batch], Inference]
+"""The same from attacked images without originals: the model, these and own clean images."""
