@@ -207,7 +207,13 @@ def _missing(
         ours[_named(one)].add(one.cell.attack)
     for named, attacks in ours.items():
         wanted = {one.cell.attack for one in reference if one.cell.dataset == named[0]}
-        lacking = sorted(wanted - attacks)
-        if lacking:
-            more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-            yield Line("missing", f"{named[2]}: no {', '.join(lacking[:SHOWN])}{more}")
+        if wanted - attacks:
+            yield Line("missing", f"{named[2]}: no {_few(wanted - attacks)}")
+        if wanted and attacks - wanted:
+            what = f"reference under {_few(attacks - wanted)}: not counted beside it"
+            yield Line("missing", what)
+
+
+def _few(attacks: set[str]) -> str:
+    more = f" and {len(attacks) - SHOWN} more" if len(attacks) > SHOWN else ""
+    return ", ".join(sorted(attacks)[:SHOWN]) + more
