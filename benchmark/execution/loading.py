@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from torch import nn
 
@@ -103,7 +104,7 @@ class InputLoader:
         attacker = self._attacker(cell)
         return Inputs(
             self.settings, self.attacks, defense, data, model, self.examples, attacker,
-            self._training_attacks(defense, data), infer, infer_poses,
+            self._training_attacks(defense, data), partial(infer, own=data.train), infer_poses,
         )  # fmt: skip
 
     def _training_attacks(self, defense: Defense, data: Dataset) -> tuple[Attack, ...]:
