@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from gate_fixtures import bad, baseline, check, good  # noqa: F401 (fixtures of two modules)
+from audit_fixtures import audit, own, planned  # noqa: F401 (fixtures of several modules)
+from gate_fixtures import bad, baseline, check, good  # noqa: F401
+from submission_fixtures import changed, handed_in  # noqa: F401
 
 torch.set_num_threads(1)
 

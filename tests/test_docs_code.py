@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^    (?:python -m benchmark|reattack) ((?:.*\\\n)*.*)$", re.MULTILINE)
-FILES = {"attacks/OWN.md": "flat.py", "baselines/OWN.md": "mine.py"}
+FILES = {
+    "attacks/OWN.md": "flat.py", "baselines/OWN.md": "mine.py",
+    "reports/gate/README.md": "test_gate.py",
+}  # fmt: skip
 """Pages whose block is a file of the user's."""
 SCRIPTS = ("README.md", "benchmark/evaluation/README.md", "benchmark/data/README.md")
 """Pages whose block is typed as it is."""
@@ -83,6 +87,23 @@ def test_the_attack_of_the_page_attacks(tmp_path, run, command):
     assert checked.code == 0, checked.out
 
 
+def test_the_test_of_the_page_passes_and_fails(tmp_path, check, good, bad, baseline):
+    installed = any(one.name == "reattack" for one in entry_points(group="pytest11"))
+    plugin = () if installed else ("-p", "benchmark.pytest_plugin")
+    own_file("reports/gate/README.md", tmp_path)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(baseline, tmp_path / "tests" / "baseline.json")
+    for results, code in ((good, 0), (bad, 1)):
+        shutil.copytree(results, tmp_path / "results", dirs_exist_ok=True)
+        words = ["-p", "no:cacheprovider", *plugin, "test_gate.py"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *words], cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+
+
 def own_file(page, folder):
     (code,) = blocks(page)
     (folder / FILES[page]).write_text(code)
@@ -98,8 +119,6 @@ def test_every_command_is_one(page):
 
     known = typer.main.get_command(app)
     for words in commands(page):
-        if words[0] == "cache":
-            continue
         command = known.commands[words[0]]
         command.make_context(words[0], words[1:])
 

@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from attacks.engine.resampling import LATTICE, bicubic_field, own_places
+from attacks.engine.search import Search
 from attacks.threats.infer import looked_at
 from attacks.threats.warp import NUMBERS, FittedWarp, warped
+from attacks.threats.worst import between
+from benchmark.core.streams import Streams
 from benchmark.core.threats.options import Amplify
 from benchmark.core.threats.sets import Inference
 from benchmark.core.types import Batch
@@ -43,6 +46,18 @@ class FittedPoses(FittedWarp):
                                      .abs().max()))  # fmt: skip
         sides = float(self.observed[:, 2:].abs().max()) / 2
         return f"turns of up to {degrees:.0f} degrees, moves of up to {sides:.2g} of a side"
+
+    def attack_inside(
+        self, model: nn.Module, images: Tensor, labels: Tensor, rng: Streams
+    ) -> Tensor:
+        """The worst of a few poses at random, at the passes of a warp's slope and tries.
+
+        Not the most promising: those are the largest turns, which are most often found wrongly.
+        """
+        search = Search(model, images, labels, "examples")
+        for c in between(self.observed, rng)[:, : 2 + self.tries].unbind(1):
+            search.ask(search.everyone(), warped(images, c @ self.basis))
+        return search.best
 
 
 def numbers_of(turns: Tensor, moves: Tensor) -> Tensor:

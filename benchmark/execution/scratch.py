@@ -1,6 +1,6 @@
 """A folder for sockets: short, of one process, and swept by a later run where a kill left it.
 
-    $TMPDIR/reattack-<random>/     locked while its process lives, and nobody else may look inside
+    $TMPDIR/reattack.<random>/     locked while its process lives, and nobody else may look inside
 
 The path of a socket has about a hundred bytes: where the temporary folder is too long for that,
 another takes its place.
@@ -18,7 +18,9 @@ from pathlib import Path
 
 from benchmark.core.errors import UsageError
 
-PREFIX = "reattack-"
+PREFIX = "reattack."
+"""The dot sets it apart from the results of `check`, `verify` and `evaluate`, `reattack-*`, which
+nobody locks and no sweep may take."""
 LONGEST = 107 if sys.platform == "linux" else 103
 """Bytes of a socket's path."""
 OTHERS = ("/tmp", "/var/tmp")

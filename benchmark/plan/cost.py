@@ -15,7 +15,7 @@ from attacks.threats.pose import POSES
 from baselines.networks.zoo import build_network
 from benchmark.core.copying import copied
 from benchmark.core.seeding import stream
-from benchmark.core.threats.options import Amplify
+from benchmark.core.threats.options import SHARES, Amplify
 from benchmark.data.catalog import Facts
 from benchmark.data.splits import POOL
 from benchmark.plan.matrix import Plan
@@ -51,20 +51,26 @@ def cost(cell: Cell, plan: Plan) -> int:
     crafted = support * times if simulated else max(support, POOL * facts.classes)
     crafted = 0 if cell.budget.knowledge == "clean" else crafted
     alone = numbers and numbers.infers and cell.budget.knowledge == "captured"
-    posed = POSES * support if alone else 0
+    begun = POSES * support if alone else 0
+    begun += _calibrated(numbers) + support if numbers and numbers.infers else 0
     step = _amplified(cell, numbers, plan) if numbers else 4 * support
-    shown = sum(posed + crafted * one.passes + step * cell.budget.steps for one in arrivals)
+    shown = sum(begun + crafted * one.passes + step * cell.budget.steps for one in arrivals)
     return cell.episodes * (shown + query * attack.passes)
 
 
 def _amplified(cell: Cell, numbers: Amplify, plan: Plan) -> int:
-    """Passes of a step of `amplify`: own images attacked in two ways, and three looks."""
+    """Passes of a step of `amplify`: own images attacked in two ways, and a look at all."""
     strengths = strengths_of(cell.dataset, plan.facts[cell.dataset].shape)
     rehearsed = plan.defenses[cell.defense].training_attacks(strengths) or ()
-    inside = (
-        max(2 + numbers.tries, 2 + numbers.places, 2 * numbers.ascent + 1) if numbers.infers else 0
-    )
-    return numbers.own * (6 + inside + max((one.passes for one in rehearsed), default=0))
+    inside = max(2 + numbers.tries, 2 + numbers.places, 2 * numbers.ascent + 1)
+    rehearsal = max((one.passes for one in rehearsed), default=0)
+    own = numbers.own * (2 + inside) if numbers.infers else 0
+    return own + numbers.rehearsed * (2 + rehearsal) + numbers.shown * 2
+
+
+def _calibrated(numbers: Amplify) -> int:
+    """Passes that find out how large norms may be."""
+    return len(SHARES) * numbers.own * (2 * numbers.ascent + 2)
 
 
 def scored_images(cell: Cell, facts: Facts) -> int:

@@ -17,7 +17,7 @@ from benchmark.core.model_batch import Parameters
 from benchmark.core.schema import Effort
 from benchmark.core.seeding import stream
 from benchmark.core.streams import Streams
-from benchmark.core.threats.options import Amplify
+from benchmark.core.threats.options import SHARES, Amplify
 from benchmark.core.threats.sets import Inference, Pairs, ThreatSet
 from benchmark.core.types import Batch, NormBall, distance
 from benchmark.data.splits import at_stage, minibatches
@@ -41,8 +41,6 @@ def view_of(
     return AmplifiedView(cell, index, inputs, meter, captured, numbers, stage, start)
 
 
-SHARES = (1.0, 0.5, 0.25, 0.125)
-"""Of the observed norms, as large as own images may be attacked in."""
 TOLERATED = 0.1
 """Share of images that may break beyond what was shown: as much as 50 of them may be off."""
 
@@ -82,8 +80,9 @@ class AmplifiedView(SupportView):
         if self.step < 0:
             self.step = 0
             self._infer(self.first, target)
-            if any(one.scaled(1) for one in self.sets):
-                self._calibrate(target)
+            self.sets = [self._calibrated(one, target) for one in self.sets]
+            if self.inferred and self.sets:
+                self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
             return Batch(self.first, self.support.labels)
         simulated = self.cell.budget.knowledge == "simulated"
         if simulated and self.step and self.step % self.numbers.every == 0:
@@ -127,33 +126,31 @@ class AmplifiedView(SupportView):
             numbers, searched, shown, near.to(self.inputs.settings.device)
         )
 
-    def _calibrate(self, target: nn.Module) -> None:
-        """Halve norms until own images break inside them about as often as what was shown.
+    def _calibrated(self, found: ThreatSet, target: nn.Module) -> ThreatSet:
+        """Norms halved until own images break inside them about as often as what was shown.
 
         Norms alone say little of an attack that changes much and breaks little, as a frame does:
         in balls as large everything breaks, and training there costs what the network knew.
         """
-        sizes = {share: one.scaled(share) for one in self.sets for share in SHARES}
-        (batch, rng), model = self._own(), self.inputs.searched(target)
+        if found.scaled(1) is None:
+            return found
         assert self.first is not None
+        (batch, rng), model = self._own(self.numbers.own), self.inputs.searched(target)
+        sized = found
         with metered(target, self.meter):
             most = broken(target, self.first, self.support.labels) + TOLERATED
-            for share, found in sizes.items():
-                if found is None:
+            for self.share in SHARES:
+                sized = found.scaled(self.share) or found
+                if broken(target, sized.attack_inside(model, *batch, rng), batch.labels) <= most:
                     break
-                self.share, self.sets = share, [found]
-                images = found.attack_inside(model, *batch, rng)
-                if broken(target, images, batch.labels) <= most:
-                    break
-        assert self.inferred is not None
-        self.inferred = self.inferred.model_copy(update={"found": str(self.sets[0])})
+        return sized
 
     def _shown(self, first: Tensor) -> Batch:
-        """As many of the support as own images: each as it was attacked first, or last."""
+        """Some of the support: each as it was attacked first, or last."""
         rows = torch.cat([
             torch.randperm(len(first), generator=self.rng)
-            for _ in range(-(-self.numbers.own // len(first)))
-        ])[: self.numbers.own]  # fmt: skip
+            for _ in range(-(-self.numbers.shown // len(first)))
+        ])[: self.numbers.shown]  # fmt: skip
         shown = Batch(first, self.support.labels).take(rows.to(first.device))
         if self.latest is None:
             return shown
@@ -162,14 +159,14 @@ class AmplifiedView(SupportView):
         images = torch.where(old.to(first.device)[:, None, None, None], shown.images, latest)
         return Batch(images, shown.labels)
 
-    def _own(self) -> tuple[Batch, Streams]:
+    def _own(self, count: int) -> tuple[Batch, Streams]:
         """Clean training images, and a stream for each."""
-        batch = next(iter(minibatches(self.inputs.data.train, self.numbers.own, self.rng)))
+        batch = next(iter(minibatches(self.inputs.data.train, count, self.rng)))
         return batch.to(self.inputs.settings.device), Streams.dealt(self.rng, len(batch.labels))
 
     def _inside(self, target: nn.Module) -> Batch:
         """Own images attacked inside one of the sets; of the first the size is noted."""
-        batch, rng = self._own()
+        batch, rng = self._own(self.numbers.own)
         chosen = self.sets[int(torch.randint(len(self.sets), (1,), generator=self.rng))]
         with metered(target, self.meter):
             searched = self.inputs.searched(target)
@@ -193,7 +190,7 @@ class AmplifiedView(SupportView):
 
     def _rehearsed(self, target: nn.Module) -> Batch:
         """Own images under an attack of the training, by chance; as they are where it had none."""
-        batch, rng = self._own()
+        batch, rng = self._own(self.numbers.rehearsed)
         attacks = self.inputs.rehearsed
         if not attacks:
             return batch

@@ -196,7 +196,8 @@ def _missing(
     if unaudited:
         yield Line("missing", f"audit of the model of {unaudited} of {len(records)} records")
     yield Line(
-        "missing", "adversarial examples: records hold none, so budgets are not checked again"
+        "missing",
+        "adversarial examples: records hold none; `verify` crafts its own within the budgets",
     )
     for dataset in sorted({one.cell.dataset for one in records}):
         if reference and dataset not in {one.cell.dataset for one in reference}:
@@ -206,7 +207,13 @@ def _missing(
         ours[_named(one)].add(one.cell.attack)
     for named, attacks in ours.items():
         wanted = {one.cell.attack for one in reference if one.cell.dataset == named[0]}
-        lacking = sorted(wanted - attacks)
-        if lacking:
-            more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-            yield Line("missing", f"{named[2]}: no {', '.join(lacking[:SHOWN])}{more}")
+        if wanted - attacks:
+            yield Line("missing", f"{named[2]}: no {_few(wanted - attacks)}")
+        if wanted and attacks - wanted:
+            what = f"reference under {_few(attacks - wanted)}: not counted beside it"
+            yield Line("missing", what)
+
+
+def _few(attacks: set[str]) -> str:
+    more = f" and {len(attacks) - SHOWN} more" if len(attacks) > SHOWN else ""
+    return ", ".join(sorted(attacks)[:SHOWN]) + more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 from rich import box
 from rich.console import Console
@@ -33,7 +35,7 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     if shown:
         console.print(_grid(table_rows(shown[:AT_MOST])))
     for line in reasons(judgement)[:AT_MOST]:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(_no_command(line)), soft_wrap=True)
     if len(shown) > AT_MOST:
         console.print(Text(f"... and {len(shown) - AT_MOST} more; --junit FILE has them all"))
     console.print(Text(rules_in_words(judgement), style="dim"))
@@ -46,10 +48,19 @@ def _grid(rows: list[TableLine]) -> Table:
         grid.add_column(name, justify="left" if name in ("cell", "verdict") else "right",
                         no_wrap=name != "cell", overflow="fold")  # fmt: skip
     for row in rows:
-        cells = [Text(visible(text, WIDEST)) for text in row]
+        cells = [Text(_no_command(visible(text, WIDEST))) for text in row]
         cells[-1].stylize(STYLES.get(row.verdict, ""))
         grid.add_row(*cells)
     return grid
+
+
+def _no_command(text: str) -> str:
+    """What GitHub does not take for one: a line that begins with `::`, as a folded name may.
+
+    >>> _no_command("::error::x")
+    ': :error: :x'
+    """
+    return re.sub(":(?=:)", ": ", text)
 
 
 def print_power(table: pd.DataFrame, rules: Rules, console: Console) -> None:

@@ -19,6 +19,7 @@ from reports.statistics.ranking import ranks, separated
 from reports.statistics.scores import QUANTITIES, Measured, Tables, aggregate, measure, union
 from reports.tidy.aggregate import NUMBERS, ruled
 from reports.tidy.comparable import TrainedKey, compared, counts
+from reports.tidy.escape import visible
 from reports.tidy.frame import columns
 from reports.tidy.rows import Key, ResultRow, Size, result_rows
 from reports.tidy.sequences import changes, collateral
@@ -29,6 +30,8 @@ WORST = ("unseen", "worst", "autoattack")
 """Unions per image: over unseen attacks, over the worst family, over AutoAttack's variants."""
 UNRANKED = "not ranked, "
 """How `missing` begins where a row has numbers and no rank."""
+LONG = 400
+"""Letters of why a submission is refused that are shown."""
 RANKS = ("rank", "rank_low", "rank_high", "tied")
 COLUMNS = (
     *Key._fields, "threat", "status", "missing", "note", "attacks", "families", "seeds",
@@ -137,7 +140,7 @@ def _rank(
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (entry, part) in enumerate(whole):
         if part.row.key[:3] in refused:
-            entry["missing"] = f"{UNRANKED}{refused[part.row.key[:3]]}"
+            entry["missing"] = f"{UNRANKED}{visible(refused[part.row.key[:3]], LONG)}"
             continue
         groups[tuple(entry[name] for name in ("dataset", "threat", "shots"))] += [index]
     for group in groups.values():

@@ -12,7 +12,7 @@ from benchmark.core.errors import UsageError
 from benchmark.results.store import atomic_path, check_writable
 from reports.archive.reference import shipped
 from reports.leaderboard.columns import DEFAULT
-from reports.leaderboard.exports import as_csv, as_json, as_latex, as_markdown
+from reports.leaderboard.exports import Names, as_csv, as_json, as_latex, as_markdown
 from reports.leaderboard.naming import Known, namings, nobody, tied_names
 from reports.leaderboard.page import page
 from reports.leaderboard.per_class import Labels, by_class
@@ -21,9 +21,10 @@ from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
 from reports.tidy.comparable import TrainedKey
 from reports.tidy.distinct import Distinct, distinct
+from reports.tidy.escape import visible
 from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
-from reports.tidy.sources import gather
+from reports.tidy.sources import beside_reference, gather
 
 
 class Look(NamedTuple):
@@ -72,7 +73,7 @@ def write_leaderboard(
         UsageError: the records cannot be read or disagree, a submission says otherwise, or
             `out` cannot be written.
     """
-    sources = gather(places, shipped() if with_reference else ())
+    sources, left = beside_reference(gather(places, shipped() if with_reference else ()))
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
     audits = [one.audit for one in sources if one.audit]
@@ -81,7 +82,11 @@ def write_leaderboard(
     ours = {one.trained for one in sources if one.reference}
     table, attacks = board(frame, ours, claims.refused), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
-    notes = [[one, *counted] if one else counted for one in table["note"]]
+    trained = zip(table["dataset"], table["network"], table["defense"], strict=True)
+    notes = [
+        [*([one] if one else []), *counted, *_left_out(left.get(model, ()))]
+        for one, model in zip(table["note"], trained, strict=True)
+    ]
     table = table.assign(note=["; ".join(said) for said in notes])
     names = namings(frame, look.known)
     for path in claims.scores:
@@ -93,9 +98,7 @@ def write_leaderboard(
     }
     classes = by_class(frame, of_classes)
     seen = DEFAULT if look.columns is None else look.columns
-    pairs = zip(table["tied"], table["network"], strict=True)
-    tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
-    read = table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
+    read = _with_ties(table, names)
     texts = {
         "html": page(read, attacks, classes, sources, names, seen),
         "md": as_markdown(read, names, seen), "csv": as_csv(table, names, look.columns),
@@ -108,3 +111,18 @@ def write_leaderboard(
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths
+
+
+def _with_ties(table: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Rows that are tied by what they are called."""
+    pairs = zip(table["tied"], table["network"], strict=True)
+    tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
+    return table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
+
+
+def _left_out(attacks: Sequence[str]) -> list[str]:
+    """What a row says of attacks that the reference has not."""
+    if not attacks:
+        return []
+    few = f"{visible(min(attacks), 40)}{f' and {more} more' if (more := len(attacks) - 1) else ''}"
+    return [f"without what the reference has not: {few}"]

@@ -132,8 +132,9 @@ def _caption(table: pd.DataFrame, shown: Iterable[str]) -> str:
     meanings = [MEANING[name] for name in shown if name in MEANING and (adapts or name != "robust")]
     if ruled and "robust_rule" in shown:
         meanings.append(f"over {ruled} attacks with several draws")
-    if (whole["status"] != "done").any():
-        meanings.append('"of 2/3 cells": over the attacks that are there for all, no score')
+    for row in rows(whole[whole["status"] != "done"].head(1)):
+        some = f"of {row.scored}/{row.expected} cells"
+        meanings.append(f'"{some}": over the attacks that are there for all, no score')
     return (
         "Percent correct over all attacks: mean over families of the worst attack in each"
         f"{f'; n = {n}' if n else ''}. {'; '.join(meanings)}{'.' if meanings else ''}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,8 +19,21 @@ Labels = Mapping[str, Sequence[int]]
 """By the hash of test images."""
 
 
+class Predicted(NamedTuple):
+    """Classes that a trained model says of the first test images."""
+
+    before: Sequence[int]
+    """As they are."""
+    after: Sequence[int] | None
+    """Of the examples crafted against it; None where they are not kept."""
+
+
+Predictions = Mapping[tuple[str, str, str], Predicted]
+"""By the hash of test images, that of the weights, and the attack."""
+
+
 class Sample(BaseModel):
-    """One image under one attack. Records hold verdicts, so there are no predicted classes."""
+    """One image under one attack. Records hold verdicts; classes are asked of the model again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,15 +53,23 @@ class Sample(BaseModel):
     right_after: bool = Field(
         description="Whether it is under the attack, crafted before and after the model adapted."
     )
+    prediction_before: int | None = Field(
+        description="The class the trained model says without an attack; null where it adapted, or "
+        "was not at hand."
+    )
+    prediction_after: int | None = Field(
+        description="The same under the attack; null also where examples were not kept."
+    )
     verdict: Verdict = Field(
         description="wrong: before any attack; broken: by the attack; robust: by neither."
     )
 
 
-def samples(frame: pd.DataFrame, labels: Labels) -> Iterator[Sample]:
-    """Every image of every finished cell of a tidy frame; `labels` by the hash of the images."""
+def samples(frame: pd.DataFrame, labels: Labels, predictions: Predictions) -> Iterator[Sample]:
+    """Every image of every finished cell of a tidy frame, with what is known of it."""
     for row in rows(frame[frame["status"] == "done"]):
         known = labels.get(row.query)
+        said = None if row.adapts else predictions.get((row.query, row.weights, row.attack))
         for episode, (before, after) in enumerate(
             zip(row.verdicts.clean.tolist(), row.verdicts.robust.tolist(), strict=True)
         ):
@@ -57,7 +79,10 @@ def samples(frame: pd.DataFrame, labels: Labels) -> Iterator[Sample]:
                     dataset=row.dataset, network=row.network, defense=row.defense, seed=row.seed,
                     attack=row.attack, shots=row.shots, adaptation=f"{row.method}, {row.knowledge}",
                     shown=row.shown or "", episode=episode, right_before=right,
-                    right_after=stands, verdict=_verdict(right, stands),
+                    right_after=stands,
+                    prediction_before=said.before[place] if said else None,
+                    prediction_after=said.after[place] if said and said.after else None,
+                    verdict=_verdict(right, stands),
                 )  # fmt: skip
 
 
@@ -65,13 +90,17 @@ def _verdict(right: bool, stands: bool) -> Verdict:
     return "robust" if stands else "broken" if right else "wrong"
 
 
-def write_shared(frame: pd.DataFrame, out: Path, labels: Callable[[str], Labels]) -> list[Path]:
+def write_shared(
+    frame: pd.DataFrame, out: Path, labels: Callable[[str], Labels],
+    predictions: Predictions = MappingProxyType({}),
+) -> list[Path]:  # fmt: skip
     """Write `DEFENSE/.eval_results/reattack.yaml`, `DEFENSE/model_card.md`, `samples.jsonl`.
 
     Args:
         frame: the tidy frame.
         out: a folder, made if need be.
         labels: of a data set, by the hash of its test images; none where it is not at hand.
+        predictions: of the models that are at hand.
 
     Raises:
         UsageError: `out` cannot be written.
@@ -82,7 +111,9 @@ def write_shared(frame: pd.DataFrame, out: Path, labels: Callable[[str], Labels]
         known: dict[str, Sequence[int]] = {}
         for dataset in dict.fromkeys(part["dataset"]):
             known |= labels(dataset)
-        lines = (f"{sample.model_dump_json()}\n" for sample in samples(part, known))
+        lines = (
+            f"{sample.model_dump_json()}\n" for sample in samples(part, known, predictions or {})
+        )
         texts = {
             folder / ".eval_results" / "reattack.yaml": eval_results(part),
             folder / "model_card.md": model_card(part),

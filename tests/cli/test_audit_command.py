@@ -1,71 +1,9 @@
-"""`audit` as its user meets it: bad input, what is kept, what resumes, what is said."""
+"""`audit` as its user meets it: bad input, and what is said."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
-import pytest
-from planted_audits import ZERO
-
-from benchmark.audit import parts
-from benchmark.audit.model import model
-from benchmark.results.audits import Checked, audit_files, content, read_audit, write_audit
-
-LINEAR = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.head, self.calls = nn.Linear(64, 10), 0
-
-    def forward(self, images):
-        self.calls += 1
-        {act}
-        return self.head(images.flatten(1))
-"""
-
-
-def attacked(subject):
-    """A gradient attack, which not every model survives."""
-    stands = subject.stands("pgd_linf[steps=2]").float().mean()
-    return Checked(numbers={"robust accuracy": float(stands)})
-
-
-@pytest.fixture
-def planned(monkeypatch):
-    """Two real parts, whatever others there are."""
-    found = {"model": model, "attacked": attacked}
-    monkeypatch.setattr(parts, "PARTS", found)
-    return found
-
-
-@pytest.fixture
-def audit(command, planned, tmp_path):
-    def call(*words, defense="standard[epochs=1]", limit=20):
-        results = tmp_path / "results"
-        what = ["--defense", defense, "--results", results, "--limit", limit]
-        return command("audit", *what, *words)
-
-    return call
-
-
-@pytest.fixture
-def own(tmp_path):
-    def make(act, name="own.py"):
-        (tmp_path / name).write_text(LINEAR.format(act=act))
-        return f"{tmp_path / name}:Net"
-
-    return make
-
-
-def kept(tmp_path):
-    return [read_audit(path) for path in audit_files(tmp_path / "results")]
+from audit_fixtures import kept
 
 
 def test_a_sound_model_has_no_flag(audit, tmp_path):
@@ -179,56 +117,6 @@ def test_a_model_that_takes_minutes_a_pass_is_said(audit, own):
     assert "cannot be audited: over its time limit of 1 s; --part-time gives more" in ended.err
 
 
-def test_parts_that_are_done_are_not_run_again(audit, planned, tmp_path, monkeypatch):
-    seen = []
-
-    def counting(subject):
-        seen.append(1)
-        return model(subject)
-
-    planned["model"] = counting
-    assert audit("--parts", "model").code == 0
-    (one,) = kept(tmp_path)
-    assert [*one.parts] == ["model"] and str(one) == "sound, 1 of 2 parts"
-    assert audit().code == 0
-    (one,) = kept(tmp_path)
-    assert [*one.parts] == ["model", "attacked"] and len(seen) == 1
-    assert audit().code == 0 and len(seen) == 1
-
-
-def test_an_audit_of_other_weights_is_made_anew(audit, own, tmp_path):
-    assert audit(defense=own("pass")).code == 0
-    (before,) = kept(tmp_path)
-    (tmp_path / "own.py").write_text(LINEAR.format(act="pass").replace("seed(0)", "seed(1)"))
-    ended = audit(defense=f"{tmp_path / 'own.py'}:Net")
-    assert "stale, made anew" in ended.err and "weights" in ended.err
-    (after,) = kept(tmp_path)
-    assert after.weights != before.weights
-
-
-@pytest.mark.parametrize("forge", ["flag", "hash", "half", "text", "code"])
-def test_a_forged_or_damaged_audit_is_refused_and_made_anew(audit, tmp_path, forge):
-    assert audit().code == 0
-    (path,) = audit_files(tmp_path / "results")
-    (genuine,) = kept(tmp_path)
-    forged = genuine.model_copy(update={"parts": {"model": Checked(flags=[ZERO])}})
-    text = content(genuine)
-    path.write_text({
-        "flag": text.replace('"flags": []', '"flags": ["x"]', 1), "half": text[: len(text) // 2],
-        "hash": text.replace('"images": 20', '"images": 21'), "text": "[]",
-        "code": content(forged).replace("zero gradients", "nobody knows"),
-    }[forge])  # fmt: skip
-    ended = audit()
-    assert ended.code == 0
-    (line,) = [line for line in ended.err.splitlines() if "not a readable audit" in line]
-    assert str(path) in line and line.endswith("made anew")
-    (again,) = kept(tmp_path)
-    assert again.model_copy(update={"created": genuine.created, "parts": {}}) == (
-        genuine.model_copy(update={"parts": {}})
-    )
-    assert str(again) == "sound"
-
-
 def test_what_the_first_look_doubts_is_never_sound(command, own, tmp_path):
     """By the parts as they are shipped: what `run` flags, an audit does not vouch for."""
     defense = own("return torch.sigmoid(self.head(images.flatten(1)))")
@@ -265,41 +153,3 @@ def test_the_models_of_a_suite_are_audited(command, planned, tmp_path):
     ended = command("audit", "--suite", "ci", "--results", tmp_path / "r", "--dry-run", "--json")
     found = json.loads(ended.out)["audits"]
     assert [one["model"].split("/")[2].partition("[")[0] for one in found] == ["standard", "pgd_at"]
-
-
-KILLED = """
-import os, signal, sys
-sys.path[:0] = {path}
-from test_audit_command import attacked, model
-from benchmark.audit import parts
-from benchmark.audit.model import model
-
-def killed(subject):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-parts.PARTS.clear()
-parts.PARTS.update(model=model, killed=killed)
-from benchmark.cli.app import main
-if __name__ == "__main__":
-    main()
-"""
-
-
-def test_a_kill_costs_one_part_at_most(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED.format(path=[*sys.path, os.path.dirname(__file__)]))
-    words = ["audit", "--defense", "standard[epochs=1]", "--limit", "20", "--results"]
-    done = subprocess.run(
-        [sys.executable, script, *words, tmp_path / "results"], capture_output=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (one,) = kept(tmp_path)
-    assert [*one.parts] == ["model"] and one.missing == ["killed"]
-
-
-def test_what_is_written_is_what_is_read(audit, tmp_path):
-    assert audit().code == 0
-    (path,) = audit_files(tmp_path / "results")
-    before = path.read_bytes()
-    write_audit(path, read_audit(path))
-    assert path.read_bytes() == before

@@ -53,9 +53,16 @@ def test_a_killed_process_leaves_it_to_the_next_one(temporary):
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     assert (folder / "socket").exists()
-    (temporary / "reattack-of-nobody").write_text("a file of that name")
+    (temporary / "reattack.of-nobody").write_text("a file of that name")
     with scratch(9) as own:
-        assert sorted(temporary.iterdir()) == sorted([own, temporary / "reattack-of-nobody"])
+        assert sorted(temporary.iterdir()) == sorted([own, temporary / "reattack.of-nobody"])
+
+
+def test_results_of_other_commands_are_left_alone(temporary):
+    """Those of `check`, `verify` and `evaluate` lie beside it, and were swept in the midst."""
+    results = Path(tempfile.mkdtemp(prefix="reattack-"))
+    with scratch(9):
+        assert results.is_dir()
 
 
 def test_a_forked_process_does_not_take_it_along(temporary):

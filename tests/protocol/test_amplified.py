@@ -26,7 +26,8 @@ from benchmark.results.records import Budget, Inferred
 
 POOLED = "multi_at[epochs=1,how=random,attacks=fgsm+fgm_l2]"
 OWN = 20
-SMALL = f"amplify[own={OWN},every=1]"
+SIZES = f"own={OWN},rehearsed={OWN},shown={OWN}"
+SMALL = f"amplify[{SIZES},every=1]"
 
 
 def plan_of(attacks="rotation_translation[angles=3]", defenses=None, **values):
@@ -76,7 +77,7 @@ def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
     """Uniform noise changes much and breaks little: in a ball as large everything would break."""
 
     def found(attack):
-        method = f"amplify[own={OWN},representations=norms]"
+        method = f"amplify[{SIZES},representations=norms]"
         trained = "standard[epochs=5]"
         done = run(plan_of(attack, trained, methods=[method], shots=[10]), tmp_path).records[-1]
         return done.outcome.inferred[0]
@@ -119,7 +120,7 @@ def test_passes_are_counted(tmp_path):
 
 def test_an_attack_on_the_shown_is_counted_from_the_first(tmp_path):
     """Under simulated: before the first step and before the third, 3 poses of 10 images."""
-    method = f"amplify[own={OWN},every=2,representations=none]"
+    method = f"amplify[{SIZES},every=2,representations=none]"
     plan = plan_of(steps=3, episodes=1, methods=[method], knowledge=["simulated"])
     (effort,) = run(plan, tmp_path).records[-1].outcome.adaptation
     assert effort.forwards == 2 * 3 * 10 + 3 * 2 * OWN
@@ -128,7 +129,7 @@ def test_an_attack_on_the_shown_is_counted_from_the_first(tmp_path):
 
 def test_training_attacks_are_rehearsed_and_counted(tmp_path):
     """FGSM and FGM take an image three passes: two forward, one back."""
-    method = f"amplify[own={OWN},representations=none]"
+    method = f"amplify[{SIZES},representations=none]"
     plan = plan_of(defenses=POOLED, episodes=1, methods=[method], knowledge=["clean"])
     cell, inputs, _ = opened(tmp_path, plan)
     assert [one.name for one in inputs.rehearsed] == ["fgsm", "fgm_l2"]
@@ -162,7 +163,7 @@ def test_only_shown_and_training_images_are_looked_at(tmp_path):
 
 
 def test_shown_images_are_attacked_again_on_the_model_of_the_moment(tmp_path, monkeypatch):
-    plan = plan_of(steps=4, knowledge=["simulated"], methods=[f"amplify[own={OWN},every=2]"])
+    plan = plan_of(steps=4, knowledge=["simulated"], methods=[f"amplify[{SIZES},every=2]"])
     cell, inputs, shown = opened(tmp_path, plan)
     targets, genuine = [], amplified.craft
 
@@ -184,14 +185,14 @@ def captured(attacks, **values):
 
 
 def test_poses_are_found_without_originals(tmp_path):
-    """The search is counted: POSES looks at each of the shown."""
+    """The search is counted, POSES looks at each of the shown; four poses of each own image too."""
     plan = captured("rotation_translation", shots=[3], steps=3)
     outcome = run(plan, tmp_path).records[-1].outcome
     (found,), (effort,) = outcome.inferred, outcome.adaptation
     assert (found.kind, found.sets, found.pairs) == ("pose", 1, 30)
     assert found.found.startswith("turns of up to") and found.residuals["pose"] < 1
-    assert effort.backwards == 3 * (3 * OWN + OWN)
-    assert effort.forwards == 3 * (3 * OWN + (1 + 2) * OWN) + POSES * 30
+    assert effort.backwards == 3 * 3 * OWN
+    assert effort.forwards == 3 * (3 * OWN + 4 * OWN) + POSES * 30
 
 
 @pytest.mark.parametrize("attack", ["pgd_linf[steps=3]", "occlusion"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from markdown_it import MarkdownIt
 from report_records import HOSTILE, matrix, record, without
+from submission_fixtures import MODEL
 
 from benchmark.results.records import Record
 from reports.summary.hub import eval_results, model_card
@@ -36,10 +38,33 @@ def test_values_are_those_of_the_records_and_holes_have_none():
     assert re.search(r"\| square \| .* \| 5 \|  \|  \| failed \|", card), card
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.extra
+def test_the_hub_reads_every_entry_and_no_task_twice():
+    """By the parser of its own client, with fields that it knows and no others."""
+    hub = pytest.importorskip("huggingface_hub")
+    if not hasattr(hub, "parse_eval_result_entries"):
+        pytest.skip("a huggingface_hub of before .eval_results")
+    ours = small(methods=("finetune", "head"))
+    other = [
+        one.model_copy(update={"cell": one.cell.model_copy(update={"network": "other"})})
+        for one in ours
+    ]
+    frame = from_records([*ours, *other])
+    found = json.loads(eval_results(frame))
+    entries = hub.parse_eval_result_entries(found)
+    assert hub.eval_result_entries_to_yaml(entries) == found
+    tasks = [entry.task_id for entry in entries]
+    assert len(set(tasks)) == len(tasks) == 2 * 2 * 3
+    assert "fgsm, K=5, small_cnn, head, captured" in tasks
+    assert "fgsm, K=5" not in tasks
+    assert "| head, captured |" in model_card(frame)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "- a: !!python/name:os.system", "&a *a", "{{ 7*7 }}"])
 def test_hostile_names_are_text_in_yaml_and_markdown(name):
     yaml = pytest.importorskip("yaml")
-    frame = from_records([record(name, name, 0, dataset=name, network=name, flags=[name])])
+    more = {"dataset": name, "network": name, "family": name, "threat": name}
+    frame = from_records([record(name, name, 0, flags=[name], **more)])
     text = eval_results(frame)
     assert text.isascii() and yaml.safe_load(text) == json.loads(text)
     (entry,) = yaml.safe_load(text)
@@ -63,7 +88,7 @@ def test_every_image_has_a_sample_that_keeps_the_schema():
     jsonschema = pytest.importorskip("jsonschema")
     frame = from_records(small())
     labels = list(range(30))
-    found = [*samples(frame, {frame["query"][0]: labels})]
+    found = [*samples(frame, {frame["query"][0]: labels}, {})]
     assert len(found) == 2 * (20 + 2 * 20)
     for sample in found:
         jsonschema.validate(json.loads(sample.model_dump_json()), Sample.model_json_schema())
@@ -94,6 +119,50 @@ def test_the_command_writes_them_with_labels(command, finished, tmp_path):
     read = [Sample.model_validate_json(line) for line in path.read_text().splitlines()]
     assert len(read) == 20 and all(sample.label in range(10) for sample in read)
     assert [*(tmp_path / "share").glob("*/.eval_results/reattack.yaml")]
+    assert {sample.prediction_before for sample in read} == {None}
     command("share", "--results", tmp_path / "none", "--out", tmp_path / "o").refused(
         "expected records"
     )
+
+
+@pytest.fixture
+def asked(command, handed_in, tmp_path):
+    """The samples of real records, K of 0 and 1, that say what the model says."""
+
+    def call(model, cached=True):
+        results = shutil.copytree(handed_in.parent / "r", tmp_path / "r")
+        if not cached:
+            shutil.rmtree(results / "cache")
+        words = ["--results", results, "--model", model, "--out", tmp_path / "share"]
+        ended = command("share", *words)
+        texts = [path.read_text() for path in (tmp_path / "share").glob("*/samples.jsonl")]
+        return ended, [
+            Sample.model_validate_json(line) for text in texts for line in text.splitlines()
+        ]
+
+    return call
+
+
+def test_the_model_at_hand_says_its_classes(asked):
+    ended, found = asked(MODEL)
+    assert ended.code == 0, ended.err
+    plain = [sample for sample in found if not sample.shots]
+    assert len(plain) == 4 * 60
+    for sample in plain:
+        assert sample.right_before == (sample.prediction_before == sample.label)
+        stands = sample.right_before and sample.prediction_after == sample.label
+        assert sample.right_after == stands
+    assert {s.prediction_before for s in found if s.shots} == {None}, "it adapted, and is gone"
+
+
+def test_without_examples_there_is_no_class_under_the_attack(asked):
+    _, found = asked(MODEL, cached=False)
+    plain = [sample for sample in found if not sample.shots]
+    assert {sample.prediction_after for sample in plain} == {None}
+    assert None not in {sample.prediction_before for sample in plain}
+
+
+def test_another_model_is_one_clear_line(asked):
+    ended, found = asked("standard[epochs=2]")
+    ended.refused("standard[epochs=2]", "no record of these weights")
+    assert not found

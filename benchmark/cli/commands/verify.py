@@ -17,8 +17,10 @@ Examples:
 
 \b
 At least 300 verdicts of at least 3 attacks, drawn by the hash of the records, are asked
-again, with all budgets of these attacks. More flips than rounding explains (exact binomial
-test at 2 %, level 1 %) are a mismatch.
+again, with all budgets of these attacks: clean, stored, attacked again, and by who knows
+the rule. More flips than rounding explains (exact binomial test at 2 %, level 1 %), in one
+table or in all, are a mismatch. Attacks that were not drawn, costs, and what adaptation
+moved or inferred are not asked; nor are parts of `--verdicts union`.
 Exit code: 0 the model gives these verdicts; 1 it does not; 2 wrong use.
 """
 

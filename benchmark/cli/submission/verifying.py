@@ -1,14 +1,13 @@
-"""`verify`: some verdicts of a submission asked again of its model, drawn by the file's own hash.
+"""`verify`: drawn verdicts of a submission asked again of its model, table by table.
 
-Nobody who makes a file can choose which verdicts will be asked: the draw hangs on all its records.
+Asked are all verdicts of a drawn record: clean ones, under stored and new examples, and by who
+knows the rule. What adaptation cost, moved or inferred is not.
 """
 
 from __future__ import annotations
 
-import random
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,85 +18,41 @@ from baselines.networks.zoo import NETWORKS
 from benchmark.artifacts.settings import RunSettings
 from benchmark.audit.evidence import more_than
 from benchmark.cli import launch
+from benchmark.cli.submission.drawing import Draw, drawn, of_one_model, seed_of
 from benchmark.core.errors import UsageError
-from benchmark.core.schema import short_hash
 from benchmark.plan.matrix import Plan, make_plan
 from benchmark.plan.request import make_request, read_suite
-from benchmark.results.outcomes import Outcome
-from benchmark.results.records import Record
-from benchmark.results.store import sealed
+from benchmark.results.outcomes import Outcome, Verdicts
+from benchmark.results.records import Cell, Record
 from reports.archive.handed_in import ROUNDED
 from reports.tidy.escape import visible
-from reports.tidy.sources import gather
 
-ATTACKS, VERDICTS = 3, 300
-"""The least that is asked again."""
-Draw = dict[str, list[Record]]
-"""By attack, the records of all its budgets."""
+TRAINED, ADAPTED = ("clean_before", "before"), ("clean", "static", "reattacked", "rule")
+"""Tables of an outcome: of the trained model; of the adapted ones, where it adapts."""
+CALLED = {"clean_before": "clean", "before": "robust@0", "clean": "clean@K", "static": "static@K",
+          "reattacked": "reattacked@K", "rule": "by rule"}  # fmt: skip
+NOT_ASKED = "cost, seconds, and what adaptation moved or inferred"
 
 
-class Flips(NamedTuple):
-    """Under one attack and K: verdicts asked again, and how many are others now."""
+class Table(NamedTuple):
+    """Verdicts of one kind that were asked again, and how many are others now."""
 
     name: str
     asked: int
     flips: int
+
+
+class Answer(NamedTuple):
+    """What the model says of one record."""
+
+    name: str
+    tables: tuple[Table, ...]
     reason: str = ""
     """Why nothing could be asked."""
 
-
-def drawn(records: Sequence[Record]) -> Draw:
-    """Attacks in an order drawn by the hash of all records, until there are enough verdicts.
-
-    Raises:
-        UsageError: the records hold no such number of verdicts, or of attacks.
-    """
-    by_attack: defaultdict[str, list[Record]] = defaultdict(list)
-    for one in records:
-        if one.outcome is not None and not one.cell.shown:
-            by_attack[one.cell.attack].append(one)
-    order = sorted(by_attack)
-    random.Random(seed_of(records)).shuffle(order)
-    found: Draw = {}
-    for attack in order:
-        if len(found) >= ATTACKS and sum(map(_verdicts, found.values())) >= VERDICTS:
-            break
-        found[attack] = by_attack[attack]
-    count = sum(map(_verdicts, found.values()))
-    if len(found) < ATTACKS or count < VERDICTS:
-        raise UsageError(
-            f"{count} verdicts of {len(found)} attacks are too few to verify; expected at least "
-            f"{VERDICTS} of {ATTACKS}"
-        )
-    return found
-
-
-def seed_of(records: Sequence[Record]) -> str:
-    """Of the draw: a hash of what all records hold."""
-    return short_hash(*sorted(str(sealed(one)) for one in records))
-
-
-def _verdicts(records: Sequence[Record]) -> int:
-    return sum(one.outcome.n * one.outcome.episodes for one in records if one.outcome)
-
-
-def of_one_model(place: Path, defense: str | None) -> list[Record]:
-    """The records of one trained model in a submission.
-
-    Raises:
-        UsageError: there are several, or none of that name.
-    """
-    records = [one.record for one in gather([place])]
-    names = sorted({one.cell.defense for one in records})
-    chosen = [one for one in records if defense in (None, one.cell.defense)]
-    parts = [one.cell for one in chosen]
-    models = {(cell.dataset, cell.network, cell.defense, cell.seed) for cell in parts}
-    if len(models) != 1:
-        raise UsageError(
-            f"{place}: expected the records of one trained model, got {len(models)}; say which by "
-            f"--defense, one of {', '.join(visible(name) for name in names[:8])}"
-        )
-    return chosen
+    def __str__(self) -> str:
+        which = ", ".join(f"{one.flips} of {one.name}" for one in self.tables if one.flips)
+        return f"{self.name}: {self.reason or _said(self.tables)}{which and f' ({which})'}"
 
 
 def verify(
@@ -112,98 +67,118 @@ def verify(
     draw = drawn(records)
     typer.echo(f"seed {seed_of(records)} draws {', '.join(map(visible, draw))}")
     with tempfile.TemporaryDirectory(prefix="reattack-verify-") as folder:
-        settings = settings.model_copy(update={"results": Path(folder), "no_cache": True})
-        found = [
-            one
-            for attack, ours in draw.items()
-            for one in _again(attack, ours, model, network, settings)
-        ]
-    return told(found)
+        update = {"results": Path(folder), "no_cache": True, **as_recorded(draw)}
+        answers = asked_again(draw, model, network, settings.model_copy(update=update))
+    code = told(answers)
+    left = sorted({one.cell.attack for one in records} - draw.keys())
+    others = f"verdicts of {len(left)} more attacks, " if left else ""
+    typer.echo(f"not asked: {others}{NOT_ASKED}")
+    return code
 
 
-def told(found: Sequence[Flips]) -> int:
-    """Say what flipped under each attack, and in one line what follows."""
-    for one in found:
-        typer.echo(f"  {visible(one.name)}: {one.reason or _said(one.flips, one.asked)}")
-    flips, asked = (sum(getattr(one, name) for one in found) for name in ("flips", "asked"))
-    failed = [one for one in found if one.reason]
-    beyond = [one for one in found if more_than(one.flips, max(one.asked, 1), ROUNDED)]
-    if failed or asked == 0:
-        typer.echo("mismatch: not every verdict could be asked again")
-        return 1
-    if beyond or more_than(flips, asked, ROUNDED):
-        typer.echo(f"mismatch: {_said(flips, asked)}; rounding may flip {ROUNDED:.0%}")
-        return 1
-    typer.echo(f"match: {_said(flips, asked)}; rounding may flip {ROUNDED:.0%}")
-    return 0
+def as_recorded(draw: Draw) -> dict[str, object]:
+    """The settings that verdicts depend on, as the records say they were.
+
+    Raises:
+        UsageError: they say it in several ways.
+    """
+    records = [one for some in draw.values() for one in some]
+    found = {one.fingerprint.get("precision", "float32") for one in records}
+    if len(found) > 1:
+        raise UsageError(f"made in {' and '.join(sorted(found))}; hand in one at a time")
+    rule = any(one.outcome and one.outcome.rule for one in records)
+    return {"precision": found.pop(), "rule": rule}
 
 
-def _said(flips: int, asked: int) -> str:
-    return f"{flips} of {asked} verdicts are others"
-
-
-def _again(
-    attack: str, records: Sequence[Record], model: str, network: str | None, settings: RunSettings
-) -> list[Flips]:
-    """One for each budget: what is lifted at one K must not drown in the others."""
-    plan = _plan(records, model, network, settings)
+def asked_again(draw: Draw, model: str, network: str | None, settings: RunSettings) -> list[Answer]:
+    """Every drawn record, its cell run anew with this model; all budgets adapt together."""
+    plan, made_of = plan_of(draw, model, network, settings)
     settings = launch.prepare(plan, launch.check(settings, "verify"))
     launch.fill(plan, settings, [model], quiet=True)
-    ours = {_place(one): one for one in launch.records_of(plan, settings.results)}
-    return [_flips(one, ours.get(_place(one))) for one in records]
+    made = {one.cell: one for one in launch.records_of(plan, settings.results)}
+    return [
+        answer(one, made.get(made_of[one.cell])) for records in draw.values() for one in records
+    ]
 
 
-def _flips(record: Record, made: Record | None) -> Flips:
-    name = f"{record.cell.attack}, K = {record.cell.budget.shots}"
-    if made is None or made.outcome is None or record.outcome is None:
-        return Flips(name, 0, 0, (made and made.reason) or "no such cell with this model")
-    if made.query != record.query:
-        return Flips(name, 0, 0, "other images: the data set here is not theirs")
-    return Flips(name, *_compare(record.outcome, made.outcome))
-
-
-def _place(record: Record) -> tuple[object, ...]:
-    cell = record.cell
-    return cell.attack, cell.budget, cell.episodes
-
-
-def _compare(one: Outcome, other: Outcome) -> tuple[int, int]:
-    """Verdicts under attack that both have, and how many differ; clean ones would only dilute."""
-    names = ("before",) if one.is_unadapted() else ("static", "reattacked")
-    pairs = [(getattr(one, name).unpack(), getattr(other, name).unpack()) for name in names]
-    if any(ours.shape != theirs.shape for ours, theirs in pairs):
-        return one.n, one.n
-    return sum(ours.size for ours, _ in pairs), sum(int((a != b).sum()) for a, b in pairs)
-
-
-def _plan(
-    records: Sequence[Record], model: str, network: str | None, settings: RunSettings
-) -> Plan:
-    """The cells of one attack, as they were planned: all budgets adapt together."""
-    cells = [one.cell for one in records]
-    budgets = [cell.budget for cell in cells if cell.budget.adapts]
-    values: dict[str, object] = {
-        "defenses": model, "attacks": cells[0].attack, "dataset": cells[0].dataset,
-        "shots": sorted({cell.budget.shots for cell in cells}), "seeds": [cells[0].seed],
-        "episodes": max(cell.episodes for cell in cells), "limit": cells[0].limit,
-    }  # fmt: skip
+def plan_of(
+    draw: Draw, model: str, network: str | None, settings: RunSettings
+) -> tuple[Plan, dict[Cell, Cell]]:
+    """The cells of the draw as they were planned, of this model; and which of them is whose."""
+    cells = [one.cell for records in draw.values() for one in records]
+    first = cells[0]
     own = build_defense(model)[1].brings_network
-    named = network or (cells[0].network if cells[0].network in NETWORKS and not own else None)
-    values |= {"network": named} if named else {}
-    if budgets:
-        values |= _budget_of(budgets)
-    return make_plan(make_request(values), read_suite("main"), settings.strengths)
-
-
-def _budget_of(budgets: Sequence[object]) -> Mapping[str, object]:
-    found: dict[str, list[object]] = {
-        name: list(dict.fromkeys(getattr(one, name) for one in budgets))
-        for name in ("method", "knowledge", "steps", "lr")
-    }
-    if any(len(values) > 1 for name, values in found.items() if name in ("steps", "lr")):
-        raise UsageError("adapts with several numbers of steps or rates; hand in one at a time")
-    (steps,), (lr,) = found["steps"], found["lr"]
-    return {
-        "methods": found["method"], "knowledge": found["knowledge"], "steps": steps,
-        **({"lr": lr} if lr else {}),
+    named = network or (first.network if first.network in NETWORKS and not own else None)
+    attacks = dict.fromkeys(name for cell in cells for name in (cell.attack, *cell.shown))
+    values: dict[str, object] = {
+        "defenses": model, "attacks": ",".join(attacks), "dataset": first.dataset,
+        "shots": [0], "seeds": [first.seed], **({"network": named} if named else {}),
     }  # fmt: skip
+    plan = make_plan(make_request(values), read_suite("main"), settings.strengths)
+    parts = {name: getattr(plan.cells[0], name) for name in ("defense", "network")}
+    made_of = {cell: cell.model_copy(update=parts) for cell in cells}
+    return plan.model_copy(update={"cells": list(made_of.values())}), made_of
+
+
+def answer(record: Record, made: Record | None) -> Answer:
+    """A record beside the one that was made of the same cell."""
+    cell = record.cell
+    after = f", shown {', '.join(cell.shown)}" if cell.shown else ""
+    name = f"{cell.attack}, K = {cell.budget.shots}{after}"
+    if made is None or made.outcome is None or record.outcome is None:
+        return Answer(name, (), (made and made.reason) or "no such cell with this model")
+    if made.query != record.query:
+        return Answer(name, (), "other images: the data set here is not theirs")
+    return Answer(name, tuple(_tables(record, made.outcome)))
+
+
+def _tables(record: Record, ours: Outcome) -> Iterator[Table]:
+    theirs = record.outcome
+    assert theirs is not None
+    for name in TRAINED + (ADAPTED if record.cell.budget.adapts else ()):
+        one, other = getattr(theirs, name), getattr(ours, name)
+        if one is None:
+            continue
+        if name == "reattacked" and "reattack" in record.fingerprint:
+            other = _both(ours)  # theirs left out what stored examples break
+        yield Table(CALLED[name], one.n * one.episodes, _flips(one, other))
+
+
+def _both(outcome: Outcome) -> Verdicts:
+    return Verdicts.pack(outcome.static.unpack() & outcome.reattacked.unpack())
+
+
+def _flips(one: Verdicts, other: Verdicts | None) -> int:
+    """All of them where there is nothing to compare."""
+    if other is None or (one.n, one.episodes) != (other.n, other.episodes):
+        return one.n * one.episodes
+    return int((one.unpack() != other.unpack()).sum())
+
+
+def told(answers: Sequence[Answer]) -> int:
+    """Say what flipped in each record, and in one line what follows.
+
+    Each table is held to the share that rounding flips, and all together: what is lifted in one
+    must not drown in the others. No correction for their number: the share is the most that was
+    ever seen, and most machines flip none.
+    """
+    for one in answers:
+        typer.echo(f"  {visible(str(one), 400)}")
+    tables = [table for one in answers for table in one.tables]
+    flips, asked = _total(tables)
+    if asked == 0 or any(one.reason for one in answers):
+        typer.echo("mismatch: not every verdict could be asked again")
+        return 1
+    beyond = any(more_than(one.flips, one.asked, ROUNDED) for one in tables)
+    verdict = "mismatch" if beyond or more_than(flips, asked, ROUNDED) else "match"
+    typer.echo(f"{verdict}: {_said(tables)}; rounding may flip {ROUNDED:.0%}")
+    return int(verdict == "mismatch")
+
+
+def _total(tables: Sequence[Table]) -> tuple[int, int]:
+    return sum(one.flips for one in tables), sum(one.asked for one in tables)
+
+
+def _said(tables: Sequence[Table]) -> str:
+    flips, asked = _total(tables)
+    return f"{flips} of {asked} verdicts are others"

@@ -10,6 +10,8 @@ from benchmark.core.errors import UsageError
 from benchmark.core.specs import Spec, build, check_numbers
 
 NONE = "none"
+SHARES = (1.0, 0.5, 0.25, 0.125)
+"""Of the norms that were observed: the first in which no more breaks than of what was shown."""
 LETTERS = {*ascii_lowercase, "_", "+"}
 """Of names joined: records of others have them, and pages show them."""
 
@@ -23,9 +25,12 @@ class Amplify:
     """Names joined by `+`, of which the one that fits best is used, or else norms: these, and
     `learned`; `norms` alone; `none`: nothing is inferred, which leaves shown images beside
     rehearsed ones."""
-    own: int = 50
-    """Training images attacked in each step inside the set, as many by an attack of the defense's
-    training, and as many looks at what is shown."""
+    shown: int = 25
+    """Looks at shown images in each step."""
+    own: int = 100
+    """Training images attacked inside the set in each step."""
+    rehearsed: int = 35
+    """Training images under an attack of the defense's training in each step."""
     every: int = 10
     """Steps from one attack on the shown images to the next, where the defender can run it."""
     tries: int = 2
