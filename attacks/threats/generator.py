@@ -83,7 +83,6 @@ def _waves(numbers: Tensor, images: Tensor) -> Tensor:
 def _covered(images: Tensor, mask: Tensor, place: Tensor) -> Tensor:
     """Images under a box with soft edges at `place` (n, 2) in [-1, 1]: down, across."""
     half, opacity, sharp = 0.5 * mask[:, :2].exp(), mask[:, 2].sigmoid(), mask[:, 3].exp()
-    box = opacity
     lines = []
     for axis, side in enumerate(images.shape[2:]):
         at = torch.linspace(1 / side - 1, 1 - 1 / side, side, device=images.device)
