@@ -13,7 +13,7 @@ Kolter 2020, arXiv 2007.08450, of one attack at a time.)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -52,9 +52,9 @@ class Described(NamedTuple):
     mask: Tensor
     """Half height and width, opacity, sharpness, colour, before they are squashed."""
 
-    def take(self, rows: Tensor) -> Self:
+    def take(self, rows: Tensor) -> Described:
         """Of some rows, int64."""
-        return self._make(part[rows] for part in self)
+        return Described(*(part[rows] for part in self))
 
 
 def mixed(part: Tensor, numbers: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def mixed(part: Tensor, numbers: Tensor) -> Tensor:
 
 def generated(images: Tensor, theta: Described, codes: Tensor) -> Tensor:
     """G: images (n, ...) changed as codes (n, CODE) say; may leave [0, 1]."""
-    warp, operator, tone, residual, place = codes.split(PARTS, dim=1)
+    warp, operator, tone, residual, place = torch.split(codes, list(PARTS), dim=1)
     made = warped(images, mixed(theta.warp, warp))
     kernels = mixed(theta.operator, operator)[:, :, None]
     made = made + (neighbours(made, SIDE) @ kernels).view_as(made)
@@ -83,7 +83,6 @@ def _waves(numbers: Tensor, images: Tensor) -> Tensor:
 def _covered(images: Tensor, mask: Tensor, place: Tensor) -> Tensor:
     """Images under a box with soft edges at `place` (n, 2) in [-1, 1]: down, across."""
     half, opacity, sharp = 0.5 * mask[:, :2].exp(), mask[:, 2].sigmoid(), mask[:, 3].exp()
-    box = opacity
     lines = []
     for axis, side in enumerate(images.shape[2:]):
         at = torch.linspace(1 / side - 1, 1 - 1 / side, side, device=images.device)
@@ -115,6 +114,7 @@ class Encoder(nn.Module):
         self.theta = _layers(SEEN, sum(map(math.prod, self.sizes.values())))
         self.code = _layers(HIDDEN + SEEN, CODE)
         last = self.theta[-1]
+        assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=0.1 / HIDDEN**0.5)
         nn.init.normal_(last.bias, std=0.1)
 
@@ -126,12 +126,14 @@ class Encoder(nn.Module):
 
     def described(self, pooled: Tensor) -> Described:
         """Theta for what some sets of pairs look like, (sets, SEEN)."""
-        parts = self.theta(pooled).split([math.prod(size) for size in self.sizes.values()], dim=1)
+        sizes = [math.prod(size) for size in self.sizes.values()]
+        parts = torch.split(self.theta(pooled), sizes, dim=1)
         shaped = [
             part.view(-1, *size) for part, size in zip(parts, self.sizes.values(), strict=True)
         ]
         start = shaped[-1].new_tensor([-0.7, -0.7, -2.0, 0.7] + [0.0] * self.shape[0])
-        return Described(*shaped[:-1], shaped[-1] + start)
+        shaped[-1] = shaped[-1] + start
+        return Described(*shaped)
 
     def codes(self, seen: Tensor, pooled: Tensor) -> Tensor:
         """Codes before they are squashed to [-1, 1], (n, CODE)."""
@@ -154,7 +156,7 @@ def left_over(made: Tensor, pairs: Pairs) -> Tensor:
 def drawn(images: Tensor, shape: Shape, rng: Generator) -> Pairs:
     """EACH pairs of FAMILIES new families, one family after the other."""
     before = images[torch.randint(len(images), (FAMILIES * EACH,), generator=rng)]
-    after = [family(shape, rng)(some, rng) for some in before.split(EACH)]
+    after = [family(shape, rng)(some, rng) for some in torch.split(before, EACH)]
     return Pairs(before, torch.cat(after))
 
 

@@ -177,11 +177,12 @@ KINDS: tuple[Callable[[Shape, Generator], Family], ...] = (
 
 def _size(shape: Shape, rng: Generator) -> float:
     """Of a change in l2: 0.3 to 2 on 64 numbers, and as much for each number of others."""
-    return _between(rng, 0.3, 2.0) * (math.prod(shape) / 64) ** 0.5
+    return float(_between(rng, 0.3, 2.0) * (math.prod(shape) / 64) ** 0.5)
 
 
 def _lengths(images: Tensor) -> Tensor:
-    return images.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
+    lengths: Tensor = images.flatten(1).norm(dim=1).clamp_min(1e-6)
+    return lengths[:, None, None, None]
 
 
 def _numbers(count: int, rank: int, rng: Generator) -> Tensor:
@@ -198,7 +199,7 @@ def _uniform(rng: Generator) -> float:
 
 def _between(rng: Generator, low: float, high: float) -> float:
     """By chance, every ratio as likely."""
-    return low * (high / low) ** _uniform(rng)
+    return float(low * (high / low) ** _uniform(rng))
 
 
 def _integer(rng: Generator, high: int) -> int:
