@@ -210,7 +210,7 @@ def _missing(
         if wanted - attacks:
             yield Line("missing", f"{named[2]}: no {_few(wanted - attacks)}")
         if wanted and attacks - wanted:
-            what = f"reference under {_few(attacks - wanted)}: not counted beside it"
+            what = f"reference under {_few(attacks - wanted)}: ranked without"
             yield Line("missing", what)
 
 

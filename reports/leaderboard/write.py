@@ -21,10 +21,9 @@ from reports.leaderboard.table import board
 from reports.tidy.aggregate import per_attack
 from reports.tidy.comparable import TrainedKey
 from reports.tidy.distinct import Distinct, distinct
-from reports.tidy.escape import visible
 from reports.tidy.format import adaptations
 from reports.tidy.frame import from_records
-from reports.tidy.sources import beside_reference, gather
+from reports.tidy.sources import gather
 
 
 class Look(NamedTuple):
@@ -73,7 +72,7 @@ def write_leaderboard(
         UsageError: the records cannot be read or disagree, a submission says otherwise, or
             `out` cannot be written.
     """
-    sources, left = beside_reference(gather(places, shipped() if with_reference else ()))
+    sources = gather(places, shipped() if with_reference else ())
     if out.exists() and not out.is_dir():
         raise UsageError(f"expected a folder to write into, got the file {out}; give --out")
     audits = [one.audit for one in sources if one.audit]
@@ -82,7 +81,8 @@ def write_leaderboard(
     ours = {one.trained for one in sources if one.reference}
     table, attacks = board(frame, ours, claims.refused), per_attack(frame)
     table, attacks = (part.assign(adaptation=adaptations(part)) for part in (table, attacks))
-    table = _with_notes(table, counted, left)
+    notes = [[one, *counted] if one else counted for one in table["note"]]
+    table = table.assign(note=["; ".join(said) for said in notes])
     names = namings(frame, look.known)
     for path in claims.scores:
         check_submission(path, table, names)
@@ -113,23 +113,3 @@ def _with_ties(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     pairs = zip(table["tied"], table["network"], strict=True)
     tied = [tied_names(rows, network, lambda one: names[one].name) for rows, network in pairs]
     return table.assign(tied=pd.Series(tied, index=table.index, dtype=object))
-
-
-def _with_notes(
-    table: pd.DataFrame, counted: Sequence[str], left: Mapping[tuple[str, str, str], Sequence[str]]
-) -> pd.DataFrame:
-    """What else a row says: how attacks were counted, and which were left out."""
-    trained = zip(table["dataset"], table["network"], table["defense"], strict=True)
-    notes = [
-        [*([one] if one else []), *counted, *_left_out(left.get(model, ()))]
-        for one, model in zip(table["note"], trained, strict=True)
-    ]
-    return table.assign(note=["; ".join(said) for said in notes])
-
-
-def _left_out(attacks: Sequence[str]) -> list[str]:
-    """What a row says of attacks that the reference has not."""
-    if not attacks:
-        return []
-    few = f"{visible(min(attacks), 40)}{f' and {more} more' if (more := len(attacks) - 1) else ''}"
-    return [f"without what the reference has not: {few}"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.core.errors import UsageError
 from benchmark.results.audits import Audit
-from benchmark.results.cells import ADAPTIVE
 from benchmark.results.records import Cell, Record
 from benchmark.results.store import read_record, record_files
 from reports.archive.audited import audits_of, matched, renamed
@@ -68,34 +66,6 @@ def gather(places: Sequence[Path], reference: Sequence[Path] = ()) -> list[Sourc
     _check_models(counted)
     _check_strengths(counted)
     return counted
-
-
-def beside_reference(
-    sources: Sequence[Sourced],
-) -> tuple[list[Sourced], dict[tuple[str, str, str], list[str]]]:
-    """All under the attacks of the reference, where there is one; by model those that it has not.
-
-    A row should have every attack that another row has: one more of somebody's would be a hole in
-    every row of the reference, and nobody would be ranked.
-    """
-    known: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
-    for one in sources:
-        if one.reference:
-            known[_counted_with(one)].add(one.record.cell.attack)
-    kept: list[Sourced] = []
-    left: dict[tuple[str, str, str], list[str]] = {}
-    for one in sources:
-        cell, norm = one.record.cell, known.get(_counted_with(one))
-        if norm is None or cell.shown or cell.attack in norm or cell.attack.startswith(ADAPTIVE):
-            kept.append(one)
-        elif cell.attack not in left.setdefault(one.trained, []):
-            left[one.trained].append(cell.attack)
-    return kept, left
-
-
-def _counted_with(one: Sourced) -> tuple[str, str, int]:
-    cell = one.record.cell
-    return cell.dataset, cell.network, cell.budget.shots
 
 
 def _shareable(read: Sequence[Sourced], audits: Sequence[Audit]) -> list[Sourced]:
