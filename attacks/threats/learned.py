@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from attacks.threats.fitting import descended
 from attacks.threats.generator import (
     CODE,
     PLACE,
@@ -154,15 +155,9 @@ def _adam(
     pairs: Pairs, begin: Sequence[Tensor], made: Callable[..., Tensor], steps: int
 ) -> list[Tensor]:
     """Numbers, codes first, that leave little of the pairs over."""
-    with torch.enable_grad():
-        numbers = [one.clone().requires_grad_() for one in begin]
-        optimizer = torch.optim.Adam(numbers, RATE)
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * (1 - step / steps)
-            optimizer.zero_grad()
-            left = left_over(made(*numbers), pairs).clamp(max=4).sum()
-            loss = left + PENALTY * numbers[0].square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return [one.detach() for one in numbers]
+
+    def loss(raw: Tensor, *theta: Tensor) -> Tensor:
+        left = left_over(made(raw, *theta), pairs).clamp(max=4).sum()
+        return left + PENALTY * raw.square().sum()
+
+    return descended(begin, [RATE] * len(begin), loss, steps)

@@ -125,9 +125,9 @@ def infer_poses(numbers: Amplify, model: nn.Module, shown: Batch, own: Batch) ->
     The residual is the median share of the squared distance to `own` images of the same label
     that undoing leaves: above 1 it leads away.
     """
-    shown = Batch(*(part[looked_at(shown.images)] for part in shown))
     from scipy.stats import binomtest  # half a second where nothing is inferred
 
+    shown = Batch(*(part[looked_at(shown.images)] for part in shown))
     found, basis = likeliest(model, shown), basis_of(shown.images)
     undone = Batch(warped(shown.images, found @ basis), shown.labels)
     before, after = to_own(shown, own), to_own(undone, own)

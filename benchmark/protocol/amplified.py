@@ -120,11 +120,8 @@ class AmplifiedView(SupportView):
         if self.cell.budget.knowledge != "captured":
             return self.inputs.infer(numbers, Pairs(self.support.images, attacked))
         shown = Batch(attacked, self.support.labels)
-        near = next(iter(minibatches(self.inputs.data.train, NEAR, self.rng)))
         searched = self.inputs.searched(target)
-        return self.inputs.infer_alone(
-            numbers, searched, shown, near.to(self.inputs.settings.device)
-        )
+        return self.inputs.infer_alone(numbers, searched, shown, self._clean(NEAR))
 
     def _calibrated(self, found: ThreatSet, target: nn.Module) -> ThreatSet:
         """Norms halved until own images break inside them about as often as what was shown.
@@ -159,10 +156,15 @@ class AmplifiedView(SupportView):
         images = torch.where(old.to(first.device)[:, None, None, None], shown.images, latest)
         return Batch(images, shown.labels)
 
-    def _own(self, count: int) -> tuple[Batch, Streams]:
-        """Clean training images, and a stream for each."""
+    def _clean(self, count: int) -> Batch:
+        """Training images as they are."""
         batch = next(iter(minibatches(self.inputs.data.train, count, self.rng)))
-        return batch.to(self.inputs.settings.device), Streams.dealt(self.rng, len(batch.labels))
+        return batch.to(self.inputs.settings.device)
+
+    def _own(self, count: int) -> tuple[Batch, Streams]:
+        """Training images to attack, and a stream for each."""
+        batch = self._clean(count)
+        return batch, Streams.dealt(self.rng, len(batch.labels))
 
     def _inside(self, target: nn.Module) -> Batch:
         """Own images attacked inside one of the sets; of the first the size is noted."""
