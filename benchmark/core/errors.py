@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -35,6 +35,16 @@ class OverLimit(BaseException):
 
 MANY = 20
 """Names beyond which a message has the nearest alone."""
+
+
+def first_few(words: Sequence[str], most: int) -> str:
+    """For a message.
+
+    >>> first_few(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def unknown(kind: str, name: str, known: Iterable[str], shown_by: str = "") -> UsageError:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, first_few
 
 SHOWN = 3
 """Parts that an error names."""
@@ -38,9 +38,8 @@ def files_below(root: Path, ending: str) -> list[Path]:
         except OSError as error:
             problems.append(f"{folder.path} ({error.strerror or error})")
     if problems:
-        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UsageError(
-            f"cannot look into {', '.join(sorted(problems)[:SHOWN])}{more}; expected folders that "
+            f"cannot look into {first_few(sorted(problems), SHOWN)}; expected folders that "
             "can be read: what is in them would be left out"
         )
     return sorted(found)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from benchmark.core.errors import first_few
 from benchmark.results.audits import Audit
 from benchmark.results.records import UNCHECKED, Record
 from reports.archive.audited import matched
@@ -208,12 +209,7 @@ def _missing(
     for named, attacks in ours.items():
         wanted = {one.cell.attack for one in reference if one.cell.dataset == named[0]}
         if wanted - attacks:
-            yield Line("missing", f"{named[2]}: no {_few(wanted - attacks)}")
+            yield Line("missing", f"{named[2]}: no {first_few(sorted(wanted - attacks), SHOWN)}")
         if wanted and attacks - wanted:
-            what = f"reference under {_few(attacks - wanted)}: ranked without"
+            what = f"reference under {first_few(sorted(attacks - wanted), SHOWN)}: ranked without"
             yield Line("missing", what)
-
-
-def _few(attacks: set[str]) -> str:
-    more = f" and {len(attacks) - SHOWN} more" if len(attacks) > SHOWN else ""
-    return ", ".join(sorted(attacks)[:SHOWN]) + more

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmark.core.errors import first_few
 from reports.archive.audited import told
 from reports.tidy.comparable import TrainedKey
 from reports.tidy.escape import visible
@@ -94,5 +95,4 @@ def missing(row: ResultRow) -> str:
         for slot in holes
     }  # fmt: skip
     named = [f"{visible(name, 40)} {why}" for name, why in sorted(lacking.items())]
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return f"{len(holes)} of {len(row.expected)} cells: {', '.join(named[:NAMED])}{more}"
+    return f"{len(holes)} of {len(row.expected)} cells: {first_few(named, NAMED)}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.core.errors import first_few
 from reports.archive.trust import differing
 from reports.statistics.intervals import Table
 from reports.statistics.scores import Over, Tables, union
@@ -105,9 +106,8 @@ def _other_attacks(common: set[str], met: set[str]) -> str:
         return "no common attacks: none was met by most of the rows"
     if not lacking:
         return ""
-    more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-    named = ", ".join(visible(name, 40) for name in lacking[:NAMED])
-    return f"other attacks: has no {named}{more}, which the other rows have"
+    named = first_few([visible(name, 40) for name in lacking], NAMED)
+    return f"other attacks: has no {named}, which the other rows have"
 
 
 def _unlike(values: Sequence[str], usual: str | None, reasons: Sequence[str]) -> list[int]:
