@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
+import pytest
 from submission_fixtures import MODEL, worse
 
 
@@ -98,24 +99,29 @@ def test_an_attack_more_is_no_hole_in_the_rows_of_the_reference(command, handed_
     assert all(row["rank"] for row in theirs), "nobody else moves"
 
 
-def test_another_data_set_than_the_reference_has_none_to_rank_with(command, changed, tmp_path):
-    def other(record):
-        record["cell"]["dataset"] = "theirs.py:data"
-        return record
+@pytest.fixture
+def missing_of(command, changed, tmp_path):
+    """What is said to be missing beside the reference where a cell says something else."""
 
-    words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
-    missing = " ".join(lines(command("leaderboard", *words), "missing"))
+    def said(part, value):
+        def other(record):
+            record["cell"][part] = value
+            return record
+
+        words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
+        return " ".join(lines(command("leaderboard", *words), "missing"))
+
+    return said
+
+
+def test_another_data_set_than_the_reference_has_none_to_rank_with(missing_of, tmp_path):
+    missing = missing_of("dataset", "theirs.py:data")
     assert "the reference has none on theirs.py:data" in missing
     assert "The only row" in (tmp_path / "leaderboard.html").read_text()
 
 
-def test_another_network_is_told_which_attacks_it_lacks_to_be_ranked(command, changed, tmp_path):
-    def other(record):
-        record["cell"]["network"] = "theirs.py:Net"
-        return record
-
-    words = ["--submission", changed(other), "--with-reference", "--out", tmp_path]
-    missing = " ".join(lines(command("leaderboard", *words), "missing"))
+def test_another_network_is_told_which_attacks_it_lacks_to_be_ranked(missing_of, tmp_path):
+    missing = missing_of("network", "theirs.py:Net")
     assert "rows to rank with" not in missing and "no occlusion" in missing
     (mine,) = [
         row for row in rows(tmp_path)
