@@ -4,5 +4,5 @@ None of them names a family of attacks: they say how pictures can change, and ar
 all the same.
 """
 
-VERSION = 3
+VERSION = 4
 """Another number when results change: then what depends on it is made again."""

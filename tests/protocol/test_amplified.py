@@ -74,7 +74,10 @@ def test_what_is_learned_is_learned_on_the_data_of_the_cell(tmp_path, monkeypatc
 
 
 def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
-    """Uniform noise changes much and breaks little: in a ball as large everything would break."""
+    """Uniform noise changes much and breaks little: in a ball as large everything would break.
+
+    And of what breaks everything only a part is trained on.
+    """
 
     def found(attack):
         method = f"amplify[{SIZES},representations=norms]"
@@ -86,6 +89,7 @@ def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):
     assert "linf 0.07" in noise.found and noise.found.endswith("0.25 of what was seen")
     assert "linf 0.1, " in strongest.found and "seen" not in strongest.found
     assert noise.size < 0.4 and strongest.size > 0.8
+    assert found("pgd_linf[eps=0.4,steps=10]").found.endswith("of what was seen")
 
 
 def test_a_sentence_of_what_was_found():
