@@ -42,8 +42,8 @@ def view_of(
 
 
 TOLERATED, MOST = 0.1, 0.9
-"""Share of images that may break beyond what was shown: as much as 50 of them may be off. And in all:
-where everything breaks nothing is learned, and clean images are forgotten."""
+"""Share of images that may break beyond what was shown: as much as 50 of them may be off. And in
+all: where everything breaks nothing is learned, and clean images are forgotten."""
 
 
 class AmplifiedView(SupportView):
