@@ -38,6 +38,7 @@ from benchmark.results.records import BY_RULE, Record
 from benchmark.results.store import is_kept, read_record, record_path, sweep
 
 TINY = 16 * 16
+"""Pixels, from which on more threads or a GPU are worth something."""
 SHARES = {1: 0.25, 3: 0.5}
 """By channels, what one task of Ray takes of a GPU if nobody says: small networks leave it idle."""
 
@@ -78,8 +79,22 @@ def run(
 def tell_before(plan: Plan, settings: RunSettings) -> None:
     """What is to be known before a run begins: what nobody chose, and that it takes hours."""
     drawn = (f"{name}: {facts.drawn}" for name, facts in plan.facts.items() if facts.drawn)
-    for line in filter(None, (*drawn, by_rule(plan), warning(plan, settings.device))):
+    slow = warning(plan, settings.device)
+    for line in filter(None, (*drawn, by_rule(plan), idle_gpu(plan, settings.device), slow)):
         print(line, file=sys.stderr)
+
+
+def idle_gpu(plan: Plan, device: str) -> str:
+    """One line where a GPU waits for its driver all the time; see tests/perf/README.md."""
+    if torch.device(device).type == "cpu" or not _tiny(plan):
+        return ""
+    return "images as small as these keep no GPU busy: --device cpu, on all cores, is sooner done"
+
+
+def _tiny(plan: Plan) -> bool:
+    """Whether images are about as small as the digits."""
+    _, height, width = plan.facts[plan.cells[0].dataset].shape
+    return height * width < TINY
 
 
 def by_rule(plan: Plan) -> str:
@@ -125,14 +140,13 @@ def prepare(plan: Plan, settings: RunSettings) -> RunSettings:
     if settings.verdicts == "union" and any(cell.budget.adapts for cell in plan.cells):
         raise UsageError("--verdicts union scores the model as it was trained: give --shots 0")
     keep_memory()
-    shape = plan.facts[plan.cells[0].dataset].shape
     on_cpu = torch.device(settings.device).type == "cpu"
-    tiny = shape[1] * shape[2] < TINY and on_cpu
+    tiny = _tiny(plan) and on_cpu
     jobs, gpus, threads = settings.jobs, settings.gpus_per_task, settings.threads
     if settings.executor == "auto" and jobs is None:
         jobs = min(cores(), useful_jobs(plan)) if on_cpu else 1
     if settings.executor == "ray" and gpus is None and not on_cpu:
-        gpus = SHARES[shape[0]]
+        gpus = SHARES[plan.facts[plan.cells[0].dataset].shape[0]]
     if threads is not None or tiny:
         torch.set_num_threads(threads or 1)
     several = 1 if settings.executor == "ray" else max(1, cores() // (jobs or cores()))

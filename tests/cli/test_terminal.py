@@ -10,7 +10,10 @@ import pytest
 from report_records import matrix, record, without
 from rich.console import Console
 
+from benchmark.cli.launch import idle_gpu
 from benchmark.execution.progress import ProgressBars
+from benchmark.plan.matrix import make_plan
+from benchmark.plan.request import make_request, read_suite
 from benchmark.results.cells import Budget
 from reports.summary.console import print_summary
 from reports.tidy.frame import from_records
@@ -107,3 +110,10 @@ def test_a_long_error_names_the_three_nearest(command, words):
     ended = command(*words.split())
     ended.refused("did you mean")
     assert ended.line.count(" or ") == 2 and len(ended.line) < 200
+
+
+def test_a_gpu_that_tiny_images_leave_idle_is_said():
+    plan = make_plan(make_request({"shots": [0]}), read_suite("quick"))
+    assert "--device cpu" in idle_gpu(plan, "cuda") and not idle_gpu(plan, "cpu")
+    larger = make_plan(make_request({"shots": [0], "dataset": "mnist"}), read_suite("quick"))
+    assert not idle_gpu(larger, "cuda:0")
