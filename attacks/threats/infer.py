@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.threats.learned import Learned
 from attacks.threats.local_filter import Filters
 from attacks.threats.mask import Masks
 from attacks.threats.norms import Norms
@@ -16,7 +15,6 @@ from attacks.threats.warp import Warps
 from benchmark.core.errors import unknown
 from benchmark.core.threats.options import NONE, Amplify
 from benchmark.core.threats.sets import Inference, Pairs, RepresentationSet, ThreatSet
-from benchmark.core.types import Split
 
 FITTED = 0.7
 """Share of the pairs that are fitted."""
@@ -27,19 +25,16 @@ TINY = 1e-10
 """Squared distance of a pair that did not change."""
 
 
-def representations(numbers: Amplify, own: Split | None = None) -> list[RepresentationSet]:
-    """Those that may be used besides the norms, which are always there; `own` as in `infer`.
+def representations(numbers: Amplify) -> list[RepresentationSet]:
+    """Those that may be used besides the norms, which are always there.
 
     Raises:
         UsageError: a name nobody knows.
     """
     known: dict[str, RepresentationSet] = {
         one.name: one
-        for one in (
-            Warps(numbers.tries), Masks(numbers.places), Filters(numbers.tries),
-            Learned(numbers.places, own),
-        )
-    }  # fmt: skip
+        for one in (Warps(numbers.tries), Masks(numbers.places), Filters(numbers.tries))
+    }
     if numbers.names in ([NONE], [NORMS]):
         return []
     for name in numbers.names:
@@ -62,16 +57,14 @@ class Judged(NamedTuple):
 
 
 @torch.no_grad()
-def infer(numbers: Amplify, pairs: Pairs, own: Split | None = None) -> Inference:
+def infer(numbers: Amplify, pairs: Pairs) -> Inference:
     """The set that explains the pairs: the smallest residual if it is small, else norms.
-
-    `own` are training images of the defender, for what has to be learned first.
 
     Raises:
         UsageError: the pairs do not match, or a representation that nobody knows.
     """
     pairs.check()
-    available, changed = representations(numbers, own), changed_pairs(pairs)
+    available, changed = representations(numbers), changed_pairs(pairs)
     count = len(changed.originals)
     if not numbers.infers or not count:
         return Inference("", None, {one.name: None for one in available}, count, 0.0, True)

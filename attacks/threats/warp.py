@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from attacks.engine.resampling import LATTICE, bicubic_field, own_places, seen_at
-from attacks.threats.fitting import descended
 from attacks.threats.worst import Drawn, along, between, worst
 from benchmark.core.streams import Streams
 from benchmark.core.threats.sets import Pairs
@@ -140,6 +139,16 @@ def _errors(pairs: Pairs, moves: Tensor) -> Tensor:
 def _adam(
     pairs: Pairs, begin: Sequence[Tensor], moves: Callable[..., Tensor], steps: int
 ) -> list[Tensor]:
-    """Numbers that make what the moves leave unexplained small."""
+    """Numbers that make what the moves leave unexplained small; the rates fall to nothing."""
     rates = [max(RATE, 3 * RATE * float(one.abs().mean())) for one in begin]
-    return descended(begin, rates, lambda *found: _errors(pairs, moves(*found)).sum(), steps)
+    with torch.enable_grad():
+        numbers = [one.clone().requires_grad_() for one in begin]
+        groups = [{"params": [one], "lr": rate} for one, rate in zip(numbers, rates, strict=True)]
+        optimizer = torch.optim.Adam(groups)
+        for step in range(steps):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 - step / steps)
+            optimizer.zero_grad()
+            _errors(pairs, moves(*numbers)).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return [one.detach() for one in numbers]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 from torch import nn
 
@@ -104,7 +103,7 @@ class InputLoader:
         attacker = self._attacker(cell)
         return Inputs(
             self.settings, self.attacks, defense, data, model, self.examples, attacker,
-            self._training_attacks(defense, data), partial(infer, own=data.train), infer_poses,
+            self._training_attacks(defense, data), infer, infer_poses,
         )  # fmt: skip
 
     def _training_attacks(self, defense: Defense, data: Dataset) -> tuple[Attack, ...]:

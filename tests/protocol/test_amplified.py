@@ -8,14 +8,11 @@ import pytest
 import torch
 from tiny_runs import prepare, run, tiny_plan
 
-from attacks.threats import learned
-from attacks.threats.generator import trained
 from attacks.threats.infer import infer
 from attacks.threats.pose import POSES, infer_poses
 from benchmark.adaptation.adapt import adapt_all
 from benchmark.core.errors import UsageError
 from benchmark.core.threats.sets import Inference
-from benchmark.data.load import load
 from benchmark.evaluation.verdicts import Meter, state_hash
 from benchmark.plan.matrix import make_plan
 from benchmark.plan.request import Suite, make_request
@@ -55,22 +52,6 @@ def test_a_record_says_what_was_found(tmp_path):
         assert found.declared is None
     norms = run(plan_of("pgd_l2[steps=3]"), tmp_path).records[-1].outcome.inferred[0]
     assert norms.kind == "norms" and 0.5 < norms.declared < 1.5
-
-
-def test_what_is_learned_is_learned_on_the_data_of_the_cell(tmp_path, monkeypatch):
-    seen = []
-
-    def hardly_trained(images, *rest):
-        seen.append(images)
-        return trained(images, *rest, steps=2)
-
-    monkeypatch.setattr(learned, "trained", hardly_trained)
-    plan = plan_of(methods=[f"amplify[own={OWN},every=1,representations=learned]"], episodes=2)
-    done = run(plan, tmp_path).records[-1]
-    assert len(seen) == 1 and len(seen[0]) == len(load("digits", None, False, 0).train)
-    for found in done.outcome.inferred:
-        assert found.kind == "learned" and found.residuals.keys() == {"learned"}
-        assert 0.3 < found.size < 3
 
 
 def test_norms_are_no_larger_than_breaks_as_much_as_what_was_shown(tmp_path):

@@ -22,9 +22,8 @@ class Amplify:
 
     name: ClassVar[str] = "amplify"
     representations: str = "warp+mask+filter"
-    """Names joined by `+`, of which the one that fits best is used, or else norms: these, and
-    `learned`; `norms` alone; `none`: nothing is inferred, which leaves shown images beside
-    rehearsed ones."""
+    """Names joined by `+`, of which the one that fits best is used, or else norms; `norms` alone;
+    `none`: nothing is inferred, which leaves shown images beside rehearsed ones."""
     shown: int = 25
     """Looks at shown images in each step."""
     own: int = 100
@@ -37,7 +36,7 @@ class Amplify:
     """Warps or filters that the model is asked about for each image, of which the worst is taken:
     the most promising of many."""
     places: int = 4
-    """Where a mask is put, likewise, and draws of what was learned."""
+    """Where a mask is put, likewise."""
     ascent: int = 5
     """Steps of ascent between norms."""
     fits: float = 0.2
