@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ PAGE, WAY = 7.0, 0.19
 """Inches: two columns of print, and one way of adapting."""
 MOST = 8
 """Panels: two rows of four."""
+NOTHING = re.compile(r"amplify\[[^]]*\brepresentations=none\b[^]]*\]")
 LETTER = 0.062
 """Inches that a letter of the 6.5 point text takes, generously."""
 
@@ -105,12 +107,18 @@ def adaptation_figure(
         axes.grid(True, axis="x")
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    grid[0, 0].set_yticks(range(len(ways)), [drawable(name, 44) for name in ways])
+    grid[0, 0].set_yticks(range(len(ways)), [drawable(name, 44) for name in in_words(ways)])
     grid[0, 0].set_ylim(len(ways) - 0.4, -0.6)
     for axes in grid[-1]:
         axes.set_xlabel("correct (%)")
     _legend(figure, done, names, known)
     return figure
+
+
+def in_words(ways: Sequence[str]) -> list[str]:
+    """Ways of adapting, of which those that infer nothing are called so where no two are alike."""
+    plain = [NOTHING.sub("nothing inferred", name) for name in ways]
+    return [new if plain.count(new) == 1 else old for old, new in zip(ways, plain, strict=True)]
 
 
 def _draw_way(axes: Axes, row: Any, place: float, mark: Mark) -> None:

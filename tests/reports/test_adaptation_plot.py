@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report_records import outcome, record
 
-from reports.plots.dots import adaptation_figure
+from reports.plots.dots import adaptation_figure, in_words
 from reports.tidy.aggregate import views
 from reports.tidy.frame import from_records
 from reports.tidy.leave_one_out import joined
@@ -49,3 +49,13 @@ def test_dots_are_what_holds_and_what_stored_images_say():
 
 def test_there_is_none_where_nothing_stands_beside():
     assert adaptation_figure(views(frame_of(["amplify"])).attacks) is None
+
+
+def test_what_infers_nothing_is_called_so_where_one_way_does():
+    nothing = "amplify[rehearsed=50,representations=none,shown=50], simulated"
+    other = "amplify[representations=none], simulated"
+    assert in_words(["amplify, pairs", nothing]) == [
+        "amplify, pairs",
+        "nothing inferred, simulated",
+    ]
+    assert in_words([nothing, other]) == [nothing, other]
