@@ -77,9 +77,10 @@ def infer(numbers: Amplify, pairs: Pairs) -> Inference:
         left = residual_of(whole, held) if whole else None
         if whole is not None and left is not None and left < numbers.fits:
             found = whole
-        return Inference(way.name, found, residuals, count, clipped(found, changed), True)
+        if in_order(changed, found.nearest(changed)):
+            return Inference(way.name, found, residuals, count, clipped(found, changed), True)
     norms = Norms(numbers.ascent, numbers.quantile).fit(changed)
-    return Inference(NORMS, norms, residuals, count, 0.0, in_order(changed))
+    return Inference(NORMS, norms, residuals, count, 0.0, in_order(changed, changed.originals))
 
 
 def looked_at(images: Tensor) -> slice:
@@ -117,9 +118,12 @@ def clipped(found: ThreatSet, pairs: Pairs) -> float:
     return float(((made < -1e-3) | (made > 1 + 1e-3)).float().mean())
 
 
-def in_order(pairs: Pairs) -> bool:
-    """Whether most attacked images are nearer to their own original than to any other."""
+def in_order(pairs: Pairs, made: Tensor) -> bool:
+    """Whether attacked images are mostly nearer to what was `made` of their own original.
+
+    That is (n, ...), and stands beside all other originals: a warp may turn one digit into another.
+    """
     before, after = (one.flatten(1) for one in pairs)
-    nearest = torch.cdist(after, before).argmin(dim=1)
-    own: Tensor = nearest == torch.arange(len(before), device=before.device)
-    return 2 * int(own.sum()) >= len(before)
+    others = torch.cdist(after, before).fill_diagonal_(math.inf).amin(dim=1)
+    own = (made.flatten(1) - after).norm(dim=1)
+    return 2 * int((own <= others).sum()) >= len(before)

@@ -91,7 +91,7 @@ class Inference(NamedTuple):
     clipped: float
     """Share of the numbers of `nearest` that leave [0, 1], and are cut."""
     in_order: bool
-    """Whether most attacked images are nearest to their own original: asked where nothing fits."""
+    """Whether most attacked images are nearest to their own original: if not, nothing else fits."""
 
 
 Infer = Callable[[Amplify, Pairs], Inference]
