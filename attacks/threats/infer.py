@@ -77,8 +77,9 @@ def infer(numbers: Amplify, pairs: Pairs) -> Inference:
         left = residual_of(whole, held) if whole else None
         if whole is not None and left is not None and left < numbers.fits:
             found = whole
-        if in_order(changed, found.nearest(changed)):
-            return Inference(way.name, found, residuals, count, clipped(found, changed), True)
+        made = found.nearest(changed)
+        if in_order(changed, made):
+            return Inference(way.name, found, residuals, count, clipped(made), True)
     norms = Norms(numbers.ascent, numbers.quantile).fit(changed)
     return Inference(NORMS, norms, residuals, count, 0.0, in_order(changed, changed.originals))
 
@@ -112,9 +113,8 @@ def residual_of(found: ThreatSet, pairs: Pairs) -> float | None:
     return float(left.median()) if bool(left.isfinite().all()) else None
 
 
-def clipped(found: ThreatSet, pairs: Pairs) -> float:
-    """Share of the numbers that the set puts outside [0, 1] by more than rounding."""
-    made = found.nearest(pairs)
+def clipped(made: Tensor) -> float:
+    """Share of the numbers that a set puts outside [0, 1] by more than rounding."""
     return float(((made < -1e-3) | (made > 1 + 1e-3)).float().mean())
 
 
